@@ -1,0 +1,92 @@
+/**
+ * The contract of a subject: an engine under test. Our engine fulfils it in the same process; any other program
+ * fulfils it through the subject protocol (`properties/protocol.ts`). Calls may answer at once or by a promise;
+ * callers always await.
+ */
+import type { Batch, MemoryKind, Pos, SeqId, SplitPolicy } from './batch.ts';
+
+export type MaybePromise<T> = T | Promise<T>;
+
+export interface ContextParams {
+  /** KV cells of the context, shared by all sequences. */
+  readonly n_ctx: number;
+  readonly n_batch: number;
+  readonly n_ubatch: number;
+  /** Sequence ids are 0 .. n_seq_max-1; also the number of recurrent slots. */
+  readonly n_seq_max: number;
+  readonly split: SplitPolicy;
+  /** Tail rule of the newer equal splits, 0 = off. */
+  readonly n_keep_tail?: number;
+  /** Type in which K and V are kept. */
+  readonly type_kv?: 'F32' | 'F16';
+  /** Named implementation of the kernels; a subject without this choice ignores it. */
+  readonly isa?: string;
+}
+
+export interface SubjectInfo {
+  readonly name: string;
+  readonly version: string;
+  readonly protocol: number;
+  /** Architectures that it runs (`general.architecture`). */
+  readonly architectures: readonly string[];
+  /** Split policies that a context can be asked for, by kind of memory. Empty: the subject chooses by itself. */
+  readonly splits: Readonly<Partial<Record<MemoryKind, readonly SplitPolicy[]>>>;
+  /** Named kernel implementations, best last; empty if there is no choice. */
+  readonly isas: readonly string[];
+  readonly types_kv: readonly ('F32' | 'F16')[];
+  /** The answer has the same bits for every batch shape. */
+  readonly bit_invariant: boolean;
+  /** Tokens that belong to several sequences are accepted. */
+  readonly shared_tokens: boolean;
+  /** Middle and prefix removal for attention. */
+  readonly remove_anywhere: boolean;
+}
+
+export interface ModelInfo {
+  readonly arch: string;
+  readonly memory: MemoryKind;
+  readonly n_vocab: number;
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_params: number;
+}
+
+/** What a decode answers: the logits of every output row, ascending by batch index. */
+export interface DecodeResult {
+  readonly n_outputs: number;
+  /** n_outputs x n_vocab. Belongs to the context: valid until its next call, so copy what you keep. */
+  readonly logits: Float32Array;
+}
+
+/** A model that is loaded. */
+export interface SubjectModel {
+  readonly info: ModelInfo;
+  open(params: ContextParams): MaybePromise<SubjectContext>;
+  close(): MaybePromise<void>;
+}
+
+/**
+ * One context: memory plus outputs. Every refusal throws an `IsobatchError` and changes nothing.
+ *
+ * Ranges are [p0, p1); a negative p0 means 0, a negative p1 means the end.
+ */
+export interface SubjectContext {
+  decode(batch: Batch): MaybePromise<DecodeResult>;
+  /** Removes positions of one sequence; seq -1 removes from all. Throws `ops.partial` where a part cannot be removed. */
+  seqRm(seq: SeqId, p0: Pos, p1: Pos): MaybePromise<void>;
+  /** Makes `to` own what `from` owns in the range; `to` must be empty. */
+  seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): MaybePromise<void>;
+  seqKeep(seq: SeqId): MaybePromise<void>;
+  clear(): MaybePromise<void>;
+  /** Smallest and largest position that memory holds, -1 if none. */
+  seqPosMin(seq: SeqId): MaybePromise<Pos>;
+  seqPosMax(seq: SeqId): MaybePromise<Pos>;
+  close(): MaybePromise<void>;
+}
+
+export interface Subject {
+  readonly info: SubjectInfo;
+  /** Loads a GGUF file given as bytes; `name` is for messages. Throws `gguf` or `model`. */
+  load(bytes: Uint8Array, name: string): MaybePromise<SubjectModel>;
+  close(): MaybePromise<void>;
+}

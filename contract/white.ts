@@ -1,0 +1,78 @@
+/**
+ * What a white-box subject shows: its rules, one by one, without a model. The oracle and our engine both offer this
+ * interface, so that a white property is a comparison of two of them.
+ */
+import type { CompleteBatch, Pos, SeqId, SplitOptions, Ubatch } from './batch.ts';
+
+/** Recurrent memory of n_seq_max slots: bookkeeping only, no state data (spec: batching.md 4). */
+export interface SlotMemory {
+  /**
+   * Puts the states of sets X_0 .. X_{N-1} into contiguous slots head .. head+N-1, in that order.
+   *
+   * `last_pos[s]` is the last position of set s after the ubatch of n_seq_tokens tokens a set.
+   */
+  findSlot(
+    sets: readonly (readonly SeqId[])[],
+    n_seq_tokens: number,
+    last_pos: readonly Pos[],
+  ): SlotPlacement;
+  /** False if refused (a part of a state cannot be removed); then nothing changed. seq -1: all sequences. */
+  seqRm(seq: SeqId, p0: Pos, p1: Pos): boolean;
+  seqCp(from: SeqId, to: SeqId): void;
+  seqKeep(seq: SeqId): void;
+  clear(): void;
+  seqPosMin(seq: SeqId): Pos;
+  seqPosMax(seq: SeqId): Pos;
+  view(): SlotView;
+}
+
+/** The window [head, head+n) of slots that an ubatch touches. */
+export interface SlotPlacement {
+  readonly head: number;
+  readonly n: number;
+  /** For each slot of the window: the row in which its state lies before the ubatch, or -1 for the zero state. */
+  readonly src0: readonly number[];
+}
+
+export interface SlotView {
+  readonly head: number;
+  readonly used: number;
+  /** seq ascending; pos -1 if empty; src = row in which the state lies, -1 = zero state. */
+  readonly cells: readonly { readonly pos: Pos; readonly src: number; readonly seq: readonly SeqId[] }[];
+  /** By sequence id: its slot, or -1. */
+  readonly tail: readonly number[];
+}
+
+/** Attention memory of n_ctx cells: bookkeeping only (spec: batching.md 5). */
+export interface CellMemory {
+  /** Puts tokens into free cells, not necessarily neighbours; null (and no change) if there are too few. */
+  place(pos: readonly Pos[], sets: readonly (readonly SeqId[])[]): readonly number[] | null;
+  seqRm(seq: SeqId, p0: Pos, p1: Pos): boolean;
+  seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): void;
+  seqKeep(seq: SeqId): void;
+  clear(): void;
+  seqPosMin(seq: SeqId): Pos;
+  seqPosMax(seq: SeqId): Pos;
+  view(): CellView;
+  /** Cells that a query of this first-listed sequence at this position sees, by ascending position. */
+  visible(seq: SeqId, pos: Pos): readonly number[];
+}
+
+export interface CellView {
+  readonly head: number;
+  readonly used: number;
+  /** seq ascending; pos -1 if empty. */
+  readonly cells: readonly { readonly pos: Pos; readonly seq: readonly SeqId[] }[];
+}
+
+export interface WhiteBox {
+  /** Throws `batch.whole` or `batch.coupled` where the policy cannot cut the batch. */
+  split(batch: CompleteBatch, options: SplitOptions): readonly Ubatch[];
+  /**
+   * Final place of outputs: for the k-th output in order of execution, its row in the caller's buffer
+   * (spec: batching.md 3).
+   */
+  outputRows(batch: CompleteBatch, ubatches: readonly Ubatch[]): readonly number[];
+  slots(n_slots: number): SlotMemory;
+  cells(n_cells: number): CellMemory;
+}

@@ -1,0 +1,138 @@
+/**
+ * What a property is, what a case is, and what comes out of one. Campaigns, workers, replay and reports know
+ * properties only through these records.
+ */
+import type { Batch, SplitPolicy } from '../contract/batch.ts';
+import type { ContextParams, ModelInfo, SubjectInfo, SubjectModel } from '../contract/subject.ts';
+import type { WhiteBox } from '../contract/white.ts';
+
+/** One call of a history. An injected illegal call carries the kind of error that must come back. */
+export type Call =
+  | { readonly op: 'decode'; readonly batch: Batch; readonly refused?: string }
+  | {
+      readonly op: 'seqRm';
+      readonly seq: number;
+      readonly p0: number;
+      readonly p1: number;
+      readonly refused?: string;
+    }
+  | {
+      readonly op: 'seqCp';
+      readonly from: number;
+      readonly to: number;
+      readonly p0: number;
+      readonly p1: number;
+      readonly refused?: string;
+    }
+  | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
+  | { readonly op: 'clear' };
+
+/** A context and what is done with it. Self-contained: together with the model file it can be run anywhere. */
+export interface Script {
+  readonly params: ContextParams;
+  readonly calls: readonly Call[];
+}
+
+/**
+ * One generated case of a property: plain JSON, self-contained beside the model file.
+ *
+ * An end-to-end case holds two scripts and says which answers must be equal; a white-box case holds the input of one
+ * rule in `white`.
+ */
+export interface Case {
+  /** Version of this record. */
+  readonly version: 1;
+  readonly property: string;
+  /** `recipe:NAME`, `golden:NAME` or a file; for white-box cases `rules`. */
+  readonly model: string;
+  readonly seed: string;
+  readonly index: number;
+  /** The history that is checked ... */
+  readonly script?: Script;
+  /** ... what it is checked against: another history, or nothing if each row is compared with the sequence alone ... */
+  readonly base?: Script;
+  /** ... and which rows must be equal: [call, batch index] of `script`, [call, batch index] of `base`. */
+  readonly pairs?: readonly (readonly [number, number, number, number])[];
+  /** Rows that are compared with the sequence alone: [call, batch index], and the tokens that it has seen. */
+  readonly alone?: readonly {
+    readonly call: number;
+    readonly index: number;
+    readonly tokens: readonly number[];
+  }[];
+  /** Positions that memory must report after a call: [call, seq, min, max]. */
+  readonly positions?: readonly (readonly [number, number, number, number])[];
+  readonly white?: unknown;
+}
+
+/** The first thing that differs. Numbers are given so that nobody has to run anything to see them. */
+export interface Difference {
+  /** What was compared, in words: "logits of token 3 of call 2 (sequence 1, position 4)". */
+  readonly what: string;
+  readonly index?: number;
+  readonly got?: number | string;
+  readonly want?: number | string;
+}
+
+export interface Failure {
+  readonly case: Case;
+  /** One sentence. */
+  readonly message: string;
+  readonly difference: Difference;
+  /** Groups failures: property, model family, what differs first. */
+  readonly signature: string;
+}
+
+/** What one case gave. */
+export interface Outcome {
+  readonly status: 'passed' | 'failed' | 'skipped';
+  /** Why it was skipped. */
+  readonly reason?: string;
+  /** Elements that were compared, and how they came out. */
+  readonly compared: number;
+  readonly equal: number;
+  readonly rounding: number;
+  readonly divergent: number;
+  /** Tokens that the subject evaluated under test (not counting the base). */
+  readonly tokens: number;
+  readonly failure?: Failure;
+}
+
+/** Classes that a campaign has reached: name of a histogram -> class -> count. Every class named by `classes` must occur. */
+export type Coverage = Record<string, Record<string, number>>;
+
+/** What a property gets to run with. One a worker, property and model. */
+export interface Env {
+  readonly seed: string;
+  readonly subject: SubjectInfo;
+  readonly model: ModelInfo;
+  readonly modelName: string;
+  readonly loaded: SubjectModel;
+  /** The rules of the subject, if it shows them, and those of the oracle. */
+  readonly white?: WhiteBox;
+  readonly oracle: WhiteBox;
+  readonly coverage: Coverage;
+  /** Restricts the generator; empty: everything that is legal. */
+  readonly restrict: {
+    readonly isa?: string;
+    readonly split?: SplitPolicy;
+    readonly type_kv?: 'F32' | 'F16';
+  };
+}
+
+/** A property: a statement, what it needs, how a case is generated, and how a case is run. */
+export interface Property {
+  readonly name: string;
+  /** One sentence for people. */
+  readonly statement: string;
+  /** White-box properties look at rules, without a model; they run once, not per model. */
+  readonly white: boolean;
+  /** Classes of the coverage histogram that a campaign of a few thousand cases must reach. */
+  readonly classes: Readonly<Record<string, readonly string[]>>;
+  /** Null if it applies, else the reason for skipping it. */
+  skip(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */
+  generate(env: Env, index: number): Case;
+  run(env: Env, c: Case): Outcome | Promise<Outcome>;
+  /** Smaller cases that might fail in the same way, most promising first. */
+  shrink(env: Env, c: Case): Iterable<Case>;
+}
