@@ -62,7 +62,7 @@ export interface SplitOptions {
 
 /** One ubatch: n_seqs sets of n_seq_tokens tokens each, stored set after set; `index` are batch indices. */
 export interface Ubatch {
-  /** False for `simple` (and `whole` for attention), where n_seqs = n_tokens and n_seq_tokens = 1. */
+  /** False for `simple`, where n_seqs = n_tokens and n_seq_tokens = 1. */
   readonly equal_seqs: boolean;
   readonly n_seqs: number;
   readonly n_seq_tokens: number;

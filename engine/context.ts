@@ -1,0 +1,203 @@
+/**
+ * One context of the engine: the way of a batch through the house. Validate, split, and for each ubatch place it in
+ * memory, fill the index space and run the plan in one native call; outputs land in the caller's order at once. After
+ * warm-up a decode allocates no buffer. A call that fails leaves everything as it was.
+ */
+import type { Batch } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, DecodeResult, SubjectContext } from '../contract/subject.ts';
+import { DIM, type Kernels, N_DIMS, pad16, type Memory as Spaces, STATUS, TYPE } from '../native/plan.ts';
+import { BatchReader } from './batch.ts';
+import { FlatBatch } from './flat-batch.ts';
+import { type BuiltPlan, type IndexLayout, indexLayout, type Network } from './layout.ts';
+import { AttentionMemory, type Memory, RecurrentMemory, type UbatchTarget } from './memory.ts';
+import { ubatchOutputs } from './outputs.ts';
+import type { RopeTable } from './rope.ts';
+import { Splitter } from './split.ts';
+
+export interface ContextModel {
+  readonly network: Network;
+  readonly n_vocab: number;
+  readonly rope: RopeTable | null;
+}
+
+export class EngineContext implements SubjectContext {
+  readonly memory: Memory;
+  readonly splitter = new Splitter();
+  readonly batch = new FlatBatch();
+
+  readonly #model: ContextModel;
+  readonly #params: ContextParams;
+  readonly #kernels: Kernels;
+  readonly #reader = new BatchReader();
+  readonly #built: BuiltPlan;
+  readonly #layout: IndexLayout;
+  readonly #dims = new Int32Array(N_DIMS);
+  readonly #spaces: Spaces & UbatchTarget;
+  readonly #limits: { n_vocab: number; n_batch: number; n_seq_max: number };
+  /** Results by number of rows, so that a repeated shape allocates nothing. */
+  #results: DecodeResult[] = [];
+  #open = true;
+
+  /** `params` are legal (`checkParams`). */
+  constructor(model: ContextModel, params: ContextParams, kernels: Kernels) {
+    const { network } = model;
+    this.#model = model;
+    this.#params = params;
+    this.#kernels = kernels;
+    this.#limits = { n_vocab: model.n_vocab, n_batch: params.n_batch, n_seq_max: params.n_seq_max };
+    this.memory =
+      network.memory === 'attention'
+        ? new AttentionMemory(params.n_ctx, params.n_batch)
+        : new RecurrentMemory(params.n_seq_max);
+    const tokens = Math.min(params.n_ubatch, params.n_batch);
+    this.#layout = indexLayout(tokens, params.n_seq_max);
+    this.#built = network.build({
+      tokens,
+      n_ctx: params.n_ctx,
+      n_seq_max: params.n_seq_max,
+      typeKv: params.type_kv === 'F16' ? TYPE.F16 : TYPE.F32,
+      index: this.#layout,
+    });
+    this.#spaces = {
+      weights: network.weights,
+      act: new Float32Array(this.#built.actWords),
+      cache: new Uint8Array(this.#built.cacheBytes),
+      index: new Int32Array(this.#layout.keys + (network.memory === 'attention' ? 256 : 0)),
+      out: new Float32Array(model.n_vocab),
+      layout: this.#layout,
+      dims: this.#dims,
+    };
+  }
+
+  decode(batch: Batch): DecodeResult {
+    this.#checkOpen();
+    this.#reader.read(batch, this.memory, this.#limits, this.batch);
+    this.splitter.split(this.batch, this.#params.split, this.#params.n_ubatch, this.#params.n_keep_tail ?? 0);
+    this.memory.begin(this.batch);
+    const result = this.#resultOf(this.batch.n_outputs);
+    for (let u = 0; u < this.splitter.n_ubatches; u++) {
+      this.#fill(u);
+      const status = this.#kernels.run(this.#built.plan, this.#built.n_ops, this.#dims, this.#spaces);
+      if (status !== 0) this.#fail(status, u);
+    }
+    return result;
+  }
+
+  /** Everything that ubatch u changes: dims, ids, rotary rows, output rows, and what memory says. */
+  #fill(u: number): void {
+    const { batch, splitter } = this;
+    const begin = splitter.begin[u]!;
+    const n = splitter.begin[u + 1]! - begin;
+    this.#dims[DIM.tokens] = n;
+    this.#dims[DIM.seqs] = splitter.nSeqs[u]!;
+    this.#dims[DIM.seq_tokens] = splitter.nSeqTokens[u]!;
+    this.memory.place(batch, splitter, u, this.#spaces);
+    const { index, act } = this.#spaces;
+    for (let j = 0; j < n; j++) index[this.#layout.tokenIds + j] = batch.token[splitter.index[begin + j]!]!;
+    const { rope } = this.#model;
+    if (rope !== null) {
+      const stride = pad16(rope.n_rot);
+      for (let j = 0; j < n; j++) {
+        rope.copyRow(batch.pos[splitter.index[begin + j]!]!, act, this.#built.ropeTable + j * stride);
+      }
+    }
+    const { outIds, outRows } = this.#layout;
+    this.#dims[DIM.outputs] = ubatchOutputs(batch, splitter, u, index, outIds, index, outRows);
+  }
+
+  /** Room for n output rows, and the view of it that is handed out. */
+  #resultOf(n: number): DecodeResult {
+    const { n_vocab } = this.#model;
+    if (this.#spaces.out.length < n * n_vocab) {
+      this.#spaces.out = new Float32Array(Math.max(n * n_vocab, 2 * this.#spaces.out.length));
+      this.#results = [];
+    }
+    const known = this.#results[n];
+    if (known !== undefined) return known;
+    const result = { n_outputs: n, logits: this.#spaces.out.subarray(0, n * n_vocab) };
+    this.#results[n] = result;
+    return result;
+  }
+
+  /** Undoes the batch and says why. */
+  #fail(status: number, u: number): never {
+    this.memory.rollback();
+    const code = status & 0xff;
+    if (code === STATUS.kvOverflow) {
+      throw new IsobatchError(
+        'memory.overflow',
+        `a key or value of ubatch ${u} does not fit ${this.#params.type_kv ?? 'F32'}`,
+        { ubatch: u },
+      );
+    }
+    throw new IsobatchError('internal', `kernel call ${status >> 8} failed with code ${code}`, { status });
+  }
+
+  seqRm(seq: number, p0: number, p1: number): void {
+    this.#checkOpen();
+    if (seq !== -1) this.#checkSeq(seq);
+    checkRange(p0, p1);
+    this.memory.seqRm(seq, p0, p1);
+  }
+
+  seqCp(from: number, to: number, p0: number, p1: number): void {
+    this.#checkOpen();
+    this.#checkSeq(from);
+    this.#checkSeq(to);
+    checkRange(p0, p1);
+    if (from === to) return;
+    const held = this.memory.posMax(to);
+    if (held >= 0) {
+      throw new IsobatchError(
+        'ops.copy',
+        `sequence ${to} is not empty (it ends at position ${held}), so nothing can be copied into it`,
+        { from, to },
+      );
+    }
+    this.memory.seqCp(from, to, p0, p1);
+  }
+
+  seqKeep(seq: number): void {
+    this.#checkOpen();
+    this.#checkSeq(seq);
+    this.memory.seqKeep(seq);
+  }
+
+  clear(): void {
+    this.#checkOpen();
+    this.memory.clear();
+  }
+
+  seqPosMin(seq: number): number {
+    this.#checkOpen();
+    this.#checkSeq(seq);
+    return this.memory.posMin(seq);
+  }
+
+  seqPosMax(seq: number): number {
+    this.#checkOpen();
+    this.#checkSeq(seq);
+    return this.memory.posMax(seq);
+  }
+
+  close(): void {
+    this.#open = false;
+  }
+
+  #checkOpen(): void {
+    if (!this.#open) throw new IsobatchError('internal', 'the context is closed');
+  }
+
+  #checkSeq(seq: number): void {
+    if (Number.isInteger(seq) && seq >= 0 && seq < this.#params.n_seq_max) return;
+    throw new IsobatchError('ops.seq_id', `sequence ${seq} is not in 0..${this.#params.n_seq_max - 1}`, {
+      seq,
+    });
+  }
+}
+
+function checkRange(p0: number, p1: number): void {
+  if (Number.isInteger(p0) && Number.isInteger(p1)) return;
+  throw new IsobatchError('ops.range', `[${p0}, ${p1}) is not a range of positions`, { p0, p1 });
+}

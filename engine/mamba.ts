@@ -1,0 +1,254 @@
+/**
+ * The plan of a mamba (spec: architectures.md 1). The input projection is packed as its two halves (x and z) and ssm_x
+ * as its three parts (dt, B, C), so that each starts at a whole vector. In the last layer, after the mixer, only
+ * output rows go on.
+ */
+import type { MambaHparams, Model } from '../model/types.ts';
+import { DIM, pad16, PlanBuilder, SPACE } from '../native/plan.ts';
+import { Arena, type BuiltPlan, type Network, type PlanContext } from './layout.ts';
+import { type Matrix, WeightsBuilder } from './weights.ts';
+
+interface LayerWeights {
+  readonly norm: number;
+  readonly inX: Matrix;
+  readonly inZ: Matrix;
+  readonly conv: number;
+  readonly convBias: number;
+  readonly xDt: Matrix;
+  readonly xB: Matrix;
+  readonly xC: Matrix;
+  readonly dt: Matrix;
+  readonly dtBias: number;
+  readonly a: number;
+  readonly d: number;
+  readonly out: Matrix;
+}
+
+export function mambaNetwork(model: Model, hparams: MambaHparams): Network {
+  const builder = new WeightsBuilder(model);
+  const embed = builder.table('token_embd.weight');
+  const layers: LayerWeights[] = [];
+  for (let l = 0; l < hparams.n_layer; l++) layers.push(packLayer(builder, hparams, `blk.${l}.`));
+  const outputNorm = builder.vector('output_norm.weight');
+  const output = builder.matrix(builder.has('output.weight') ? 'output.weight' : 'token_embd.weight');
+  const weights = builder.build();
+
+  function build(context: PlanContext): BuiltPlan {
+    const { n_embd, d_inner, d_state, d_conv, dt_rank } = hparams;
+    const { tokens, index, n_seq_max } = context;
+    const widthE = pad16(n_embd);
+    const widthD = pad16(d_inner);
+    const widthN = pad16(d_state);
+    const widthR = pad16(dt_rank);
+    const convWidth = (d_conv - 1) * widthD;
+    const ssmWidth = widthD * d_state;
+
+    const act = new Arena();
+    let x = act.take(tokens * widthE);
+    const norm = act.take(tokens * widthE);
+    const xIn = act.take(tokens * widthD);
+    const z = act.take(tokens * widthD);
+    const conv = act.take(tokens * widthD);
+    const dtIn = act.take(tokens * widthR);
+    const b = act.take(tokens * widthN);
+    const c = act.take(tokens * widthN);
+    const dt = act.take(tokens * widthD);
+    let y = act.take(tokens * widthD);
+    const xOut = act.take(tokens * widthE);
+    const yOut = act.take(tokens * widthD);
+    const movedConv = act.take(n_seq_max * convWidth);
+    const movedSsm = act.take(n_seq_max * ssmWidth);
+
+    const plan = new PlanBuilder();
+    let rows: number = DIM.tokens;
+    const project = (
+      m: Matrix,
+      src: number,
+      srcStride: number,
+      dst: number,
+      dstStride: number,
+      bias = -1,
+      add = false,
+    ) =>
+      plan.matmul({
+        rows,
+        src,
+        srcStride,
+        dstSpace: SPACE.act,
+        dst,
+        dstStride,
+        k: m.k,
+        n: m.n,
+        store: pad16(m.n),
+        w: m.offset,
+        type: m.type,
+        bias,
+        add,
+        rowMap: -1,
+      });
+    const normalize = (src: number, dst: number, width: number, n: number, weight: number) =>
+      plan.rmsNorm({
+        rows,
+        src,
+        srcStride: width,
+        dst,
+        dstStride: width,
+        n,
+        weight,
+        eps: hparams.norm_rms_eps,
+      });
+    /** Rows of one state tensor follow their slots: those that move are read before any is written. */
+    const moveStates = (state: number, width: number, moved: number) => {
+      plan.stateGather({ src: state, width, ids: index.movedIds, dst: moved });
+      plan.stateScatter({ src: moved, width, srcIds: index.extraSrc, dst: state, dstIds: index.extraDst });
+    };
+    const ids = { srcIds: index.srcIds, dstIds: index.dstIds };
+    const layerWords = n_seq_max * (convWidth + ssmWidth);
+
+    plan.embed({
+      rows,
+      dst: x,
+      dstStride: widthE,
+      table: embed.offset,
+      tableStride: embed.stride,
+      type: embed.type,
+      n: n_embd,
+      ids: index.tokenIds,
+    });
+    layers.forEach((layer, l) => {
+      const convState = l * layerWords;
+      const ssmState = convState + n_seq_max * convWidth;
+      normalize(x, norm, widthE, n_embd, layer.norm);
+      project(layer.inX, norm, widthE, xIn, widthD);
+      project(layer.inZ, norm, widthE, z, widthD);
+      moveStates(convState, convWidth, movedConv);
+      moveStates(ssmState, ssmWidth, movedSsm);
+      plan.ssmConv({
+        x: xIn,
+        xStride: widthD,
+        dst: conv,
+        dstStride: widthD,
+        n: widthD,
+        dConv: d_conv,
+        w: layer.conv,
+        bias: layer.convBias,
+        state: convState,
+        ...ids,
+        moved: movedConv,
+      });
+      project(layer.xDt, conv, widthD, dtIn, widthR);
+      project(layer.xB, conv, widthD, b, widthN);
+      project(layer.xC, conv, widthD, c, widthN);
+      if (hparams.dt_b_c_rms) {
+        normalize(dtIn, dtIn, widthR, dt_rank, -1);
+        normalize(b, b, widthN, d_state, -1);
+        normalize(c, c, widthN, d_state, -1);
+      }
+      project(layer.dt, dtIn, widthR, dt, widthD, layer.dtBias);
+      plan.ssmScan({
+        x: conv,
+        xStride: widthD,
+        dt,
+        dtStride: widthD,
+        b,
+        bStride: widthN,
+        c,
+        cStride: widthN,
+        dst: y,
+        dstStride: widthD,
+        n: widthD,
+        nState: d_state,
+        a: layer.a,
+        state: ssmState,
+        ...ids,
+        moved: movedSsm,
+      });
+      plan.ssmGate({
+        rows,
+        y,
+        yStride: widthD,
+        x: conv,
+        xStride: widthD,
+        z,
+        zStride: widthD,
+        dst: y,
+        dstStride: widthD,
+        n: widthD,
+        dSkip: layer.d,
+      });
+      if (l === layers.length - 1) {
+        rows = DIM.outputs;
+        plan.gatherRows({
+          rows,
+          src: x,
+          srcStride: widthE,
+          dst: xOut,
+          dstStride: widthE,
+          n: widthE,
+          ids: index.outIds,
+        });
+        plan.gatherRows({
+          rows,
+          src: y,
+          srcStride: widthD,
+          dst: yOut,
+          dstStride: widthD,
+          n: widthD,
+          ids: index.outIds,
+        });
+        x = xOut;
+        y = yOut;
+      }
+      project(layer.out, y, widthD, x, widthE, -1, true);
+    });
+    normalize(x, norm, widthE, n_embd, outputNorm);
+    plan.matmul({
+      rows,
+      src: norm,
+      srcStride: widthE,
+      dstSpace: SPACE.out,
+      dst: 0,
+      dstStride: hparams.n_vocab,
+      k: output.k,
+      n: output.n,
+      store: output.n,
+      w: output.offset,
+      type: output.type,
+      bias: -1,
+      add: false,
+      rowMap: index.outRows,
+    });
+    const cacheBytes = layers.length * layerWords * 4;
+    return { plan: plan.build(), n_ops: plan.n_ops, actWords: act.words, cacheBytes, ropeTable: -1 };
+  }
+
+  return { memory: 'recurrent', weights, build };
+}
+
+function packLayer(builder: WeightsBuilder, hparams: MambaHparams, prefix: string): LayerWeights {
+  const { d_inner, d_state, d_conv, dt_rank } = hparams;
+  const width = pad16(d_inner);
+  return {
+    norm: builder.vector(`${prefix}attn_norm.weight`),
+    inX: builder.matrix(`${prefix}ssm_in.weight`, 0, d_inner),
+    inZ: builder.matrix(`${prefix}ssm_in.weight`, d_inner, 2 * d_inner),
+    // {d_conv, D} becomes [d_conv][D]: the channels are the lanes.
+    conv: builder.arranged(`${prefix}ssm_conv1d.weight`, d_conv * width, (i) => {
+      const channel = i % width;
+      return channel < d_inner ? channel * d_conv + Math.floor(i / width) : -1;
+    }),
+    convBias: builder.vector(`${prefix}ssm_conv1d.bias`),
+    xDt: builder.matrix(`${prefix}ssm_x.weight`, 0, dt_rank),
+    xB: builder.matrix(`${prefix}ssm_x.weight`, dt_rank, dt_rank + d_state),
+    xC: builder.matrix(`${prefix}ssm_x.weight`, dt_rank + d_state, dt_rank + 2 * d_state),
+    dt: builder.matrix(`${prefix}ssm_dt.weight`),
+    dtBias: builder.vector(`${prefix}ssm_dt.bias`),
+    // {N, D} becomes [D/16][N][16].
+    a: builder.arranged(`${prefix}ssm_a`, width * d_state, (i) => {
+      const channel = Math.floor(i / (16 * d_state)) * 16 + (i % 16);
+      return channel < d_inner ? channel * d_state + (Math.floor(i / 16) % d_state) : -1;
+    }),
+    d: builder.vector(`${prefix}ssm_d`),
+    out: builder.matrix(`${prefix}ssm_out.weight`),
+  };
+}

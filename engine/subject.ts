@@ -1,0 +1,91 @@
+/** Our engine as a subject: loads models, opens contexts, and states what it can do. */
+import type { MemoryKind } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, ModelInfo, Subject, SubjectInfo, SubjectModel } from '../contract/subject.ts';
+import { loadModel } from '../model/load.ts';
+import type { Model } from '../model/types.ts';
+import { loadKernels } from '../native/binding.ts';
+import { EngineContext } from './context.ts';
+import type { Network } from './layout.ts';
+import { llamaNetwork } from './llama.ts';
+import { mambaNetwork } from './mamba.ts';
+import { checkParams, LEGAL_SPLITS } from './params.ts';
+import { RopeTable } from './rope.ts';
+
+/** Version of the bit contract (ARCHITECTURE.md); golden figures carry it. */
+export const BIT_CONTRACT = 1;
+
+type KernelLibrary = ReturnType<typeof loadKernels>;
+
+class EngineModel implements SubjectModel {
+  readonly info: ModelInfo;
+  readonly #kernels: KernelLibrary;
+  readonly #network: Network;
+  readonly #rope: RopeTable | null;
+
+  constructor(model: Model, kernels: KernelLibrary) {
+    const { hparams } = model;
+    this.#kernels = kernels;
+    this.#network = hparams.arch === 'llama' ? llamaNetwork(model, hparams) : mambaNetwork(model, hparams);
+    this.#rope =
+      hparams.arch === 'llama'
+        ? new RopeTable(hparams.n_rot, hparams.rope_freq_base, hparams.rope_freq_scale)
+        : null;
+    this.info = {
+      arch: hparams.arch,
+      memory: this.#network.memory satisfies MemoryKind,
+      n_vocab: hparams.n_vocab,
+      n_embd: hparams.n_embd,
+      n_layer: hparams.n_layer,
+      n_params: model.n_params,
+    };
+  }
+
+  /** Throws `params` if one is not legal. */
+  open(params: ContextParams): EngineContext {
+    checkParams(params, this.info.memory, this.#kernels.isas);
+    const kernels = this.#kernels.get(params.isa ?? this.#kernels.isas.at(-1)!);
+    return new EngineContext(
+      { network: this.#network, n_vocab: this.info.n_vocab, rope: this.#rope },
+      params,
+      kernels,
+    );
+  }
+
+  close(): void {}
+}
+
+export class EngineSubject implements Subject {
+  readonly info: SubjectInfo;
+  readonly #kernels: KernelLibrary;
+
+  constructor(kernels: KernelLibrary) {
+    this.#kernels = kernels;
+    this.info = {
+      name: 'engine',
+      version: `bit contract ${BIT_CONTRACT}`,
+      protocol: 1,
+      architectures: ['llama', 'mamba'],
+      splits: LEGAL_SPLITS,
+      isas: kernels.isas,
+      types_kv: ['F32', 'F16'],
+      bit_invariant: true,
+      shared_tokens: true,
+      remove_anywhere: true,
+    };
+  }
+
+  /** Throws `gguf` or `model`. */
+  load(bytes: Uint8Array, name: string): EngineModel {
+    return new EngineModel(loadModel(bytes, name), this.#kernels);
+  }
+
+  close(): void {}
+}
+
+/** Our engine. `patches` change the C++ kernels (planted faults). */
+export function engineSubject(options: Parameters<typeof loadKernels>[0] = {}): EngineSubject {
+  const kernels = loadKernels(options);
+  if (kernels.isas.length === 0) throw new IsobatchError('native', 'there are no kernels at all');
+  return new EngineSubject(kernels);
+}
