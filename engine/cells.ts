@@ -80,10 +80,10 @@ export class Cells implements CellMemory {
     }
     list[n] = cell;
     this.count[seq] = n + 1;
-    if (n > 0 && this.pos[list[n - 1]!]! > this.pos[cell]!) this.#sort(seq);
+    if (n > 0 && this.pos[list[n - 1]!]! >= this.pos[cell]!) this.#sort(seq);
   }
 
-  /** Only needed after a copy onto a sequence that was not empty. */
+  /** By position, ties by cell. Only a copy onto a sequence that was not empty needs it. */
   #sort(seq: number): void {
     const cells = this.list[seq]!.subarray(0, this.count[seq]!);
     cells.sort((a, b) => this.pos[a]! - this.pos[b]! || a - b);

@@ -101,7 +101,11 @@ export class Splitter {
   #equal(n_ubatch: number): void {
     const { n_sets, setSize, n_tokens } = this.#batch;
     const order = this.#order;
-    for (let s = 0; s < n_sets; s++) insert(order, s, s, (a, b) => this.#before(a, b));
+    for (let s = 0; s < n_sets; s++) {
+      let at = s;
+      for (; at > 0 && this.#before(s, order[at - 1]!); at--) order[at] = order[at - 1]!;
+      order[at] = s;
+    }
     let first = 0;
     while (this.#done < n_tokens) {
       while (this.#rest(order[first]!) === 0) first++;
@@ -311,16 +315,4 @@ export class Splitter {
 /** What is left of a set may stay for later if it is nothing or a whole tail. */
 function tailStays(rest: number, n_keep_tail: number): boolean {
   return rest === 0 || rest >= n_keep_tail;
-}
-
-/** Inserts `value` into the sorted list order[0..length). */
-function insert(
-  order: Int32Array,
-  length: number,
-  value: number,
-  before: (a: number, b: number) => boolean,
-): void {
-  let at = length;
-  for (; at > 0 && before(value, order[at - 1]!); at--) order[at] = order[at - 1]!;
-  order[at] = value;
 }
