@@ -1,0 +1,57 @@
+/**
+ * Engine and oracle answer the same batches: every row of a mixed batch, on every recipe and both trained models, for
+ * every kernel implementation. The distance allowed here is only a smoke test of the formulas (a wrong one is off by
+ * far more than 1e-3 of the rms); the derived bound comes with the property `reference`.
+ */
+import { describe, expect, test } from 'vitest';
+import type { CompleteBatch } from '../contract/batch.ts';
+import { engineSubject } from '../engine/subject.ts';
+import { goldenModel } from '../golden/assets.ts';
+import { buildRecipe, recipeNames } from '../golden/recipes.ts';
+import { loadModel } from '../model/load.ts';
+import { Sequences } from '../oracle/entries.ts';
+import { logits } from '../oracle/forward.ts';
+
+/** Three shared tokens of sequences 0 and 1, then 40 ragged ones of three sequences, interleaved. */
+function mixedBatch(n_vocab: number): CompleteBatch {
+  const token: number[] = [];
+  const pos: number[] = [];
+  const seq_id: number[][] = [];
+  const output: boolean[] = [];
+  const next = [3, 3, 0];
+  for (let i = 0; i < 43; i++) {
+    const q = (i * i + (i >> 2)) % 3;
+    seq_id.push(i < 3 ? [0, 1] : [q]);
+    pos.push(i < 3 ? i : next[q]!++);
+    token.push((i * 31 + 7) % n_vocab);
+    output.push(i % 3 !== 1);
+  }
+  return { token, pos, seq_id, logits: output };
+}
+
+const models = [...recipeNames.map((name) => `recipe:${name}`), 'golden:tiny-llama', 'golden:tiny-mamba'];
+const subject = engineSubject();
+
+describe.each(models)('%s', (name) => {
+  const bytes = name.startsWith('golden:') ? goldenModel(name.slice(7)) : buildRecipe(name.slice(7));
+  const model = loadModel(bytes, name);
+  const batch = mixedBatch(model.hparams.n_vocab);
+  const sequences = new Sequences(3);
+  sequences.decode(batch);
+  const entries = batch.token.map((_, i) => sequences.list(batch.seq_id[i]![0]!)[batch.pos[i]!]!);
+  const wanted = logits(model, entries.filter((_, i) => batch.logits[i]));
+  const rms = Math.sqrt(wanted.flatMap((row) => [...row]).reduce((sum, x) => sum + x * x, 0) / (wanted.length * wanted[0]!.length));
+
+  test.each(subject.info.isas)('%s', async (isa) => {
+    const context = subject.load(bytes, name).open({ n_ctx: 64, n_batch: 64, n_ubatch: 5, n_seq_max: 4, split: 'equal', isa });
+    const got = await context.decode(batch);
+    expect(got.n_outputs).toBe(wanted.length);
+    let worst = 0;
+    wanted.forEach((row, r) => {
+      row.forEach((x, v) => {
+        worst = Math.max(worst, Math.abs(x - got.logits[r * row.length + v]!));
+      });
+    });
+    expect(worst / rms).toBeLessThan(1e-4);
+  });
+});
