@@ -6,7 +6,7 @@
 const word = new Uint32Array(1);
 const single = new Float32Array(word.buffer);
 
-/** The value of a half given by its 16 bits; exact. NaN keeps sign and payload as far as a float32 can show them. */
+/** The value of a half given by its 16 bits; exact. Every NaN becomes the plain NaN. */
 export function halfToFloat(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
@@ -27,13 +27,10 @@ export function floatToHalf(x: number): number {
   const a = Math.abs(x);
   if (a >= 65520) return sign | 0x7c00; // halfway between the largest half and 2^16, and above
   if (a < 2 ** -25) return sign; // below half of the smallest subnormal
-  // The spacing of halves around a; the truncated float32 exponent is that of a, since truncation cannot reach the
-  // next power of two.
-  const spacing = 2 ** (Math.max(exponentOf(a), -14) - 10);
-  const steps = roundEven(a / spacing); // exact division by a power of two
-  // steps is 1024..2048 for normal numbers (2048 is the next exponent), 0..1024 for subnormals: the sum carries.
-  const exponent = Math.round(Math.log2(spacing)) + 25; // 1 for subnormals and for the smallest normals
-  return sign | (steps + ((exponent - 1) << 10));
+  const e = Math.max(exponentOf(a), -14); // below 2^-14 halves are as far apart as just above it
+  const steps = roundEven(a / 2 ** (e - 10)); // exact division by the spacing
+  // steps is 1024..2048 for normal numbers and 0..1024 for subnormals, so the sum also carries into the exponent.
+  return sign | (steps + ((e + 14) << 10));
 }
 
 /** floor(log2(a)) for a in [2^-25, 65520). */

@@ -92,10 +92,15 @@ export class Cursor {
     const at = this.offset;
     const n = this.u64(field);
     if (typeof n === 'bigint' || n * size > this.remaining) {
-      this.fail(field, `${n} of at least ${size} byte${size === 1 ? '' : 's'} each, but ${this.remaining} bytes are left`, at, {
-        count: String(n),
-        left: this.remaining,
-      });
+      this.fail(
+        field,
+        `${n} of at least ${size} byte${size === 1 ? '' : 's'} each, but ${this.remaining} bytes are left`,
+        at,
+        {
+          count: String(n),
+          left: this.remaining,
+        },
+      );
     }
     return n;
   }

@@ -89,5 +89,5 @@ export const TENSOR_TYPE_IDS = { F32: 0, F16: 1 } as const;
 
 /** True for 1, 2, 4, ... 2^31. */
 export function isPowerOfTwo(n: number): boolean {
-  return Number.isInteger(n) && n > 0 && n <= 2 ** 31 && 2 ** Math.round(Math.log2(n)) === n;
+  return Number.isInteger(n) && n > 0 && n <= 2 ** 31 && (n & (n - 1)) === 0;
 }

@@ -76,7 +76,8 @@ function pad(n: number, alignment: number): number {
 /** Adds the key to the metadata if another alignment than the default is asked for. */
 function chooseAlignment(metadata: Map<string, GgufValue>, wanted: number | undefined): number {
   const stated = metadata.get(GGUF_ALIGNMENT_KEY);
-  if (stated !== undefined && stated.type !== 'u32') refuse(GGUF_ALIGNMENT_KEY, `must be u32, not ${stated.type}`);
+  if (stated !== undefined && stated.type !== 'u32')
+    refuse(GGUF_ALIGNMENT_KEY, `must be u32, not ${stated.type}`);
   const alignment = wanted ?? (stated?.value as number | undefined) ?? GGUF_DEFAULT_ALIGNMENT;
   if (!isPowerOfTwo(alignment)) refuse('alignment', `${alignment} is not a power of two`);
   if (stated !== undefined && stated.value !== alignment) {
@@ -97,10 +98,12 @@ function checkTensors(tensors: readonly Tensor[]): void {
     const n_bytes = Buffer.byteLength(t.name);
     if (n_bytes < 1 || n_bytes > GGUF_MAX_TENSOR_NAME) refuse(what, `has a name of ${n_bytes} bytes`);
     if (t.ne.length < 1 || t.ne.length > GGUF_MAX_DIMS) refuse(what, `has ${t.ne.length} dimensions`);
-    if (!t.ne.every((n) => Number.isSafeInteger(n) && n > 0)) refuse(what, `has the shape [${t.ne.join(', ')}]`);
+    if (!t.ne.every((n) => Number.isSafeInteger(n) && n > 0))
+      refuse(what, `has the shape [${t.ne.join(', ')}]`);
     const wanted = t.ne.reduce((product, n) => product * n, 1);
     if (t.data.length !== wanted) refuse(what, `has ${t.data.length} elements, but its shape says ${wanted}`);
-    if (t.data instanceof Float32Array !== (t.type === 'F32')) refuse(what, `has data that are not ${t.type}`);
+    if (t.data instanceof Float32Array !== (t.type === 'F32'))
+      refuse(what, `has data that are not ${t.type}`);
   }
 }
 
@@ -115,10 +118,34 @@ function writeEntry(sink: Sink, key: string, value: GgufValue): void {
   }
   sink.u32(VALUE_TYPES.indexOf(value.of));
   sink.u64(value.value.length);
+  const Raw = RAW[value.of];
+  if (Raw !== undefined && value.value instanceof Raw) {
+    // The bytes as they are: this also keeps the payload of a NaN.
+    const { buffer, byteOffset, byteLength } = value.value;
+    sink.raw(new Uint8Array(buffer, byteOffset, byteLength));
+    return;
+  }
   for (const item of value.value) {
-    sink.scalar(value.of, value.of === 'bool' ? item === 1 : item, key);
+    // Arrays of bools are 0 and 1; anything else is left for `scalar` to refuse.
+    sink.scalar(value.of, value.of === 'bool' && (item === 0 || item === 1) ? item === 1 : item, key);
   }
 }
+
+/** Typed arrays whose bytes are those of the file, on little-endian machines. */
+const RAW = {
+  u8: Uint8Array,
+  i8: Int8Array,
+  u16: Uint16Array,
+  i16: Int16Array,
+  u32: Uint32Array,
+  i32: Int32Array,
+  f32: Float32Array,
+  f64: Float64Array,
+  bool: undefined,
+  string: undefined,
+  u64: undefined,
+  i64: undefined,
+} as const;
 
 /** Smallest and largest value of the integer types. */
 const RANGE: Readonly<Partial<Record<GgufElementType, readonly [bigint, bigint]>>> = {
@@ -138,6 +165,7 @@ class Sink {
   #bytes = new Uint8Array(4096);
   #view = new DataView(this.#bytes.buffer);
 
+  /** Room for n bytes. May replace the buffer, so it goes before any use of #bytes and #view in an expression. */
   #take(n: number): number {
     const at = this.length;
     this.length = at + n;
@@ -151,19 +179,24 @@ class Sink {
   }
 
   u32(n: number): void {
-    this.#view.setUint32(this.#take(4), n, true);
+    const at = this.#take(4);
+    this.#view.setUint32(at, n, true);
   }
 
   u64(n: number): void {
-    this.#view.setBigUint64(this.#take(8), BigInt(n), true);
+    const at = this.#take(8);
+    this.#view.setBigUint64(at, BigInt(n), true);
   }
 
   string(text: string): void {
     const encoded = Buffer.from(text, 'utf8');
     this.u64(encoded.length);
-    // #take may replace the buffer, so it goes first.
-    const at = this.#take(encoded.length);
-    this.#bytes.set(encoded, at);
+    this.raw(encoded);
+  }
+
+  raw(bytes: Uint8Array): void {
+    const at = this.#take(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
   scalar(type: GgufElementType, value: string | number | bigint | boolean, key: string): void {
@@ -172,7 +205,8 @@ class Sink {
       this.string(value);
     } else if (type === 'bool') {
       if (typeof value !== 'boolean') refuse(key, `holds ${value}, which is not a bool`);
-      this.#view.setUint8(this.#take(1), value ? 1 : 0);
+      const at = this.#take(1);
+      this.#view.setUint8(at, value ? 1 : 0);
     } else if (type === 'f32' || type === 'f64') {
       if (typeof value !== 'number') refuse(key, `holds ${value}, which is not a number`);
       const at = this.#take(VALUE_SIZE[type]);

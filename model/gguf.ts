@@ -68,7 +68,12 @@ export function readGguf(bytes: Uint8Array, name: string): GgufFile {
   const metadata = readMetadata(cur, n_kv);
   const alignment = readAlignment(cur, metadata);
   const entries = readTensorEntries(cur, n_tensors);
-  return { version, alignment, metadata: valuesOnly(metadata), tensors: placeTensors(cur, entries, alignment) };
+  return {
+    version,
+    alignment,
+    metadata: valuesOnly(metadata),
+    tensors: placeTensors(cur, entries, alignment),
+  };
 }
 
 function readVersion(cur: Cursor): number {
@@ -210,7 +215,9 @@ function readTensorEntry(cur: Cursor, name: string, field: string): TensorEntry 
   const dims_at = cur.offset;
   const n_dims = cur.u32(`n_dims of ${field}`);
   if (n_dims < 1 || n_dims > GGUF_MAX_DIMS) {
-    cur.fail(`n_dims of ${field}`, `${n_dims} dimensions; 1 to ${GGUF_MAX_DIMS} are allowed`, dims_at, { n_dims });
+    cur.fail(`n_dims of ${field}`, `${n_dims} dimensions; 1 to ${GGUF_MAX_DIMS} are allowed`, dims_at, {
+      n_dims,
+    });
   }
   const ne: number[] = [];
   let n_elements = 1;
@@ -221,9 +228,14 @@ function readTensorEntry(cur: Cursor, name: string, field: string): TensorEntry 
     // No element takes less than a byte here, so more elements than the file has bytes cannot be in it. This also
     // keeps the product exact.
     if (typeof n === 'bigint' || n * n_elements > cur.bytes.byteLength) {
-      return cur.fail(`ne[${d}] of ${field}`, `${n} is too large for a file of ${cur.bytes.byteLength} bytes`, at, {
-        ne: String(n),
-      });
+      return cur.fail(
+        `ne[${d}] of ${field}`,
+        `${n} is too large for a file of ${cur.bytes.byteLength} bytes`,
+        at,
+        {
+          ne: String(n),
+        },
+      );
     }
     ne.push(n);
     n_elements *= n;
@@ -235,13 +247,24 @@ function readTensorEntry(cur: Cursor, name: string, field: string): TensorEntry 
   if (typeof data_offset === 'bigint') {
     return cur.fail(`offset of ${field}`, `${data_offset} is outside the file`, stated_at);
   }
-  return { field, name, ne, type, n_elements, n_bytes: n_elements * (type === 'F32' ? 4 : 2), data_offset, stated_at };
+  return {
+    field,
+    name,
+    ne,
+    type,
+    n_elements,
+    n_bytes: n_elements * (type === 'F32' ? 4 : 2),
+    data_offset,
+    stated_at,
+  };
 }
 
 function tensorType(cur: Cursor, id: number, field: string, at: number): TensorType {
   if (id === TENSOR_TYPE_IDS.F32) return 'F32';
   if (id === TENSOR_TYPE_IDS.F16) return 'F16';
-  return cur.fail(`type of ${field}`, `ggml type ${id} is not supported; F32 (0) and F16 (1) are`, at, { ggml_type: id });
+  return cur.fail(`type of ${field}`, `ggml type ${id} is not supported; F32 (0) and F16 (1) are`, at, {
+    ggml_type: id,
+  });
 }
 
 /** Checks that the data of all tensors lie in the file, aligned and apart, and looks them up. */
@@ -287,12 +310,14 @@ function refuseOverlap(cur: Cursor, entries: readonly TensorEntry[]): void {
 }
 
 function tensorData(bytes: Uint8Array, offset: number, t: TensorEntry): Float32Array | Uint16Array {
-  const View = t.type === 'F32' ? Float32Array : Uint16Array;
-  const address = bytes.byteOffset + offset;
-  if (address % View.BYTES_PER_ELEMENT === 0) return new View(bytes.buffer, address, t.n_elements);
-  const copy = new Uint8Array(t.n_bytes);
-  copy.set(bytes.subarray(offset, offset + t.n_bytes));
-  return new View(copy.buffer);
+  const size = t.type === 'F32' ? 4 : 2;
+  const aligned = (bytes.byteOffset + offset) % size === 0;
+  // Typed arrays must start at a multiple of their element size, so odd places need a copy.
+  const source = aligned ? bytes : Uint8Array.from(bytes.subarray(offset, offset + t.n_bytes));
+  const address = aligned ? bytes.byteOffset + offset : source.byteOffset;
+  return t.type === 'F32'
+    ? new Float32Array(source.buffer, address, t.n_elements)
+    : new Uint16Array(source.buffer, address, t.n_elements);
 }
 
 /** Names come from the file: quoted, escaped and cut, so that a message stays one readable line. */

@@ -1,0 +1,58 @@
+/**
+ * Recipes of random `llama` models: the shapes of spec: libllama.md 1, at any size.
+ */
+import type { TensorType } from '../model/types.ts';
+import { byteVocabulary, f32, fileOf, noVocabulary, text, u32, Weights } from './recipe-parts.ts';
+
+export interface LlamaShape {
+  readonly n_vocab: number;
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+  readonly n_ctx_train: number;
+  /** A byte vocabulary as llama.cpp wants it; else tokens are only numbers. */
+  readonly loadable: boolean;
+}
+
+/** The bytes of a model file; the seed names the weights. */
+export function buildLlama(seed: string, shape: LlamaShape, type: TensorType): Uint8Array {
+  const { n_embd, n_ff, n_vocab } = shape;
+  const n_q = shape.n_head * shape.n_embd_head;
+  const n_kv = shape.n_head_kv * shape.n_embd_head;
+  const w = new Weights(seed, type);
+  w.embeddings(n_embd, n_vocab);
+  w.norm('output_norm.weight', n_embd);
+  w.matrix('output.weight', n_embd, n_vocab, 3);
+  for (let i = 0; i < shape.n_layer; i++) {
+    const blk = `blk.${i}`;
+    w.norm(`${blk}.attn_norm.weight`, n_embd);
+    // Twice as large, so that attention prefers some keys to others.
+    w.matrix(`${blk}.attn_q.weight`, n_embd, n_q, 2);
+    w.matrix(`${blk}.attn_k.weight`, n_embd, n_kv, 2);
+    w.matrix(`${blk}.attn_v.weight`, n_embd, n_kv);
+    w.matrix(`${blk}.attn_output.weight`, n_q, n_embd);
+    w.norm(`${blk}.ffn_norm.weight`, n_embd);
+    w.matrix(`${blk}.ffn_gate.weight`, n_embd, n_ff);
+    w.matrix(`${blk}.ffn_up.weight`, n_embd, n_ff);
+    w.matrix(`${blk}.ffn_down.weight`, n_ff, n_embd);
+  }
+  return fileOf(
+    [
+      ['general.architecture', text('llama')],
+      ['general.name', text(seed)],
+      ['llama.context_length', u32(shape.n_ctx_train)],
+      ['llama.embedding_length', u32(n_embd)],
+      ['llama.block_count', u32(shape.n_layer)],
+      ['llama.feed_forward_length', u32(n_ff)],
+      ['llama.attention.head_count', u32(shape.n_head)],
+      ['llama.attention.head_count_kv', u32(shape.n_head_kv)],
+      ['llama.attention.layer_norm_rms_epsilon', f32(1e-5)],
+      ['llama.rope.dimension_count', u32(shape.n_embd_head)],
+      ...(shape.loadable ? byteVocabulary() : noVocabulary('llama', n_vocab)),
+    ],
+    w,
+  );
+}

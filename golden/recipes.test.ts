@@ -1,0 +1,91 @@
+/** Recipes: the same bytes on every machine, sizes, and logits that depend on the whole context. */
+import { createHash } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { floatsToHalves, halvesToFloats } from '../model/f16.ts';
+import { loadModel } from '../model/load.ts';
+import { Sequences } from '../oracle/entries.ts';
+import { logits } from '../oracle/forward.ts';
+import { buildRecipe, recipeNames, recipes } from './recipes.ts';
+
+/** A changed sum means changed weights: every golden figure and kept case of the recipe is then void. */
+const SHA256: Readonly<Record<string, string>> = {
+  llama: '14c1bfdb7d779fc863cf9d6bb392652e1d5f24dbe39e7ca5b1b6ae2dc47bba76',
+  'llama-f16': '81ea2748ce2d0b32f7eeba64e83539d25d15c41c909fae30b284142c1c0f28ae',
+  mamba: '964dd4cf66d8a0ac3deddd95467e797b1f319ef4db565801133878bc267a1920',
+  'mamba-f16': '27e78e73b0c516f92882c8366c5131ebee33d6ef05f7828abd1e6a7ef3cf3c5e',
+  'llama-loadable': 'bf5e37393d1f1a1b0cb717e82eff830f7883aff727e50e9445b417479f1f9010',
+  'llama-loadable-f16': '18411feb69d32a12344f431ff9dcdc17c6d09244a39e80a5aeea6d440661d025',
+  'mamba-loadable': '599054c2f2f87c9253337782590f04212b3cc19d4500f095062f6e84e243b252',
+  'mamba-loadable-f16': '71c49b2e7122db840740db7a788ad5f0c60201beed99ee6be2d6557c8014dffc',
+};
+
+/** Last logits of one sequence, by the oracle. */
+function lastLogits(recipe: string, token: readonly number[]): Float64Array {
+  const model = loadModel(buildRecipe(recipe), recipe);
+  const entries = new Sequences(1).decode({
+    token,
+    pos: token.map((_, i) => i),
+    seq_id: token.map(() => [0]),
+    logits: token.map(() => true),
+  });
+  return logits(model, [entries.at(-1)!])[0]!;
+}
+
+describe('recipes', () => {
+  it('are these, and unknown names are refused with the known ones', () => {
+    expect(recipeNames).toEqual(Object.keys(SHA256));
+    expect(() => buildRecipe('gemma')).toThrow(/unknown recipe "gemma"; known are llama, llama-f16, mamba/);
+    for (const recipe of recipes) expect(recipe.describe).not.toBe('');
+  });
+
+  it.each(recipes)('$name has the pinned bytes and loads', ({ name, arch, build }) => {
+    const bytes = build();
+    expect(createHash('sha256').update(bytes).digest('hex')).toBe(SHA256[name]);
+    const model = loadModel(bytes, name);
+    expect(model.hparams.arch).toBe(arch);
+    expect(model.n_params).toBe(
+      { llama: 19_616, mamba: 18_912, 'llama-loadable': 94_912, 'mamba-loadable': 82_048 }[
+        name.replace('-f16', '')
+      ],
+    );
+    expect(model.bos).toBe(name.includes('loadable') ? 1 : undefined);
+  });
+
+  it.each(['llama', 'mamba'])('%s in half precision is the same model, rounded', (name) => {
+    const full = loadModel(buildRecipe(name), name).tensors;
+    const half = loadModel(buildRecipe(`${name}-f16`), name).tensors;
+    let n_half = 0;
+    for (const [tensor, { data }] of full) {
+      const other = half.get(tensor)!;
+      if (other.type === 'F16') {
+        n_half++;
+        expect(other.data).toEqual(floatsToHalves(data as Float32Array));
+        expect(halvesToFloats(other.data as Uint16Array)).not.toEqual(data);
+      } else expect(other.data).toEqual(data);
+    }
+    expect(n_half).toBeGreaterThan(8);
+    expect(recipes.find((recipe) => recipe.name === name)!.build('F16')).toEqual(buildRecipe(`${name}-f16`));
+  });
+
+  it.each(recipeNames)('%s: the last logits move when the first of 20 tokens changes', (name) => {
+    const n_vocab = 64;
+    for (let s = 0; s < 3; s++) {
+      const tokens = Array.from({ length: 20 }, (_, i) => (i * 37 + s * 11) % n_vocab);
+      const before = lastLogits(name, tokens);
+      const after = lastLogits(name, [(tokens[0]! + 5 + s) % n_vocab, ...tokens.slice(1)]);
+      const rms = Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / before.length);
+      const moved = Math.max(...before.map((x, i) => Math.abs(x - after[i]!)));
+      expect(rms).toBeGreaterThan(1);
+      // The demand is 1e-3; random weights of these gains move them by a good half, so less means a broken recipe.
+      expect(moved / rms).toBeGreaterThan(0.1);
+    }
+  });
+
+  it('lasting memory: mamba still feels the first of 200 tokens', () => {
+    const tokens = Array.from({ length: 200 }, (_, i) => (i * 37 + ((i * i * 7) % 13)) % 64);
+    const before = lastLogits('mamba', tokens);
+    const after = lastLogits('mamba', [tokens[0]! + 5, ...tokens.slice(1)]);
+    const rms = Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / before.length);
+    expect(Math.max(...before.map((x, i) => Math.abs(x - after[i]!))) / rms).toBeGreaterThan(1e-3);
+  });
+});
