@@ -245,7 +245,8 @@ export class RecurrentMemory implements Memory {
 
   /**
    * States that are computed on are read from their row directly, unless that row is one that this ubatch writes for
-   * another slot; those, and states that only move, are gathered first.
+   * another slot; those, and states that only move, are gathered first. An empty slot in the window gets the zero
+   * state, for the books say from now on that its state lies in its own row.
    */
   #writeStates(n: number, { index, layout, dims }: UbatchTarget): void {
     const { head, window, src0 } = this.slots;
@@ -260,7 +261,7 @@ export class RecurrentMemory implements Memory {
         const direct = src === row || !inWindow;
         index[layout.srcIds + i] = direct ? src : -2 - moved;
         if (!direct) index[layout.movedIds + moved++] = src;
-      } else if (src >= 0 && src !== row) {
+      } else if (src !== row) {
         index[layout.extraSrc + extra] = moved;
         index[layout.extraDst + extra++] = row;
         index[layout.movedIds + moved++] = src;

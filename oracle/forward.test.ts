@@ -1,0 +1,262 @@
+import { describe, expect, it } from 'vitest';
+import type { LlamaHparams, MambaHparams, Model } from '../model/types.ts';
+import { completeBatch } from './batch.ts';
+import { type Entry, Sequences } from './entries.ts';
+import { logits } from './forward.ts';
+import { roundToHalf } from './half.ts';
+import { microLlama, microMamba, randomBatch, seeded } from './testing.ts';
+
+/** Entries of one sequence of its own. */
+function entriesOf(tokens: readonly number[]): Entry[] {
+  const sequences = new Sequences(1);
+  return sequences.decode(
+    completeBatch({ token: [...tokens] }, sequences, { n_vocab: 6, n_batch: tokens.length, n_seq_max: 1 }),
+  );
+}
+
+// Written apart from the oracle, on nested arrays and whole sequences, to be its check.
+
+type Rows = number[][];
+const rowsOf = (model: Model, name: string): Rows => {
+  const { ne, data } = model.tensors.get(name)!;
+  const width = ne[0]!;
+  return Array.from({ length: data.length / width }, (_, r) => [...data.slice(r * width, (r + 1) * width)]);
+};
+const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+const times = (w: Rows, x: number[]) => w.map((r) => dot(r, x));
+const normalized = (x: number[], eps: number) => x.map((v) => v / Math.sqrt(dot(x, x) / x.length + eps));
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+
+function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) => x): Rows {
+  const { norm_rms_eps: eps } = model.hparams as LlamaHparams;
+  const w = (name: string) => rowsOf(model, name);
+  const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
+  let h = tokens.map((token) => w('token_embd.weight')[token]!);
+  for (let il = 0; il < model.hparams.n_layer; il++) {
+    const b = `blk.${il}.`;
+    // heads of two channels: a head is one complex number, turned by half a radian a position (base 100, n_rot 2,
+    // frequency 100^0 = 1, scale 0.5)
+    const turned = ([re, im]: number[], p: number) => [
+      re! * Math.cos(p / 2) - im! * Math.sin(p / 2),
+      re! * Math.sin(p / 2) + im! * Math.cos(p / 2),
+    ];
+    const a = h.map((x) => norm(x, `${b}attn_norm.weight`));
+    const pairs = (x: number[]) => x.flatMap((_, i) => (i % 2 === 0 ? [x.slice(i, i + 2)] : []));
+    const q = a.map((x, p) => pairs(times(w(`${b}attn_q.weight`), x)).map((head) => turned(head, p)));
+    const k = a.map((x, p) =>
+      pairs(times(w(`${b}attn_k.weight`), x)).map((head) => turned(head, p).map(keep)),
+    );
+    const v = a.map((x) => pairs(times(w(`${b}attn_v.weight`), x).map(keep)));
+    h = h.map((x, p) => {
+      // heads 0 and 1 use the first K and V head, 2 and 3 the second
+      const heads = q[p]!.flatMap((head, i) => {
+        const kv = i < 2 ? 0 : 1;
+        const e = k.slice(0, p + 1).map((key) => Math.exp(dot(head, key[kv]!) / Math.SQRT2));
+        const sum = e.reduce((s, y) => s + y, 0);
+        return [0, 1].map((c) => e.reduce((s, y, j) => s + (y / sum) * v[j]![kv]![c]!, 0));
+      });
+      const mid = x.map((xi, i) => xi + times(w(`${b}attn_output.weight`), heads)[i]!);
+      const n = norm(mid, `${b}ffn_norm.weight`);
+      const gate = times(w(`${b}ffn_gate.weight`), n);
+      const up = times(w(`${b}ffn_up.weight`), n);
+      const down = times(
+        w(`${b}ffn_down.weight`),
+        gate.map((g, i) => g * sigmoid(g) * up[i]!),
+      );
+      return mid.map((xi, i) => xi + down[i]!);
+    });
+  }
+  const output = model.tensors.has('output.weight') ? 'output.weight' : 'token_embd.weight';
+  return h.map((x) => times(w(output), norm(x, 'output_norm.weight')));
+}
+
+function plainMamba(model: Model, tokens: readonly number[]): Rows {
+  const { norm_rms_eps: eps, dt_b_c_rms } = model.hparams as MambaHparams;
+  const w = (name: string) => rowsOf(model, name);
+  const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
+  const maybe = (x: number[]) => (dt_b_c_rms ? normalized(x, eps) : x);
+  let h = tokens.map((token) => w('token_embd.weight')[token]!);
+  for (let il = 0; il < model.hparams.n_layer; il++) {
+    const b = `blk.${il}.`;
+    const xz = h.map((x) => times(w(`${b}ssm_in.weight`), norm(x, `${b}attn_norm.weight`)));
+    const convolved = xz.map((_, t) =>
+      w(`${b}ssm_conv1d.weight`).map((kernel, c) => {
+        const past = (d: number) => xz[t - d]?.[c] ?? 0;
+        const sum = kernel[0]! * past(2) + kernel[1]! * past(1) + kernel[2]! * past(0);
+        const biased = sum + w(`${b}ssm_conv1d.bias`)[0]![c]!;
+        return biased * sigmoid(biased);
+      }),
+    );
+    const parts = convolved.map((x) => {
+      const all = times(w(`${b}ssm_x.weight`), x);
+      const dt = times(w(`${b}ssm_dt.weight`), maybe(all.slice(0, 2)));
+      return {
+        delta: dt.map((d, c) => Math.log(1 + Math.exp(d + w(`${b}ssm_dt.bias`)[0]![c]!))),
+        B: maybe(all.slice(2, 5)),
+        C: maybe(all.slice(5, 8)),
+      };
+    });
+    // The state in closed form: a sum over all earlier tokens, each decayed by what came after it.
+    h = h.map((x, t) => {
+      const y = Array.from({ length: 8 }, (_, c) => {
+        let sum = w(`${b}ssm_d`)[0]![c]! * convolved[t]![c]!;
+        for (let n = 0; n < 3; n++) {
+          for (let j = 0; j <= t; j++) {
+            let elapsed = 0;
+            for (let i = j + 1; i <= t; i++) {
+              elapsed += parts[i]!.delta[c]!;
+            }
+            const decay = Math.exp(elapsed * w(`${b}ssm_a`)[c]![n]!);
+            sum += decay * parts[j]!.B[n]! * parts[j]!.delta[c]! * convolved[j]![c]! * parts[t]!.C[n]!;
+          }
+        }
+        const z = xz[t]![8 + c]!;
+        return sum * z * sigmoid(z);
+      });
+      return x.map((xi, i) => xi + times(w(`${b}ssm_out.weight`), y)[i]!);
+    });
+  }
+  return h.map((x) => times(w('token_embd.weight'), norm(x, 'output_norm.weight')));
+}
+
+function expectClose(rows: readonly Float64Array[], expected: Rows): void {
+  expect(rows).toHaveLength(expected.length);
+  rows.forEach((logitsOfRow, t) => {
+    expect(logitsOfRow).toHaveLength(6);
+    logitsOfRow.forEach((value, i) => {
+      expect(Math.abs(value - expected[t]![i]!)).toBeLessThan(1e-12 * (1 + Math.abs(value)));
+    });
+  });
+}
+
+const tokens = [3, 0, 5, 5, 1, 2, 4];
+
+describe('llama', () => {
+  it.each([
+    { n_layer: 1, tied: false },
+    { n_layer: 1, tied: true },
+    { n_layer: 2, tied: true },
+  ])('is the formula: %j', (shape) => {
+    const model = microLlama(3, shape);
+    expectClose(logits(model, entriesOf(tokens)), plainLlama(model, tokens));
+  });
+
+  it('rounds K and V to F16 if asked', () => {
+    const model = microLlama(4, { n_layer: 2 });
+    const half = logits(model, entriesOf(tokens), { type_kv: 'F16' });
+    expectClose(half, plainLlama(model, tokens, roundToHalf));
+    expect(half).not.toEqual(logits(model, entriesOf(tokens), { type_kv: 'F32' }));
+  });
+
+  it('says when K or V does not fit F16', () => {
+    const model = microLlama();
+    const wv = model.tensors.get('blk.0.attn_v.weight')!;
+    wv.data.fill(1e6);
+    expect(() => logits(model, entriesOf([1]), { type_kv: 'F16' })).toThrow(
+      expect.objectContaining({ kind: 'memory.overflow', message: expect.stringContaining('V of layer 0') }),
+    );
+    expect(logits(model, entriesOf([1]))[0]!.every(Number.isFinite)).toBe(true);
+  });
+
+  it('goes on from kept entries after a removal in the middle', () => {
+    const model = microLlama(5, { n_layer: 2 });
+    const sequences = new Sequences(1);
+    const decode = (token: number[]) =>
+      sequences.decode(completeBatch({ token }, sequences, { n_vocab: 6, n_batch: 8, n_seq_max: 1 }));
+    decode([1, 2, 3, 4]);
+    const fourth = sequences.list(0)[3]!;
+    sequences.seqRm(0, 1, 3);
+    const [next] = decode([5]);
+    // what was kept was computed when 2 and 3 were still there
+    expectClose(logits(model, [fourth]), [plainLlama(model, [1, 2, 3, 4])[3]!]);
+    const [answer] = logits(model, [next!]);
+    const replayed = logits(model, entriesOf([1, 4, 5])).at(-1)!;
+    expect(Math.max(...answer!.map((value, i) => Math.abs(value - replayed[i]!)))).toBeGreaterThan(1e-3);
+  });
+
+  it('refuses shifted entries', () => {
+    const saw: Entry[] = [];
+    const moved: Entry = { token: 1, pos_eval: 0, pos: 3, saw };
+    saw.push(moved);
+    expect(() => logits(microLlama(), [moved])).toThrow(expect.objectContaining({ kind: 'internal' }));
+  });
+});
+
+describe('mamba', () => {
+  it.each([
+    { n_layer: 1, dt_b_c_rms: false },
+    { n_layer: 1, dt_b_c_rms: true },
+    { n_layer: 2, dt_b_c_rms: false },
+  ])('is the formula: %j', (shape) => {
+    const model = microMamba(7, shape);
+    expectClose(logits(model, entriesOf(tokens)), plainMamba(model, tokens));
+  });
+
+  it('refuses a history that no recurrence has', () => {
+    const sequences = new Sequences(1);
+    sequences.decode(
+      completeBatch({ token: [1, 2, 3] }, sequences, { n_vocab: 6, n_batch: 8, n_seq_max: 1 }),
+    );
+    sequences.seqRm(0, 0, 1);
+    const next = sequences.decode(
+      completeBatch({ token: [4] }, sequences, { n_vocab: 6, n_batch: 8, n_seq_max: 1 }),
+    );
+    expect(() => logits(microMamba(), next)).toThrow(expect.objectContaining({ kind: 'internal' }));
+  });
+});
+
+describe.each([
+  ['llama', microLlama(11, { n_layer: 2 })],
+  ['mamba', microMamba(11, { n_layer: 2 })],
+])('%s', (_, model) => {
+  it('says in any history of batches what each list says alone', () => {
+    let compared = 0;
+    for (let seed = 0; seed < 15; seed++) {
+      const random = seeded(seed);
+      const sequences = new Sequences(4);
+      for (let call = 0; call < 3; call++) {
+        const seq = random(4);
+        sequences.seqRm(seq, 0, -1);
+        sequences.seqCp((seq + 1) % 4, seq, 0, -1);
+        const shape = { n_tokens: 1 + random(12), n_seq_max: 4, n_vocab: 6, shared: 40 };
+        const batch = randomBatch(random, sequences, shape);
+        const together = logits(model, sequences.decode(batch));
+        batch.seq_id.forEach((ids, i) => {
+          for (const id of ids) {
+            const list = sequences.list(id).filter((entry) => entry.pos <= batch.pos[i]!);
+            const alone = logits(model, entriesOf(list.map((entry) => entry.token))).at(-1);
+            expect(alone).toEqual(together[i]);
+            compared += 1;
+          }
+        });
+      }
+    }
+    expect(compared).toBeGreaterThan(300);
+  });
+
+  it('has last logits that depend on the first token', () => {
+    const last = (first: number) => logits(model, entriesOf([first, 1, 2, 3])).at(-1);
+    expect(last(0)).not.toEqual(last(5));
+  });
+
+  it('names a missing tensor, an unknown one, and a token outside the vocabulary', () => {
+    const without = new Map(model.tensors);
+    without.delete('output_norm.weight');
+    expect(() => logits({ ...model, tensors: without }, entriesOf([1]))).toThrow(
+      'output_norm.weight is missing',
+    );
+    const extra = new Map(model.tensors).set('rope_freqs.weight', {
+      name: 'rope_freqs.weight',
+      ne: [1],
+      type: 'F32',
+      data: new Float32Array(1),
+    });
+    expect(() => logits({ ...model, tensors: extra }, entriesOf([1]))).toThrow(
+      expect.objectContaining({ kind: 'model', message: expect.stringContaining('rope_freqs.weight') }),
+    );
+    const saw: Entry[] = [];
+    const alien: Entry = { token: 6, pos_eval: 0, pos: 0, saw };
+    saw.push(alien);
+    expect(() => logits(model, [alien])).toThrow(expect.objectContaining({ kind: 'batch.token' }));
+  });
+});
