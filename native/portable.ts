@@ -1,0 +1,91 @@
+/**
+ * The plan interpreter in TypeScript: the slowest of the named implementations, with the same bits as all others. It
+ * runs where no compiler is, and is the one that a reader can follow with a debugger.
+ */
+
+import { type Kernels, type Memory, OP, OP_WORDS, STATUS, TYPE } from './plan.ts';
+import { attention } from './portable/attention.ts';
+import { matmul } from './portable/matmul.ts';
+import {
+  embed,
+  gatherRows,
+  kvStore,
+  rmsNorm,
+  rope,
+  siluMul,
+  stateGather,
+  stateScatter,
+} from './portable/rows.ts';
+import { ssmConv, ssmGate, ssmScan } from './portable/ssm.ts';
+import { type Views, viewsOf } from './portable/views.ts';
+
+/** Which operand of an opcode is an element type; a type that we do not know is a bad op. */
+const TYPE_OPERAND: Readonly<Record<number, number>> = {
+  [OP.embed]: 6,
+  [OP.matmul]: 11,
+  [OP.kvStore]: 6,
+  [OP.attention]: 11,
+};
+
+/** One record; 0 or a STATUS. */
+function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
+  const op = a[0]!;
+  const typeAt = TYPE_OPERAND[op];
+  if (typeAt !== undefined && a[typeAt] !== TYPE.F32 && a[typeAt] !== TYPE.F16) return STATUS.badOp;
+  const rows = dims[a[1]!]!;
+  switch (op) {
+    case OP.embed:
+      embed(a, rows, m);
+      return 0;
+    case OP.rmsNorm:
+      rmsNorm(a, rows, m);
+      return 0;
+    case OP.matmul:
+      matmul(a, rows, m);
+      return 0;
+    case OP.rope:
+      rope(a, rows, m);
+      return 0;
+    case OP.kvStore:
+      return kvStore(a, rows, m) ? 0 : STATUS.kvOverflow;
+    case OP.attention:
+      attention(a, rows, m);
+      return 0;
+    case OP.siluMul:
+      siluMul(a, rows, m);
+      return 0;
+    case OP.gatherRows:
+      gatherRows(a, rows, m);
+      return 0;
+    case OP.stateGather:
+      stateGather(a, rows, m);
+      return 0;
+    case OP.stateScatter:
+      stateScatter(a, rows, m);
+      return 0;
+    case OP.ssmConv:
+      ssmConv(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.ssmScan:
+      ssmScan(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.ssmGate:
+      ssmGate(a, rows, m);
+      return 0;
+    default:
+      return STATUS.badOp;
+  }
+}
+
+/** The portable implementation. */
+export const portable: Kernels = {
+  isa: 'portable',
+  run(plan: Int32Array, n_ops: number, dims: Int32Array, memory: Memory): number {
+    const views = viewsOf(memory);
+    for (let i = 0; i < n_ops; i++) {
+      const status = runOp(plan.subarray(i * OP_WORDS, (i + 1) * OP_WORDS), dims, views);
+      if (status !== 0) return (i << 8) | status;
+    }
+    return 0;
+  },
+};
