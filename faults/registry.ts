@@ -16,10 +16,18 @@ export const faults: readonly Fault[] = [
   {
     name: 'slots-claimed-tail',
     file: 'engine/slots.ts',
-    find: 't === b',
-    replace: 't === b && (this.lo[a] | this.hi[a]) !== 0',
+    find: 't === a',
+    replace: 't === a && (this.lo[b] | this.hi[b]) !== 0',
     standsFor: 'batching.md 4.9: find_slot fixed only the tails of ids that a cell lists',
     describe: 'when slots are swapped, the tail of a slot that was just claimed stays behind',
+  },
+  {
+    name: 'slots-stale-bystander',
+    file: 'engine/memory.ts',
+    find: 'src !== row) {',
+    replace: 'src >= 0 && src !== row) {',
+    standsFor: 'batching.md 4.3, INV-RS-11; this engine had it for an hour',
+    describe: 'an empty slot within the window is not zeroed, though the books say that its state is its own',
   },
   {
     name: 'cells-removal-edge',
