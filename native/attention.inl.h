@@ -38,7 +38,7 @@ struct Row {
   const float* q;
   float* dst;
   int begin, end;
-  float* score; /* of panel 0, lane 0 */
+  float* score; /* of panel 0, lane 0; rows of a tile follow each other */
   float sum;
   float* acc;
   float* total;
@@ -120,15 +120,12 @@ template <class T> void gatherValues(const Attention& t, int head, const Keys& k
 template <int R> void scores(const Attention& t, const Keys& keys, Row* rows, int firstPanel, int panels) {
   RowsInPlace<R> x;
   for (int r = 0; r < R; r++) x.row[r] = rows[r].q;
-  const V scale = vset(t.scale);
   const float* k = keys.transposed + static_cast<long>(firstPanel) * t.d * 16;
-  fewRows<R>(x, k, panels, t.d, [&](int r, int p, V sum) __attribute__((always_inline)) {
-    vstore(rows[r].score + (firstPanel + p) * 16L, vmul(sum, scale));
-  });
+  fewRows<R>(x, k, panels, t.d, rows[0].score + firstPanel * 16L, keys.panels * 16L);
 }
 
-/* Scores become exponentials, zero in lanes that the row does not see. */
-void softmax(const Keys& keys, Row& row) {
+/* Sums of q*k become scores, then exponentials, zero in lanes that the row does not see. */
+void softmax(const Keys& keys, Row& row, V scale) {
   const int a = keys.slot[row.begin], b = keys.slot[row.end - 1];
   const auto seen = [&](int panel) __attribute__((always_inline)) {
     uint32_t lanes = keys.present[panel];
@@ -138,7 +135,11 @@ void softmax(const Keys& keys, Row& row) {
   };
   const V lowest = vset(-__builtin_inff());
   V best = lowest;
-  for (int p = a >> 4; p <= b >> 4; p++) best = vmax(vpick(seen(p), vload(row.score + p * 16L), lowest), best);
+  for (int p = a >> 4; p <= b >> 4; p++) {
+    const V score = vmul(vload(row.score + p * 16L), scale);
+    vstore(row.score + p * 16L, score);
+    best = vmax(vpick(seen(p), score, lowest), best);
+  }
   float each[16], highest = -__builtin_inff();
   vstore(each, best);
   for (int i = 0; i < 16; i++) highest = each[i] > highest ? each[i] : highest;
@@ -237,7 +238,7 @@ template <int R> void rowsOfTile(const Attention& t, const Keys& keys, Row* rows
     high = most(high, keys.slot[rows[r].end - 1] >> 4);
   }
   scores<R>(t, keys, rows, low, high - low + 1);
-  for (int r = 0; r < R; r++) softmax(keys, rows[r]);
+  for (int r = 0; r < R; r++) softmax(keys, rows[r], vset(t.scale));
   values<R>(keys, rows, padded);
   for (int r = 0; r < R; r++) {
     const V sum = vset(rows[r].sum);

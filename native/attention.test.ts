@@ -132,7 +132,7 @@ function randomShape(random: Random): Shape {
   return {
     nHead: nHeadKv * random.pick([1, 2, 3]),
     nHeadKv,
-    d: random.pick([2, 6, 8, 16, 18, 32, 64, 70]),
+    d: random.pick([2, 6, 8, 16, 18, 32, 64, 70, 128]),
     type: random.pick([TYPE.F32, TYPE.F16]),
     groups: Array.from({ length: random.int(1, 3) }, group),
   };

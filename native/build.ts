@@ -16,6 +16,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -104,10 +105,15 @@ function readSources(root: string, patches: readonly Patch[]): Map<string, strin
   return sources;
 }
 
-const compilers = new Map<string, { command: string; version: string } | null>();
+interface Compiler {
+  readonly command: string;
+  readonly version: string;
+}
+
+const compilers = new Map<string, Compiler | null>();
 
 /** The first C++ compiler there is, with what it says of itself. */
-function findCompiler(): { command: string; version: string } | null {
+function findCompiler(): Compiler | null {
   const override = process.env.ISOBATCH_CXX;
   const candidates = override
     ? [override]
@@ -149,6 +155,7 @@ function cacheFolder(root: string): string {
 
 /** Runs commands at the same time; the output of the first that failed, or null. */
 function runTogether(commands: readonly string[][], cwd: string): string | null {
+  if (commands.length === 0) return null;
   // POSIX sh starts all compilers, then waits for each: child_process has no synchronous way to run several.
   const quote = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
   const lines = commands.map((c, i) => `${c.map(quote).join(' ')} > log${i} 2>&1 & pids="$pids $!"`);
@@ -162,25 +169,70 @@ function runTogether(commands: readonly string[][], cwd: string): string | null 
   return (logs[0] ?? run.stderr).split('\n').slice(-8).join('\n') || `compiler ended with ${run.status}`;
 }
 
-/** Compiles all units and links them to `target`; null, or the reason why not. */
-function compile(cxx: string, sources: Map<string, string>, work: string, target: string): string | null {
+/** The sources that a unit is made of: itself and, recursively, what it includes by name. */
+function partsOf(unit: string, sources: Map<string, string>): string[] {
+  const parts = new Set<string>([unit]);
+  for (const part of parts) {
+    for (const [, name] of sources.get(part)!.matchAll(/^#include "([^"]+)"/gm)) {
+      if (sources.has(name!)) parts.add(name!);
+    }
+  }
+  return [...parts].sort();
+}
+
+function digest(...parts: unknown[]): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 20);
+}
+
+/** Compiles the units that are not cached and links all to `target`; null, or the reason why not. */
+function compile(
+  compiler: Compiler,
+  sources: Map<string, string>,
+  work: string,
+  target: string,
+): string | null {
   for (const [name, text] of sources) writeFileSync(join(work, name), text);
-  const units = UNITS.filter((unit) => !unit.x64 || process.arch === 'x64');
-  const objects = units.map((unit) => unit.source.replace('.cpp', '.o'));
-  const commands = units.map((unit, i) => [
-    cxx,
-    ...FLAGS,
-    ...unit.flags,
-    '-c',
-    unit.source,
-    '-o',
-    objects[i]!,
-  ]);
-  const failed =
-    runTogether(commands, work) ?? runTogether([[cxx, '-shared', '-o', 'library', ...objects]], work);
+  const objects: string[] = [];
+  const missing: { command: string[]; built: string; cached: string }[] = [];
+  for (const unit of UNITS) {
+    if (unit.x64 && process.arch !== 'x64') continue;
+    const parts = partsOf(unit.source, sources).map((name) => [name, sources.get(name)]);
+    const cached = join(dirname(target), `${digest(compiler.version, process.arch, FLAGS, unit, parts)}.o`);
+    const built = unit.source.replace('.cpp', '.o');
+    objects.push(cached);
+    const command = [compiler.command, ...FLAGS, ...unit.flags, '-c', unit.source, '-o', built];
+    if (!existsSync(cached)) missing.push({ command, built, cached });
+  }
+  const failed = runTogether(
+    missing.map((m) => m.command),
+    work,
+  );
   if (failed !== null) return failed;
-  renameSync(join(work, 'library'), target); // atomic: two processes may build the same library at once
+  for (const { built, cached } of missing) renameSync(join(work, built), cached);
+  const unlinked = runTogether([[compiler.command, '-shared', '-o', 'library', ...objects]], work);
+  if (unlinked !== null) return unlinked;
+  renameSync(join(work, 'library'), target); // atomic: whoever sees the library sees all of it
   return null;
+}
+
+const LOCK_STALE_MS = 300_000;
+
+/** Waits while another process builds `path`; true if this one holds the lock and shall build. */
+function takeLock(path: string): boolean {
+  const lock = `${path}.lock`;
+  const sleep = new Int32Array(new SharedArrayBuffer(4));
+  for (const begin = Date.now(); Date.now() - begin < LOCK_STALE_MS; Atomics.wait(sleep, 0, 0, 50)) {
+    if (existsSync(path)) return false;
+    try {
+      mkdirSync(lock);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
+    if (age > LOCK_STALE_MS) rmSync(lock, { recursive: true, force: true }); // its owner died
+  }
+  return true;
 }
 
 /**
@@ -199,16 +251,16 @@ export function buildNative(options: BuildOptions = {}): NativeLibrary {
     const tried = process.env.ISOBATCH_CXX ?? '$CXX, g++, clang++';
     return { unavailable: `no C++ compiler runs (tried ${tried})` };
   }
-  const hash = createHash('sha256');
-  hash.update(JSON.stringify([process.platform, process.arch, compiler.version, FLAGS, UNITS, [...sources]]));
   const folder = cacheFolder(root);
-  const path = join(folder, `isobatch-${hash.digest('hex').slice(0, 20)}.so`);
-  if (existsSync(path)) return { path };
+  const name = digest(process.platform, process.arch, compiler.version, FLAGS, UNITS, [...sources]);
+  const path = join(folder, `isobatch-${name}.so`);
+  if (existsSync(path) || !takeLock(path)) return { path };
   const work = mkdtempSync(join(folder, 'build-'));
   try {
-    const failed = compile(compiler.command, sources, work, path);
+    const failed = compile(compiler, sources, work, path);
     return failed === null ? { path } : { unavailable: `${compiler.command} failed: ${failed}` };
   } finally {
     rmSync(work, { recursive: true, force: true });
+    rmSync(`${path}.lock`, { recursive: true, force: true });
   }
 }

@@ -25,10 +25,12 @@ struct RowsPacked {
   LANES float at(const RowsPacked& x, int r, long k) { return x.unit[k * UNIT + r]; }
 };
 
-/* R rows times P panels of k terms (`next` elements from panel to panel); emit(r, p, sum) takes each result. */
-template <int R, int P, class X, class W, class Emit>
-LANES void tile(const X x, const W* w, long next, int k, const Emit& emit) {
-  alignas(64) float totals[R * P * 16];
+/*
+ * R rows times P panels of k terms, `next` elements from panel to panel. The sum of row r and panel p goes to
+ * sums + r * rowStep + p * 16, which also holds the total while there are more blocks.
+ */
+template <int R, int P, class X, class W>
+LANES void tile(const X x, const W* w, long next, int k, float* sums, long rowStep) {
   for (int begin = 0; begin < k || begin == 0; begin += BLOCK) {
     const int end = least(k, begin + BLOCK);
     V acc[R][P];
@@ -54,36 +56,33 @@ LANES void tile(const X x, const W* w, long next, int k, const Emit& emit) {
     for (int r = 0; r < R; r++) {
 #pragma GCC unroll 8
       for (int p = 0; p < P; p++) {
-        float* total = totals + (r * P + p) * 16;
+        float* total = sums + r * rowStep + p * 16;
         vstore(total, begin == 0 ? acc[r][p] : vadd(vload(total), acc[r][p]));
       }
     }
   }
-#pragma GCC unroll 1
-  for (int i = 0; i < R * P; i++) emit(i / P, i % P, vload(totals + i * 16));
 }
 
-/* R rows in place times all panels, as many at once as registers allow. */
-template <int R, class W, class Emit>
-void fewRows(const RowsInPlace<R>& x, const W* w, int panels, int k, const Emit& emit) {
+/* R rows in place times all panels, as many at once as registers allow; sums as in `tile`. */
+template <int R, class W>
+void fewRows(const RowsInPlace<R>& x, const W* w, int panels, int k, float* sums, long rowStep) {
   constexpr int WIDE = Wide<R>::panels;
   const long next = static_cast<long>(k) * 16;
   int p = 0;
-  const auto shifted = [&](int r, int q, V sum) __attribute__((always_inline)) { emit(r, p + q, sum); };
-  for (; p + WIDE <= panels; p += WIDE) tile<R, WIDE>(x, w + p * next, next, k, shifted);
+  for (; p + WIDE <= panels; p += WIDE) tile<R, WIDE>(x, w + p * next, next, k, sums + p * 16, rowStep);
   if constexpr (WIDE > 4) {
     if (p + 4 <= panels) {
-      tile<R, 4>(x, w + p * next, next, k, shifted);
+      tile<R, 4>(x, w + p * next, next, k, sums + p * 16, rowStep);
       p += 4;
     }
   }
   if constexpr (WIDE > 2) {
     if (p + 2 <= panels) {
-      tile<R, 2>(x, w + p * next, next, k, shifted);
+      tile<R, 2>(x, w + p * next, next, k, sums + p * 16, rowStep);
       p += 2;
     }
   }
-  for (; p < panels; p++) tile<R, 1>(x, w + p * next, next, k, shifted);
+  for (; p < panels; p++) tile<R, 1>(x, w + p * next, next, k, sums + p * 16, rowStep);
 }
 
 /* What happens to a sum: bias, old value, zeros behind column n, store. */
@@ -115,7 +114,11 @@ template <int R, class W>
 void fewRowsProduct(const Product& m, const float* src, long stride, const W* w, int panels, int k) {
   RowsInPlace<R> x;
   for (int r = 0; r < R; r++) x.row[r] = src + r * stride;
-  fewRows<R>(x, w, panels, k, [&](int r, int p, V sum) __attribute__((always_inline)) { Product::put(m, r, p, sum); });
+  float* sums = scratch.get<float>(0, static_cast<size_t>(R) * panels * 16);
+  fewRows<R>(x, w, panels, k, sums, panels * 16L);
+  for (int r = 0; r < R; r++) {
+    for (int p = 0; p < panels; p++, sums += 16) Product::put(m, r, p, vload(sums));
+  }
 }
 
 /* Packs `rows` <= 12 rows of k floats as [k][12]; writes 4 floats beyond the end. */
@@ -135,9 +138,10 @@ void packUnit(const float* src, long stride, int rows, int k, float* unit) {
 
 template <int R, int P>
 void packedTile(const Product& m, const float* unit, const float* w, int k, int row, int panel) {
-  const long next = static_cast<long>(k) * 16;
-  tile<R, P>(RowsPacked{unit}, w, next, k,
-             [&](int r, int p, V sum) __attribute__((always_inline)) { Product::put(m, row + r, panel + p, sum); });
+  alignas(64) float sums[R * P * 16];
+  tile<R, P>(RowsPacked{unit}, w, static_cast<long>(k) * 16, k, sums, P * 16);
+#pragma GCC unroll 1
+  for (int i = 0; i < R * P; i++) Product::put(m, row + i / P, panel + i % P, vload(sums + i * 16));
 }
 
 /* `rows` rows of a unit times P panels, in equal parts of at most TILE_ROWS. */

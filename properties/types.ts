@@ -62,6 +62,8 @@ export interface Case {
   /** Positions that memory must report after a call: [call, seq, min, max]. */
   readonly positions?: readonly (readonly [number, number, number, number])[];
   readonly white?: unknown;
+  /** What a property needs to know besides to rebuild `base` and `pairs` from a smaller `script`; plain JSON. */
+  readonly plan?: unknown;
 }
 
 /** The first thing that differs. Numbers are given so that nobody has to run anything to see them. */

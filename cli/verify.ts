@@ -1,0 +1,55 @@
+/** `isobatch verify`: reads the options, runs the campaign, prints and writes the report. */
+import { join } from 'node:path';
+import { knownFaults, faultByName } from '../faults/apply.ts';
+import { verify, type VerifyOptions } from '../properties/campaign.ts';
+import { exitCodeOf } from '../properties/campaign-result.ts';
+import { subjectSpec } from '../properties/subjects/registry.ts';
+import { progressReporter } from '../reports/progress.ts';
+import { terminalLines } from '../reports/terminal.ts';
+import { paintFor, table } from '../reports/text.ts';
+import { writeReport } from '../reports/write.ts';
+import { modulePath, numberOption, rangeOption } from './args.ts';
+import type { Args, Io } from './types.ts';
+
+export function verifyOptions(args: Args): VerifyOptions {
+  return {
+    subject: subjectSpec(args.text.subject, args.text['subject-cmd']),
+    models: args.list.model,
+    properties: args.list.property,
+    cases: numberOption(args, 'cases', { least: 1, whole: true }),
+    minutes: numberOption(args, 'minutes', { least: 0 }),
+    range: rangeOption(args),
+    seed: args.text.seed,
+    properties_module: modulePath(args),
+    jobs: numberOption(args, 'jobs', { least: 1, whole: true }),
+    isa: args.text.isa,
+    fault: args.text.fault,
+    shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),
+    max_failures: numberOption(args, 'max-failures', { least: 1, whole: true }),
+    watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
+  };
+}
+
+async function listFaults(io: Io): Promise<number> {
+  const faults = await knownFaults();
+  const rows = faults.map((f) => [f.name, f.file, f.describe]);
+  for (const line of table(rows, [])) io.out.write(`${line}\n`);
+  return 0;
+}
+
+export async function runVerify(args: Args, io: Io): Promise<number> {
+  if (args.text.fault === 'list') return listFaults(io);
+  const options = verifyOptions(args);
+  if (options.fault !== undefined) await faultByName(options.fault);
+  const out = args.text.out ?? 'isobatch-report';
+  const progress = progressReporter(io.err);
+  const onProgress = args.flag.quiet ? undefined : progress.show;
+  const result = await verify(options, { signal: io.signal, onProgress }).finally(progress.end);
+  const files = writeReport(result, out);
+  const paint = paintFor(io.out);
+  const lines = terminalLines(result, paint, (f) => files.get(f));
+  // Quiet: the verdict, and on which subject.
+  for (const line of args.flag.quiet ? lines.slice(-1) : lines) io.out.write(`${line}\n`);
+  if (!args.flag.quiet) io.out.write(`report: ${join(out, 'summary.json')}\n`);
+  return exitCodeOf(result);
+}

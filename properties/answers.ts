@@ -1,0 +1,96 @@
+/**
+ * What each token list says alone: computed once by the subject itself, one sequence, one token after the other, and
+ * kept in a tree by tokens. On a miss the whole path of the campaign's token tree is evaluated, because its other
+ * beginnings will be asked for too.
+ */
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams } from '../contract/subject.ts';
+import { factsOf } from './facts.ts';
+import { runScript } from './run-script.ts';
+import type { Call, Env } from './types.ts';
+
+type TypeKv = 'F32' | 'F16';
+
+/** A token list: its own last row, and the lists that go on from it. */
+interface Node {
+  row: Uint32Array | null;
+  readonly next: Map<number, Node>;
+}
+
+export class Answers {
+  private readonly env: Env;
+  private readonly root: Record<TypeKv, Node> = { F32: leaf(), F16: leaf() };
+
+  constructor(env: Env) {
+    this.env = env;
+  }
+
+  /** The bits of the last row that `tokens` give alone, or a promise of them if they must be computed first. */
+  row(tokens: readonly number[], type_kv: TypeKv): Uint32Array | Promise<Uint32Array> {
+    return this.find(tokens, type_kv)?.row ?? this.compute(tokens, type_kv);
+  }
+
+  private find(tokens: readonly number[], type_kv: TypeKv): Node | undefined {
+    let node: Node | undefined = this.root[type_kv];
+    for (let i = 0; i < tokens.length && node !== undefined; i++) node = node.next.get(tokens[i]!);
+    return node;
+  }
+
+  private async compute(tokens: readonly number[], type_kv: TypeKv): Promise<Uint32Array> {
+    const list = this.extended(tokens);
+    const calls: Call[] = list.map((token) => ({ op: 'decode', batch: { token: [token] } }));
+    const run = await runScript(this.env.loaded, { params: this.params(list.length, type_kv), calls });
+    if (run.unexpected !== null) {
+      const { what, got } = run.unexpected;
+      throw new IsobatchError('subject', `a sequence alone, token by token: ${what}: ${got}`, { tokens: list });
+    }
+    let node = this.root[type_kv];
+    list.forEach((token, i) => {
+      let next = node.next.get(token);
+      if (next === undefined) {
+        next = leaf();
+        node.next.set(token, next);
+      }
+      next.row ??= run.rows[i]!.bits;
+      node = next;
+    });
+    return this.find(tokens, type_kv)!.row!;
+  }
+
+  private extended(tokens: readonly number[]): readonly number[] {
+    const { paths } = factsOf(this.env).tree;
+    return paths.find((path) => tokens.every((token, i) => path[i] === token)) ?? tokens;
+  }
+
+  /** The plainest context: one sequence, one token a ubatch, plain kernels where the model is small. */
+  private params(n_ctx: number, type_kv: TypeKv): ContextParams {
+    const facts = factsOf(this.env);
+    const { isas } = this.env.subject;
+    const isa = facts.small && isas.includes('portable') ? 'portable' : isas.at(-1);
+    const offered = this.env.subject.splits[facts.memory] ?? [];
+    const split = ['simple', 'sequence'].find((p) => offered.some((q) => q === p)) ?? offered[0] ?? 'simple';
+    const params = { n_ctx, n_batch: 1, n_ubatch: 1, n_seq_max: 1, split, type_kv } as ContextParams;
+    return isa === undefined ? params : { ...params, isa };
+  }
+}
+
+function leaf(): Node {
+  return { row: null, next: new Map() };
+}
+
+const known = new WeakMap<object, Map<string, Answers>>();
+
+/** The answers of a loaded model; shared by all properties that run on it. */
+export function answersOf(env: Env): Answers {
+  let bySeed = known.get(env.loaded);
+  if (bySeed === undefined) {
+    bySeed = new Map();
+    known.set(env.loaded, bySeed);
+  }
+  let answers = bySeed.get(env.seed);
+  if (answers === undefined) {
+    answers = new Answers(env);
+    bySeed.set(env.seed, answers);
+  }
+  return answers;
+}

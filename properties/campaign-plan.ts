@@ -1,0 +1,142 @@
+/**
+ * What a campaign runs: units of (property, model), how many cases each gets, and in which ranges. The numbers of
+ * cases without `--cases` or `--minutes` are all in one table here; they make a run of about a minute on two cores.
+ */
+import { isTrained, RULES } from './campaign-models.ts';
+import type { PeerEnd } from './worker-peer.ts';
+import type { ProbeAnswer, PropertyFacts } from './worker-messages.ts';
+
+/** Cases of a default campaign, by property; `white` and `model` are for those that are not named. */
+export const DEFAULT_CASES: Readonly<Record<string, number>> = {
+  white: 4000,
+  model: 120,
+};
+
+/** Trained models get this part of the cases. */
+const TRAINED_PART = 1 / 10;
+/** Cases in a range: the unit of work of a worker. Small enough to balance, large enough to pay for the talk. */
+const RANGE = { white: 512, model: 128, trained: 16 };
+/** White-box cases that are announced together. */
+const WHITE_BLOCK = 64;
+
+export interface Unit {
+  readonly property: PropertyFacts;
+  readonly model: string;
+  /** Architecture of the model, by which failures are grouped. */
+  readonly family: string;
+  /** Why it is skipped. */
+  readonly skip?: string;
+  /** Cases to run, or infinite until the time is up. */
+  readonly first: number;
+  readonly end: number;
+  /** Cases in a range. */
+  readonly range: number;
+  /** Cases that are announced together. */
+  readonly block: number;
+}
+
+export interface PlanOptions {
+  readonly cases?: number;
+  readonly minutes?: number;
+  readonly range?: readonly [number, number];
+  readonly models: readonly string[];
+}
+
+/** All units, in the order of reports: properties as registered, models as given. */
+export function planUnits(probe: ProbeAnswer, options: PlanOptions): Unit[] {
+  return probe.properties.flatMap((property) => {
+    const models = property.white ? [RULES] : options.models;
+    return models.map((model) => planUnit(probe, property, model, options));
+  });
+}
+
+function planUnit(probe: ProbeAnswer, property: PropertyFacts, model: string, options: PlanOptions): Unit {
+  const refused = probe.refused[model];
+  const skip = refused === undefined ? property.skip[model] : `the model is refused: ${refused.message}`;
+  const kind = property.white ? 'white' : isTrained(model) ? 'trained' : 'model';
+  const [first, end] = options.range ?? [0, casesOf(property, model, options)];
+  const block = property.white ? WHITE_BLOCK : 1;
+  const family = probe.models.find((m) => m.name === model)?.info.arch ?? RULES;
+  return { property, model, family, skip, first, end, range: RANGE[kind], block };
+}
+
+function casesOf(property: PropertyFacts, model: string, options: PlanOptions): number {
+  if (options.minutes !== undefined) return Number.POSITIVE_INFINITY;
+  const part = !property.white && isTrained(model) ? TRAINED_PART : 1;
+  const wanted =
+    options.cases ?? DEFAULT_CASES[property.name] ?? DEFAULT_CASES[property.white ? 'white' : 'model']!;
+  return Math.max(1, Math.ceil(wanted * part));
+}
+
+/** Whether enough cases of a property ran to demand that each class occurs. */
+export function demandsCoverage(options: Omit<PlanOptions, 'models'>): boolean {
+  return options.cases === undefined && options.minutes === undefined && options.range === undefined;
+}
+
+/** Cases of a unit that one worker runs in one go. */
+export interface Task {
+  readonly unit: Unit;
+  readonly first: number;
+  readonly count: number;
+  readonly block: number;
+  /** A worker died in this block: it is run again one by one, to name the case. */
+  readonly suspect?: PeerEnd;
+}
+
+/**
+ * Hands out tasks. A worker stays with its unit while that has work (its model is loaded), then takes the unit that
+ * is farthest behind. Tasks of a dead worker come back and go out first.
+ */
+export class TaskQueue {
+  readonly #units: { unit: Unit; next: number; given: number }[];
+  readonly #back: Task[] = [];
+  readonly #closed = new Set<Unit>();
+  /** Until when open-ended units get new ranges: milliseconds since the epoch. */
+  readonly #deadline: number;
+
+  constructor(units: readonly Unit[], deadline = Number.POSITIVE_INFINITY) {
+    this.#units = units
+      .filter((unit) => unit.skip === undefined)
+      .map((unit) => ({ unit, next: unit.first, given: 0 }));
+    this.#deadline = deadline;
+  }
+
+  /** The next task, preferably of this unit; undefined if there is none (now). */
+  next(current?: Unit): Task | undefined {
+    const back = this.#back.shift();
+    if (back !== undefined) return this.#closed.has(back.unit) ? this.next(current) : back;
+    const open = this.#units.filter(
+      (u) => u.next < u.unit.end && !this.#closed.has(u.unit) && this.#inTime(u),
+    );
+    if (open.length === 0) return undefined;
+    const least = open.reduce((a, b) => (b.given < a.given ? b : a));
+    // Open-ended units take turns, so that each has had its share when the time is up.
+    const same = open.find((u) => u.unit === current && Number.isFinite(u.unit.end));
+    const chosen = same ?? least;
+    const count = Math.min(chosen.unit.range, chosen.unit.end - chosen.next);
+    const first = chosen.next;
+    chosen.next += count;
+    chosen.given++;
+    return { unit: chosen.unit, first, count, block: chosen.unit.block };
+  }
+
+  /** Every unit gets its first range, however little time there is: a unit without cases would say nothing. */
+  #inTime(u: { unit: Unit; given: number }): boolean {
+    return Number.isFinite(u.unit.end) || u.given === 0 || Date.now() < this.#deadline;
+  }
+
+  /** Work of a worker that died. */
+  giveBack(task: Task): void {
+    if (task.count > 0) this.#back.push(task);
+  }
+
+  /** No more work of this unit. */
+  close(unit: Unit): void {
+    this.#closed.add(unit);
+  }
+
+  /** No more work at all. */
+  closeAll(): void {
+    for (const { unit } of this.#units) this.#closed.add(unit);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Shrinks the first failure of a signature in a worker. The shrinking itself is `shrinker.ts`; here is what to do
+ * when a smaller case takes the worker with it: if that is the failure, it is a step forward, else the candidate is
+ * left out; either way a new worker goes on from the smallest case so far.
+ */
+import { deathFailure } from './campaign-run.ts';
+import type { Case, Failure } from './types.ts';
+import type { Event, Setting } from './worker-messages.ts';
+import { WorkerProcess, type WorkerOptions } from './worker-process.ts';
+
+export interface ShrinkJob {
+  readonly failure: Failure;
+  readonly family: string;
+  readonly setting: Setting;
+  readonly worker: WorkerOptions;
+  readonly seconds: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Shrunk {
+  readonly failure: Failure;
+  readonly tried: number;
+  readonly accepted: number;
+}
+
+/** A candidate that takes a quarter of the time hangs. */
+function watchdogOf(job: ShrinkJob): WorkerOptions {
+  return { ...job.worker, watchdog_s: Math.min(job.worker.watchdog_s, Math.max(1, job.seconds / 4)) };
+}
+
+export async function shrinkFailure(job: ShrinkJob): Promise<Shrunk> {
+  const deadline = Date.now() + job.seconds * 1000;
+  const state = { best: job.failure, tried: 0, accepted: 0, skip: [] as string[] };
+  let worker: WorkerProcess | undefined;
+  const abort = () => void worker?.stop();
+  job.signal?.addEventListener('abort', abort);
+  try {
+    while (Date.now() < deadline && !job.signal?.aborted) {
+      worker = new WorkerProcess(watchdogOf(job));
+      if (await attempt(worker, job, deadline, state)) break;
+    }
+  } finally {
+    job.signal?.removeEventListener('abort', abort);
+    await worker?.stop();
+  }
+  return { failure: state.best, tried: state.tried, accepted: state.accepted };
+}
+
+interface State {
+  best: Failure;
+  tried: number;
+  accepted: number;
+  skip: string[];
+}
+
+/** One worker's part; true if there is nothing left to try. */
+async function attempt(
+  worker: WorkerProcess,
+  job: ShrinkJob,
+  deadline: number,
+  state: State,
+): Promise<boolean> {
+  let candidate: Case | undefined;
+  const onEvent = (event: Event) => {
+    if (event.event === 'step') {
+      state.tried++;
+      state.skip.push(event.key);
+      candidate = event.case;
+    }
+    if (event.event === 'smaller') {
+      state.accepted++;
+      state.best = event.failure;
+    }
+  };
+  const milliseconds = deadline - Date.now();
+  const { setting } = job;
+  const request = { verb: 'shrink', setting, failure: state.best, milliseconds, skip: state.skip } as const;
+  const { death } = await worker.run({ ...request }, onEvent);
+  if (death === undefined) return true;
+  if (job.signal?.aborted || candidate === undefined) return true; // cannot even begin: keep what there is
+  const failure = deathFailure(candidate, job.family, death.end);
+  if (failure.signature === job.failure.signature) {
+    state.accepted++;
+    state.best = failure;
+  }
+  return false;
+}

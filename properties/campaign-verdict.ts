@@ -1,0 +1,111 @@
+/** From sums to statuses and one verdict. A property that compared nothing is "not run", never green. */
+import type { FailureRecord, ScopeResult, Status, UnitResult } from './campaign-result.ts';
+import { violated } from './campaign-result.ts';
+import type { CampaignRun, UnitState } from './campaign-run.ts';
+import type { Coverage, Property } from './types.ts';
+import { missingClasses } from './coverage.ts';
+import type { ProbeAnswer } from './worker-messages.ts';
+
+/** Units in the order of the plan, each with its status. */
+export function concludeUnits(run: CampaignRun): UnitResult[] {
+  return run.units.map((state) => {
+    const { unit, tally } = state;
+    return {
+      property: unit.property.name,
+      model: unit.model,
+      white: unit.property.white,
+      ...statusOf(state),
+      tally,
+      range: [unit.first, state.end] as const,
+      busy_s: state.busy_ms / 1000,
+      fingerprint: state.fingerprint,
+    };
+  });
+}
+
+function statusOf(state: UnitState): { status: Status; reason?: string } {
+  const { unit, tally } = state;
+  if (unit.skip !== undefined) return { status: 'skipped', reason: unit.skip };
+  const early = Number.isFinite(unit.end) && tally.cases < unit.end - unit.first;
+  const reason = early ? `ended after ${tally.cases} of ${unit.end - unit.first} cases` : undefined;
+  if (state.failures.size > 0) return { status: 'failed', reason };
+  if (tally.compared > 0) return { status: 'passed', reason };
+  const reasons = Object.keys(tally.skipped);
+  if (tally.cases > 0 && reasons.length > 0) return { status: 'skipped', reason: reasons.join('; ') };
+  return { status: 'not run', reason: reason ?? 'nothing was compared' };
+}
+
+/** The status of several units together: a failure wins, then what passed, then what should have run. */
+export function joinStatus(statuses: readonly Status[]): Status {
+  for (const status of ['failed', 'not run', 'passed'] as const) if (statuses.includes(status)) return status;
+  return 'skipped';
+}
+
+/**
+ * Classes that no case of a property reached, for properties that ran and did not fail. Classes that neither the
+ * subject nor any of the models can have are not demanded.
+ */
+export function missingOf(
+  coverage: Readonly<Record<string, Coverage>>,
+  probe: ProbeAnswer,
+  units: readonly UnitResult[],
+): Record<string, readonly string[]> {
+  const missing: Record<string, readonly string[]> = {};
+  for (const property of probe.properties) {
+    const passed = units.filter((u) => u.property === property.name && u.status === 'passed');
+    if (passed.length === 0) continue;
+    const infos = passed.map((u) => probe.models.find((m) => m.name === u.model)?.info);
+    const memories = new Set(infos.map((info) => info?.memory ?? 'none'));
+    const empty = new Set<string>();
+    for (const memory of memories) {
+      const offered = property.white ? undefined : { subject: probe.subject, memory };
+      for (const name of missingClasses(
+        coverage[property.name] ?? {},
+        property as unknown as Property,
+        offered,
+      ))
+        empty.add(name);
+    }
+    if (empty.size > 0) missing[property.name] = [...empty];
+  }
+  return missing;
+}
+
+interface Sums {
+  readonly units: readonly UnitResult[];
+  readonly failures: readonly FailureRecord[];
+  readonly missing: Readonly<Record<string, readonly string[]>>;
+  readonly scope?: ScopeResult;
+  readonly interrupted: boolean;
+  readonly stopped: boolean;
+}
+
+export function verdictOf(sums: Sums): { ok: boolean; verdict: string } {
+  const { units, failures, missing, interrupted, stopped } = sums;
+  const empty = Object.values(missing).flat().length;
+  if (violated(sums)) {
+    const found = [
+      failures.length > 0 ? `${failures.length} different ${plural(failures.length, 'failure')}` : '',
+      sums.scope?.status === 'failed' && failures.length === 0 ? 'the small scope failed' : '',
+      empty > 0 ? `${empty} ${plural(empty, 'class', 'classes')} of inputs never reached` : '',
+    ].filter(Boolean);
+    return { ok: false, verdict: `does not hold: ${found.join(', ')}${stopped ? '; stopped early' : ''}` };
+  }
+  if (interrupted) return { ok: false, verdict: 'interrupted; nothing was found until then' };
+  const passed = units.filter((u) => u.status === 'passed');
+  const scoped = sums.scope?.status === 'passed';
+  if (passed.length === 0 && !scoped) return { ok: false, verdict: 'nothing was compared' };
+  const idle = units.filter((u) => u.status === 'not run');
+  if (idle.length > 0) {
+    const names = idle.map((u) => `${u.property} on ${u.model}`).join(', ');
+    return { ok: false, verdict: `not run, although it applies: ${names}` };
+  }
+  const properties = new Set(passed.map((u) => u.property)).size;
+  const models = new Set(passed.filter((u) => !u.white).map((u) => u.model)).size;
+  const on = models > 0 ? ` on ${models} ${plural(models, 'model')}` : '';
+  return { ok: true, verdict: `holds: ${properties} ${plural(properties, 'property', 'properties')}${on}` };
+}
+
+export function plural(n: number, one: string, many = `${one}s`): string {
+  return n === 1 ? one : many;
+}

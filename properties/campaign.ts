@@ -1,0 +1,340 @@
+/**
+ * A campaign: properties on models, run in workers, failures shrunk, everything summed up in one record. This is
+ * what `isobatch verify` runs, and what other programs can call.
+ */
+import { createHash } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { IsobatchError } from '../contract/errors.ts';
+import { checkModelName, DEFAULT_MODELS } from './campaign-models.ts';
+import { demandsCoverage, planUnits, type Unit } from './campaign-plan.ts';
+import type {
+  CampaignResult,
+  CampaignSettings,
+  FailureRecord,
+  ScopeResult,
+  UnitResult,
+} from './campaign-result.ts';
+import { CampaignRun, type UnitState } from './campaign-run.ts';
+import { runScopeItem, SMALL_SCOPE } from './campaign-scope.ts';
+import { shrinkFailure } from './campaign-shrink.ts';
+import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
+import type { SubjectSpec } from './subjects/registry.ts';
+import type { Coverage } from './types.ts';
+import { packageVersion } from './version.ts';
+import type { ProbeAnswer, Setting } from './worker-messages.ts';
+import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
+
+export interface VerifyOptions {
+  readonly subject?: SubjectSpec;
+  /** Default: the recipes and the trained models. */
+  readonly models?: readonly string[];
+  /** Default: all. */
+  readonly properties?: readonly string[];
+  /** For each property and model; trained models get a tenth. */
+  readonly cases?: number;
+  /** Instead of a number of cases: rounds until the time is up. */
+  readonly minutes?: number;
+  /** Only the cases [first, end). */
+  readonly range?: readonly [number, number];
+  readonly seed?: string;
+  /** Worker processes. Default: cores, at most 8. */
+  readonly jobs?: number;
+  readonly isa?: string;
+  readonly fault?: string;
+  /** Time for shrinking one failure, default 10. */
+  readonly shrink_seconds?: number;
+  /** Stop after this many different failures, default 20. */
+  readonly max_failures?: number;
+  /** A worker without progress for this long hangs, default 30. */
+  readonly watchdog_s?: number;
+  /** The same while models are loaded and kernels compiled, default 300. */
+  readonly setup_watchdog_s?: number;
+  /** Module that exports `properties`, instead of the built-in ones. */
+  readonly properties_module?: string;
+  /** The exhaustive small scope: by default in campaigns that choose neither properties nor a number of cases. */
+  readonly scope?: boolean;
+}
+
+export interface Progress {
+  readonly stage: 'starting' | 'running' | 'small scope' | 'shrinking' | 'done';
+  /** Cases that ran, and those that will; undefined where time decides. */
+  readonly cases: number;
+  readonly total?: number;
+  readonly failures: number;
+  readonly elapsed_s: number;
+  /** What is being worked on. */
+  readonly what?: string;
+}
+
+export interface VerifyHooks {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** Time limit of a call of a remote subject: below the watchdog, so that the worker ends its own child. */
+export function callTimeout(watchdog_s: number): number {
+  return watchdog_s * 0.8;
+}
+
+/** The options with every default filled in. Throws `usage` on impossible ones. */
+export function settingsOf(options: VerifyOptions): CampaignSettings {
+  const models = [...new Set(options.models?.length ? options.models : DEFAULT_MODELS)];
+  for (const model of models) checkModelName(model);
+  const subject = options.subject ?? { kind: 'engine' };
+  if (options.fault !== undefined && subject.kind !== 'engine')
+    throw new IsobatchError('usage', 'a planted fault needs our own engine as the subject', {
+      fault: options.fault,
+    });
+  return {
+    subject,
+    models,
+    properties: [...new Set(options.properties ?? [])],
+    cases: options.cases,
+    minutes: options.minutes,
+    range: options.range,
+    seed: options.seed ?? 'isobatch',
+    jobs: options.jobs ?? Math.min(8, availableParallelism()),
+    isa: options.isa,
+    fault: options.fault,
+    shrink_seconds: options.shrink_seconds ?? 10,
+    max_failures: options.max_failures ?? 20,
+    watchdog_s: options.watchdog_s ?? 30,
+    properties_module: options.properties_module,
+  };
+}
+
+/** What workers are told. */
+export function settingOf(settings: CampaignSettings): Setting {
+  return {
+    subject: settings.subject,
+    seed: settings.seed,
+    restrict: settings.isa === undefined ? {} : { isa: settings.isa },
+    fault: settings.fault,
+    properties_module: settings.properties_module,
+    call_timeout_s: callTimeout(settings.watchdog_s),
+  };
+}
+
+/** Asks a worker what the subject, the models and the properties are. */
+export async function probeSubject(
+  setting: Setting,
+  worker: WorkerOptions,
+  models: readonly string[],
+  properties: readonly string[],
+): Promise<ProbeAnswer> {
+  const process = new WorkerProcess(worker);
+  try {
+    const request = { verb: 'probe', setting, models, properties } as const;
+    return (await process.ask(request, 'loaded the subject and its models')) as ProbeAnswer;
+  } finally {
+    await process.stop();
+  }
+}
+
+/** A model that the user named must load; one of the default set may be of an architecture that the subject lacks. */
+function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boolean): void {
+  for (const [model, error] of Object.entries(probe.refused))
+    if (named || error.kind !== 'model')
+      throw new IsobatchError(error.kind as IsobatchError['kind'], error.message, { model, ...error.detail });
+  const { isa } = settings;
+  if (isa !== undefined && !probe.subject.isas.includes(isa))
+    throw new IsobatchError(
+      'usage',
+      `the subject has no implementation ${isa} here; it has ${probe.subject.isas.join(', ') || 'no choice'}`,
+      { isa, known: probe.subject.isas },
+    );
+}
+
+/**
+ * Runs a campaign. Violations are in the result; throws `usage` for unknown names, `file`, `gguf` or `model` for a
+ * model that does not load, `subject` if the subject dies before any case.
+ */
+export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {}): Promise<CampaignResult> {
+  const settings = settingsOf(options);
+  const began = performance.now();
+  const elapsed = () => (performance.now() - began) / 1000;
+  const setting = settingOf(settings);
+  const worker: WorkerOptions = {
+    fault: settings.fault,
+    watchdog_s: settings.watchdog_s,
+    setup_watchdog_s: Math.max(settings.watchdog_s, options.setup_watchdog_s ?? 300),
+  };
+  const tell = (stage: Progress['stage'], more: Partial<Progress> = {}) =>
+    hooks.onProgress?.({ stage, cases: 0, failures: 0, elapsed_s: elapsed(), ...more });
+
+  tell('starting');
+  const names = settings.properties.filter((name) => name !== SMALL_SCOPE);
+  const probe = await probeSubject(setting, worker, settings.models, names);
+  checkProbe(probe, settings, (options.models?.length ?? 0) > 0);
+  const onlyScope = settings.properties.length > 0 && names.length === 0;
+  const units = onlyScope ? [] : planUnits(probe, settings);
+  const deadline = settings.minutes === undefined ? undefined : Date.now() + settings.minutes * 60_000;
+  const { jobs, max_failures } = settings;
+  const { signal } = hooks;
+  const run: CampaignRun = new CampaignRun(
+    units,
+    { setting, worker, jobs, max_failures, signal, onProgress: () => tell('running', countsOf(run, units)) },
+    deadline,
+  );
+  const scope = await scopeOf(options, settings, () =>
+    runScopeItem({
+      setting,
+      worker,
+      jobs,
+      models: settings.models,
+      signal,
+      onProgress: (what) => tell('small scope', { what }),
+    }),
+  );
+  await run.run();
+  const counts = countsOf(run, units);
+  const failures = [
+    ...(scope?.failures ?? []),
+    ...(await shrinkAll(run, {
+      setting,
+      worker,
+      settings,
+      signal,
+      tell: (what) => tell('shrinking', { ...counts, what }),
+    })),
+  ];
+  tell('done', counts);
+  return conclude({ settings, probe, run, failures, scope: scope?.result, elapsed_s: elapsed(), signal });
+}
+
+async function scopeOf(
+  options: VerifyOptions,
+  settings: CampaignSettings,
+  run: () => Promise<{ result: ScopeResult; failures: FailureRecord[] }>,
+): Promise<{ result: ScopeResult; failures: FailureRecord[] } | undefined> {
+  const named = settings.properties.includes(SMALL_SCOPE);
+  const whole =
+    settings.properties.length === 0 && settings.range === undefined && settings.cases === undefined;
+  return (options.scope ?? (named || (whole && options.properties_module === undefined))) ? run() : undefined;
+}
+
+function countsOf(
+  run: CampaignRun,
+  units: readonly Unit[],
+): Pick<Progress, 'cases' | 'total' | 'failures' | 'what'> {
+  let cases = 0;
+  const signatures = new Set<string>();
+  for (const u of run.units) {
+    cases += u.tally.cases;
+    for (const signature of u.failures.keys()) signatures.add(signature);
+  }
+  const total = units.reduce((sum, u) => sum + (u.skip === undefined ? u.end - u.first : 0), 0);
+  return {
+    cases,
+    total: Number.isFinite(total) ? total : undefined,
+    failures: signatures.size,
+    what: run.current,
+  };
+}
+
+interface ShrinkAll {
+  readonly setting: Setting;
+  readonly worker: WorkerOptions;
+  readonly settings: CampaignSettings;
+  readonly signal?: AbortSignal;
+  readonly tell: (what: string) => void;
+}
+
+/** The first failure of each signature (in the order of units, then of cases), shrunk by up to J workers at once. */
+async function shrinkAll(run: CampaignRun, options: ShrinkAll): Promise<FailureRecord[]> {
+  const found = new Map<
+    string,
+    { state: UnitState; first: NonNullable<ReturnType<UnitState['failures']['get']>> }
+  >();
+  const count: Record<string, number> = {};
+  for (const state of run.units) {
+    for (const [signature, n] of Object.entries(state.tally.signatures))
+      count[signature] = (count[signature] ?? 0) + n;
+    for (const [signature, first] of state.failures)
+      if (!found.has(signature)) found.set(signature, { state, first });
+  }
+  const jobs = [...found.values()];
+  const records: FailureRecord[] = new Array(jobs.length);
+  let next = 0;
+  const lane = async () => {
+    for (let i = next++; i < jobs.length; i = next++) {
+      const { state, first } = jobs[i]!;
+      records[i] = await shrinkOne(state, first, count, options);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(options.settings.jobs, jobs.length) }, lane));
+  return records;
+}
+
+async function shrinkOne(
+  state: UnitState,
+  first: { failure: FailureRecord['failure']; log?: string },
+  count: Readonly<Record<string, number>>,
+  options: ShrinkAll,
+): Promise<FailureRecord> {
+  const { setting, worker, settings, signal } = options;
+  const { signature } = first.failure;
+  options.tell(signature);
+  const shrunk =
+    settings.shrink_seconds > 0 && !signal?.aborted
+      ? await shrinkFailure({
+          failure: first.failure,
+          family: state.unit.family,
+          setting,
+          worker,
+          seconds: settings.shrink_seconds,
+          signal,
+        })
+      : { failure: first.failure, tried: 0, accepted: 0 };
+  return {
+    signature,
+    property: state.unit.property.name,
+    model: state.unit.model,
+    count: count[signature] ?? 1,
+    failure: shrunk.failure,
+    original: first.failure.case,
+    shrink: { tried: shrunk.tried, accepted: shrunk.accepted },
+    log: first.log,
+  };
+}
+
+interface Parts {
+  readonly settings: CampaignSettings;
+  readonly probe: ProbeAnswer;
+  readonly run: CampaignRun;
+  readonly failures: readonly FailureRecord[];
+  readonly scope?: ScopeResult;
+  readonly elapsed_s: number;
+  readonly signal?: AbortSignal;
+}
+
+function conclude(parts: Parts): CampaignResult {
+  const { settings, probe, run, failures, scope, elapsed_s } = parts;
+  const units: readonly UnitResult[] = concludeUnits(run);
+  const coverage: Record<string, Coverage> = run.coverage();
+  const interrupted = parts.signal?.aborted ?? false;
+  const whole = demandsCoverage(settings) && !interrupted && !run.stopped;
+  const missing = whole ? missingOf(coverage, probe, units) : {};
+  const { ok, verdict } = verdictOf({ units, failures, missing, scope, interrupted, stopped: run.stopped });
+  const fingerprint = createHash('sha256');
+  for (const u of units) fingerprint.update(`${u.property} ${u.model} ${u.fingerprint ?? ''}\n`);
+  return {
+    version: 1,
+    isobatch: packageVersion(),
+    ok,
+    verdict,
+    settings,
+    subject: probe.subject,
+    kernels: probe.kernels,
+    models: probe.models,
+    units,
+    failures,
+    coverage,
+    missing,
+    scope,
+    interrupted,
+    stopped: run.stopped,
+    elapsed_s,
+    fingerprint: fingerprint.digest('hex').slice(0, 16),
+  };
+}

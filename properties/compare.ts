@@ -1,0 +1,143 @@
+/**
+ * Compares what a script gave with what its case demands: rows with rows of the base or with the sequence alone, bit
+ * by bit, and positions. Counts every element; the first difference makes the failure.
+ */
+import { answersOf } from './answers.ts';
+import { familyOf } from './facts.ts';
+import { type Rows, runScript, type ScriptRun } from './run-script.ts';
+import { trace } from './trace.ts';
+import type { Case, Difference, Env, Failure, Outcome, Script } from './types.ts';
+
+interface Tally {
+  compared: number;
+  divergent: number;
+  first: { readonly difference: Difference; readonly kind: string } | null;
+}
+
+/** Runs an end-to-end case and compares everything that it names. */
+export async function runCase(env: Env, c: Case): Promise<Outcome> {
+  const script = c.script!;
+  const run = await runScript(env.loaded, script, c.positions);
+  const tally: Tally = { compared: 0, divergent: 0, first: null };
+  if (run.unexpected !== null) {
+    const { kind, ...difference } = run.unexpected;
+    tally.first = { difference, kind };
+    return outcome(env, c, run, tally);
+  }
+  // A refusal that came as it should is an answer that was compared.
+  tally.compared += run.refusals;
+  comparePositions(c, run, tally);
+  await compareAlone(env, c, run, tally);
+  if (c.base !== undefined) await comparePairs(env, c, c.base, run, tally);
+  return outcome(env, c, run, tally);
+}
+
+function outcome(env: Env, c: Case, run: ScriptRun, tally: Tally): Outcome {
+  const { compared, divergent, first } = tally;
+  const counts = { compared, equal: compared - divergent, rounding: 0, divergent, tokens: run.tokens };
+  if (first === null) return { status: 'passed', ...counts };
+  return { status: 'failed', ...counts, failure: failureOf(env, c, first.difference, first.kind) };
+}
+
+/** One sentence and a signature for a difference. */
+export function failureOf(env: Env, c: Case, difference: Difference, kind: string): Failure {
+  const { what, index, got, want } = difference;
+  const where = index === undefined ? what : `${what}, element ${index}`;
+  return {
+    case: c,
+    message: `${c.property}: ${where}: got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,
+    difference,
+    signature: `${c.property}/${c.model === 'rules' ? 'rules' : familyOf(env)}/${kind}`,
+  };
+}
+
+function comparePositions(c: Case, run: ScriptRun, tally: Tally): void {
+  c.positions?.forEach(([call, seq, min, max], k) => {
+    const got = run.positions[k]!;
+    for (const [name, have, want] of [
+      ['smallest', got[0], min],
+      ['largest', got[1], max],
+    ] as const) {
+      tally.compared++;
+      if (have === want) continue;
+      tally.divergent++;
+      tally.first ??= {
+        kind: 'position',
+        difference: { what: `${name} position of sequence ${seq} after call ${call}`, got: have, want },
+      };
+    }
+  });
+}
+
+async function compareAlone(env: Env, c: Case, run: ScriptRun, tally: Tally): Promise<void> {
+  if (c.alone === undefined) return;
+  const answers = answersOf(env);
+  const type_kv = c.script!.params.type_kv ?? 'F32';
+  for (const { call, index, tokens } of c.alone) {
+    const found = answers.row(tokens, type_kv);
+    // Nearly always kept already, and then no turn of the event loop is spent.
+    const want = found instanceof Uint32Array ? found : await found;
+    compareRow(env, c, run.rows[call]!, index, call, want, 0, tally);
+  }
+}
+
+async function comparePairs(env: Env, c: Case, base: Script, run: ScriptRun, tally: Tally): Promise<void> {
+  const other = await runScript(env.loaded, base);
+  if (other.unexpected !== null) {
+    const { kind, ...difference } = other.unexpected;
+    tally.first ??= {
+      kind: `base.${kind}`,
+      difference: { ...difference, what: `base history: ${difference.what}` },
+    };
+    return;
+  }
+  const { n_vocab } = env.model;
+  for (const [call, index, baseCall, baseIndex] of c.pairs ?? []) {
+    const rows = other.rows[baseCall]!;
+    compareRow(env, c, run.rows[call]!, index, call, rows.bits, rows.row[baseIndex]! * n_vocab, tally);
+  }
+}
+
+function compareRow(
+  env: Env,
+  c: Case,
+  rows: Rows,
+  index: number,
+  call: number,
+  want: Uint32Array,
+  wantAt: number,
+  tally: Tally,
+): void {
+  const { n_vocab } = env.model;
+  const at = rows.row[index]! * n_vocab;
+  // An index without a row would compare nothing at all: that is a broken case, not a pass.
+  if (at < 0 || wantAt < 0) throw new RangeError(`token ${index} of call ${call} is not an output`);
+  tally.compared += n_vocab;
+  for (let v = 0; v < n_vocab; v++) {
+    if (rows.bits[at + v] === want[wantAt + v]) continue;
+    tally.divergent++;
+    tally.first ??= {
+      kind: 'logits',
+      difference: {
+        what: describeToken(c.script!, env, call, index),
+        index: v,
+        got: float(rows.bits[at + v]!),
+        want: float(want[wantAt + v]!),
+      },
+    };
+  }
+}
+
+/** "logits of token 3 of call 2 (sequence 1, position 4)". */
+function describeToken(script: Script, env: Env, call: number, index: number): string {
+  const { ids, pos } = trace(script, env.model.memory).calls[call]!.tokens[index]!;
+  const name = ids.length === 1 ? `sequence ${ids[0]}` : `sequences ${ids.join(', ')}`;
+  return `logits of token ${index} of call ${call} (${name}, position ${pos})`;
+}
+
+const word = new Uint32Array(1);
+const real = new Float32Array(word.buffer);
+function float(bits: number): number {
+  word[0] = bits;
+  return real[0]!;
+}

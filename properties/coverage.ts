@@ -1,0 +1,147 @@
+/**
+ * Which classes of histories a campaign has reached. A class that a property names and that never occurred is a
+ * failure of the campaign: the generator has a blind spot, or the subject was never asked.
+ */
+import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
+import type { SubjectInfo } from '../contract/subject.ts';
+import type { Trace } from './trace.ts';
+import type { Coverage, Property, Script } from './types.ts';
+
+export function note(coverage: Coverage, histogram: string, name: string): void {
+  let counts = coverage[histogram];
+  if (counts === undefined) {
+    counts = {};
+    coverage[histogram] = counts;
+  }
+  counts[name] = (counts[name] ?? 0) + 1;
+}
+
+/** The class of a count: '1', '2', '3-4', '5-8', '9-16', ... */
+export function sizeClass(n: number): string {
+  if (n <= 2) return String(n);
+  let top = 4;
+  while (n > top) top *= 2;
+  return `${top / 2 + 1}-${top}`;
+}
+
+const SIZES_64 = ['1', '2', '3-4', '5-8', '9-16', '17-32', '33-64'];
+
+/** What every end-to-end property reaches. */
+export const HISTORY_CLASSES: Readonly<Record<string, readonly string[]>> = {
+  sequences: ['1', '2', '3-4', '5-8'],
+  lengths: SIZES_64,
+  'ubatches a batch': ['1', '2', '3-4', '5-8', '9-16'],
+  n_ubatch: ['1', '2', '3-4', '5-8', '9-16', '17-32', '33-64'],
+  outputs: ['none', 'some', 'all', 'default'],
+  policies: ['simple', 'equal', 'equal-batch', 'equal-sequential', 'sequence', 'whole'],
+  'shared tokens': ['no', 'yes'],
+  cells: ['full', 'room'],
+};
+
+/** What histories with removals reach besides. */
+export const REFILL_CLASSES: Readonly<Record<string, readonly string[]>> = {
+  'reused slots': ['no', 'yes'],
+  fragmentation: ['no', 'yes'],
+};
+
+/** Counts the classes of one script. */
+export function coverScript(coverage: Coverage, script: Script, t: Trace): void {
+  const { params } = script;
+  note(coverage, 'policies', params.split);
+  note(coverage, 'n_ubatch', sizeClass(params.n_ubatch));
+  note(coverage, 'type_kv', params.type_kv ?? 'F32');
+  if (params.isa !== undefined) note(coverage, 'isas', params.isa);
+  note(coverage, 'cells', t.peak >= params.n_ctx ? 'full' : 'room');
+  if ((params.n_keep_tail ?? 0) > 0) note(coverage, 'n_keep_tail', String(params.n_keep_tail));
+  const lengths = new Map<number, number>();
+  const left = new Set<number>();
+  let chunks = 0;
+  let shared = false;
+  let reused = false;
+  let holes = false;
+  let fragmented = false;
+  for (const { call, tokens, empty, removal } of t.calls) {
+    if (removal !== undefined) note(coverage, 'removals', removal);
+    if (call.op !== 'clear' && call.refused !== undefined) note(coverage, 'refusals', call.refused);
+    if (call.op !== 'decode') {
+      note(coverage, 'operations', call.op);
+      if (call.op === 'seqRm' && call.refused === undefined) left.add(call.seq);
+      holes = !empty && (holes || call.op === 'seqRm' || call.op === 'seqKeep');
+      continue;
+    }
+    if (call.refused !== undefined) continue;
+    chunks++;
+    fragmented ||= holes;
+    for (const { ids, pos } of tokens) {
+      shared ||= ids.length > 1;
+      for (const id of ids) {
+        reused ||= left.has(id) && pos === 0;
+        lengths.set(id, Math.max(lengths.get(id) ?? 0, pos + 1));
+      }
+    }
+    note(coverage, 'outputs', outputClass(call.batch.logits));
+    note(coverage, 'ubatches a batch', sizeClass(Math.ceil(tokens.length / params.n_ubatch)));
+  }
+  note(coverage, 'chunks', sizeClass(chunks));
+  note(coverage, 'sequences', sizeClass(lengths.size));
+  for (const n of lengths.values()) note(coverage, 'lengths', sizeClass(n));
+  note(coverage, 'shared tokens', shared ? 'yes' : 'no');
+  note(coverage, 'reused slots', reused ? 'yes' : 'no');
+  note(coverage, 'fragmentation', fragmented ? 'yes' : 'no');
+}
+
+function outputClass(logits: readonly boolean[] | undefined): string {
+  if (logits === undefined) return 'default';
+  if (logits.every(Boolean)) return 'all';
+  return logits.some(Boolean) ? 'some' : 'none';
+}
+
+/** What is offered at all: classes beyond it are not missed. */
+export interface Offered {
+  readonly subject: SubjectInfo;
+  readonly memory: MemoryKind;
+}
+
+/**
+ * Classes of a property that never occurred, as `histogram: class`. With `offered`, classes that this subject and this
+ * kind of memory cannot have are not counted.
+ */
+export function missingClasses(coverage: Coverage, property: Property, offered?: Offered): string[] {
+  const missing: string[] = [];
+  for (const [histogram, names] of Object.entries(property.classes)) {
+    for (const name of names) {
+      if (coverage[histogram]?.[name] !== undefined) continue;
+      if (offered === undefined || isPossible(histogram, name, offered)) missing.push(`${histogram}: ${name}`);
+    }
+  }
+  return missing;
+}
+
+function isPossible(histogram: string, name: string, { subject, memory }: Offered): boolean {
+  const recurrent = memory === 'recurrent';
+  const splits = subject.splits[memory] ?? [];
+  switch (histogram) {
+    case 'policies': {
+      if (splits.length === 0) return name === 'equal';
+      if (name === 'equal-batch' && splits.includes('equal-sequential')) return true;
+      return splits.includes(name as SplitPolicy);
+    }
+    case 'isas':
+      return subject.isas.includes(name);
+    case 'type_kv':
+      return !recurrent && subject.types_kv.includes(name as 'F32' | 'F16');
+    case 'shared tokens':
+      return name === 'no' || subject.shared_tokens;
+    case 'refusals':
+      if (name === 'memory.full') return !recurrent;
+      if (name === 'ops.partial') return recurrent || memory === 'hybrid';
+      if (name === 'batch.coupled') return splits.includes('equal-sequential') && subject.shared_tokens;
+      if (name === 'batch.whole') return splits.includes('whole');
+      return true;
+    case 'removals':
+      // A part of a state cannot be removed, so only whole sequences go.
+      return name === 'whole' || (!recurrent && (name === 'suffix' || subject.remove_anywhere));
+    default:
+      return true;
+  }
+}

@@ -1,0 +1,67 @@
+/** What the generators need to know of a subject and a model, gathered once per environment. */
+import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
+import { type TokenTree, tokenTree } from './token-tree.ts';
+import type { Env } from './types.ts';
+
+export interface Facts {
+  /** Architecture, vocabulary and kind of tokens: what the cases of a campaign depend on, beside seed and property. */
+  readonly family: string;
+  readonly memory: MemoryKind;
+  readonly n_vocab: number;
+  /** Policies that may be asked for with this memory; never empty. */
+  readonly policies: readonly SplitPolicy[];
+  /** Kernel implementations to choose from; empty if the subject has no choice. */
+  readonly isas: readonly string[];
+  readonly types_kv: readonly ('F32' | 'F16')[];
+  readonly shared: boolean;
+  /** Prefix and middle removal, ranged copies. */
+  readonly parts: boolean;
+  /** Small enough for the plain implementations of kernels. */
+  readonly small: boolean;
+  readonly tree: TokenTree;
+}
+
+const known = new WeakMap<Env, Facts>();
+
+export function factsOf(env: Env): Facts {
+  let facts = known.get(env);
+  if (facts === undefined) {
+    facts = gather(env);
+    known.set(env, facts);
+  }
+  return facts;
+}
+
+/** `llama/64`, or `llama/259/text` for a trained model. */
+export function familyOf(env: Env): string {
+  const { arch, n_vocab } = env.model;
+  return isTrained(env) ? `${arch}/${n_vocab}/text` : `${arch}/${n_vocab}`;
+}
+
+/** Recipes have random weights and get random tokens; every other model is taken to know text. */
+function isTrained(env: Env): boolean {
+  return !env.modelName.startsWith('recipe:');
+}
+
+function gather(env: Env): Facts {
+  const { subject, model, restrict } = env;
+  const offered = subject.splits[model.memory] ?? [];
+  // A subject that chooses by itself ignores the name; one that every engine has is put there.
+  const policies: SplitPolicy[] = offered.length > 0 ? [...offered] : ['equal'];
+  // Wherever the sequential form is legal, the newer equal split without that rule is too.
+  if (policies.includes('equal-sequential') && !policies.includes('equal-batch')) policies.push('equal-batch');
+  const kinds = model.memory === 'recurrent' ? (['F32'] as const) : subject.types_kv;
+  const family = familyOf(env);
+  return {
+    family,
+    memory: model.memory,
+    n_vocab: model.n_vocab,
+    policies: restrict.split === undefined ? policies : [restrict.split],
+    isas: restrict.isa === undefined ? subject.isas : [restrict.isa],
+    types_kv: restrict.type_kv === undefined ? kinds : [restrict.type_kv],
+    shared: subject.shared_tokens,
+    parts: subject.remove_anywhere && model.memory === 'attention',
+    small: model.n_params <= 25_000,
+    tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env)),
+  };
+}

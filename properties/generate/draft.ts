@@ -1,0 +1,204 @@
+/**
+ * A history in the making: lists that say what memory holds, and the calls so far. Everything that it adds is legal by
+ * construction: shared tokens go only to sequences that own the same cells, larger sets come before smaller ones, and
+ * positions continue (DESIGN "Legal input").
+ */
+import type { Batch } from '../../contract/batch.ts';
+import type { Facts } from '../facts.ts';
+import { Lists } from '../lists.ts';
+import type { Random } from '../random.ts';
+import { PATH_LENGTH, relative } from '../token-tree.ts';
+import type { Call } from '../types.ts';
+import { drawFlags } from './flags.ts';
+
+/** A run of tokens for one set of sequences, and the runs that may follow once it is done. */
+interface Run {
+  ids: number[];
+  left: number;
+  then: Run[];
+}
+
+/** How the runs of a batch are mixed. */
+export type Order = 'concatenated' | 'round-robin' | 'merged';
+const ORDERS: readonly Order[] = ['concatenated', 'round-robin', 'merged'];
+
+export class Draft {
+  readonly r: Random;
+  readonly facts: Facts;
+  /** Sequences that the next calls are about; a generator may narrow it for a while. */
+  ids: readonly number[];
+  readonly lists: Lists;
+  readonly calls: Call[] = [];
+  /** Most cells that were in use at once. */
+  peak = 0;
+  /** The path of the token tree that each sequence follows. */
+  private readonly path: number[];
+
+  /** `ids` are the sequences of the history, of 0 .. n_seq_max-1. */
+  constructor(r: Random, facts: Facts, ids: readonly number[], n_seq_max: number) {
+    this.r = r;
+    this.facts = facts;
+    this.ids = ids;
+    this.lists = new Lists(n_seq_max, facts.memory);
+    this.path = new Array<number>(n_seq_max).fill(0);
+  }
+
+  /** Tokens that a sequence can still take. */
+  room(id: number): number {
+    return PATH_LENGTH - 1 - this.lists.posMax(id);
+  }
+
+  /** Decodes at most `budget` tokens of some of `among`; answers how many. */
+  decode(budget: number, among: readonly number[] = this.ids): number {
+    const batch = this.batch(budget, among);
+    if (batch === null) return 0;
+    this.calls.push({ op: 'decode', batch });
+    return batch.token.length;
+  }
+
+  /** A legal batch; its tokens are in the lists afterwards. Null if no sequence has room. */
+  batch(budget: number, among: readonly number[] = this.ids): Batch | null {
+    const ready = this.runs(budget, among);
+    if (ready.length === 0) return null;
+    const { r } = this;
+    const order = r.pick(ORDERS);
+    const token: number[] = [];
+    const pos: number[] = [];
+    const seq_id: (readonly number[])[] = [];
+    for (let at = 0; ready.length > 0; ) {
+      if (order === 'merged') at = r.below(ready.length);
+      else if (at >= ready.length) at = 0;
+      const run = ready[at]!;
+      const entry = this.lists.append(this.nextToken(run.ids), run.ids);
+      token.push(entry.token);
+      pos.push(entry.pos);
+      seq_id.push(run.ids);
+      run.left--;
+      if (run.left === 0) {
+        ready.splice(at, 1);
+        // What follows joins the others at once, so that shared and private tokens of neighbours mix.
+        for (const next of run.then) this.start(next, ready);
+      } else if (order === 'round-robin') at++;
+    }
+    this.peak = Math.max(this.peak, this.lists.used);
+    const batch: { -readonly [K in keyof Batch]: Batch[K] } = { token };
+    if (!r.chance(0.12)) batch.pos = pos;
+    if (seq_id.some((ids) => ids.length > 1 || ids[0] !== 0) || r.chance(0.5)) batch.seq_id = seq_id;
+    const logits = drawFlags(r, seq_id);
+    if (logits !== null) batch.logits = logits;
+    return batch;
+  }
+
+  private start(run: Run, ready: Run[]): void {
+    const { r } = this;
+    // Members go different ways where the tree forks, so that a key of a neighbour is a different key.
+    const first = run.ids[0]!;
+    const path =
+      this.lists.length(first) === 0 || r.chance(0.7)
+        ? relative(r, this.facts.tree, this.path[first]!, this.lists.posMax(first) + 1)
+        : this.path[first]!;
+    for (const id of run.ids) this.path[id] = path;
+    ready.push(run);
+  }
+
+  private nextToken(ids: readonly number[]): number {
+    const id = ids[0]!;
+    return this.facts.tree.paths[this.path[id]!]![this.lists.posMax(id) + 1]!;
+  }
+
+  /** Runs for some of the sequences, within the budget; those that can start are answered. */
+  private runs(budget: number, among: readonly number[]): Run[] {
+    const { r } = this;
+    const ready: Run[] = [];
+    let left = budget;
+    const take = (id: number): number => {
+      const n = Math.min(r.ragged(PATH_LENGTH), this.room(id), left);
+      left -= n;
+      return n;
+    };
+    for (const group of r.shuffle(this.groups(among))) {
+      if (left <= 0) break;
+      if (group.length > 1 && this.facts.shared && r.chance(0.6)) {
+        const members = r.shuffle([...group]).slice(0, r.between(2, group.length));
+        const n = take(members[0]!);
+        if (n > 0) this.start({ ids: members, left: n, then: this.followers(members, n, take) }, ready);
+        continue;
+      }
+      for (const id of group) {
+        if (left <= 0 || (group.length > 1 && r.chance(0.3))) continue;
+        const n = take(id);
+        if (n > 0) this.start({ ids: [id], left: n, then: [] }, ready);
+      }
+    }
+    return ready;
+  }
+
+  /** Private runs (or runs of a part) that follow a shared one. */
+  private followers(members: readonly number[], shared: number, take: (id: number) => number): Run[] {
+    const { r } = this;
+    const then: Run[] = [];
+    const rest = [...members];
+    const clip = (n: number): number => Math.min(n, this.room(members[0]!) - shared);
+    if (rest.length > 2 && r.chance(0.3)) {
+      const part = rest.splice(0, 2);
+      const n = clip(take(part[0]!));
+      if (n > 0) then.push({ ids: part, left: n, then: [] });
+    }
+    for (const id of rest) {
+      if (r.chance(0.35)) continue;
+      const n = clip(take(id));
+      if (n > 0) then.push({ ids: [id], left: n, then: [] });
+    }
+    return then;
+  }
+
+  /** Sequences that own the same cells, together; empty ones sometimes together, sometimes each alone. */
+  private groups(among: readonly number[]): number[][] {
+    const together = this.r.chance(0.5);
+    const groups: number[][] = [];
+    for (const id of among) {
+      const empty = this.lists.length(id) === 0;
+      const home =
+        empty && !together ? undefined : groups.find((g) => this.lists.same(g[0]!, id));
+      if (home === undefined) groups.push([id]);
+      else home.push(id);
+    }
+    return groups;
+  }
+
+  /** Sequences of the history that hold something, or that hold nothing. */
+  live(): number[] {
+    return this.ids.filter((id) => this.lists.length(id) > 0);
+  }
+  idle(): number[] {
+    return this.ids.filter((id) => this.lists.length(id) === 0);
+  }
+
+  remove(seq: number, p0: number, p1: number): void {
+    this.lists.rm(seq, p0, p1);
+    this.calls.push({ op: 'seqRm', seq, p0, p1 });
+  }
+
+  /** Copies a range of a live sequence into an idle one; false if there is no such pair. */
+  copy(p0 = 0, p1 = -1): boolean {
+    const live = this.live();
+    const idle = this.idle();
+    if (live.length === 0 || idle.length === 0) return false;
+    const from = this.r.pick(live);
+    const to = this.r.pick(idle);
+    this.lists.cp(from, to, p0, p1);
+    this.path[to] = this.path[from]!;
+    this.calls.push({ op: 'seqCp', from, to, p0, p1 });
+    return true;
+  }
+
+  keep(seq: number): void {
+    this.lists.keep(seq);
+    this.calls.push({ op: 'seqKeep', seq });
+  }
+
+  clear(): void {
+    this.lists.clear();
+    this.calls.push({ op: 'clear' });
+  }
+}

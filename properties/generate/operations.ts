@@ -1,0 +1,90 @@
+/** Sequence operations between decodes: removals of every extent, copies, keep, clear, and calls that are refused. */
+import type { Call } from '../types.ts';
+import type { Draft } from './draft.ts';
+
+/** Does one random operation that fits the state of memory; answers the name of its class, or null. */
+export function operate(d: Draft): string | null {
+  const { r } = d;
+  const live = d.live();
+  if (live.length === 0) return null;
+  const seq = r.pick(live);
+  const min = d.lists.owned(seq)[0]!.pos;
+  const max = d.lists.posMax(seq);
+  switch (r.weighted([16, 20, 14, 6, 5, 3, 3, 8, 8, 6])) {
+    case 0:
+      d.remove(seq, r.chance(0.5) ? 0 : -1, r.chance(0.5) ? -1 : max + 1 + r.below(3));
+      return 'whole';
+    case 1:
+      return removePart(d, seq, r.between(min, max), r.chance(0.5) ? -1 : max + 1, 'suffix');
+    case 2:
+      return d.copy() ? 'copy' : null;
+    case 3:
+      return removePart(d, seq, 0, r.between(min + 1, max + 1), 'prefix');
+    case 4: {
+      const p0 = r.between(min, max);
+      return removePart(d, seq, p0, r.between(p0, max), 'middle');
+    }
+    case 5:
+      d.keep(seq);
+      return 'keep';
+    case 6:
+      if (r.chance(0.5)) d.clear();
+      else d.remove(-1, 0, -1);
+      return 'clear';
+    case 7:
+      // Beyond the end, or nothing: legal, and without effect.
+      if (r.chance(0.5)) d.remove(seq, max + 1 + r.below(3), -1);
+      else d.remove(seq, max, max);
+      return 'nothing';
+    case 8:
+      d.calls.push(refusedOperation(d));
+      return 'refused';
+    default: {
+      if (!d.facts.parts) return null;
+      const p0 = r.between(min, max);
+      return d.copy(r.chance(0.6) ? 0 : p0, r.chance(0.6) ? p0 + 1 : -1) ? 'ranged copy' : null;
+    }
+  }
+}
+
+/** Where a part of a state cannot be removed the call is a refused one. */
+function removePart(d: Draft, seq: number, p0: number, p1: number, name: string): string | null {
+  if (!d.lists.cuts(seq, p0, p1)) {
+    // Without `remove_anywhere` only suffixes and whole sequences may go.
+    if (!d.facts.parts && !d.lists.refusesParts && name !== 'suffix') return null;
+    d.remove(seq, p0, p1);
+    return d.lists.length(seq) === 0 ? 'whole' : name;
+  }
+  d.calls.push({ op: 'seqRm', seq, p0, p1, refused: 'ops.partial' });
+  return 'refused';
+}
+
+/** An operation that is refused in this state, whatever it is. */
+export function refusedOperation(d: Draft): Call {
+  const { r, lists } = d;
+  const beyond = lists.n_seq_max + r.below(3);
+  const live = d.live();
+  const any = r.below(lists.n_seq_max);
+  const ways: (() => Call | null)[] = [
+    () => ({ op: 'seqRm', seq: r.chance(0.5) ? beyond : -2, p0: 0, p1: -1, refused: 'ops.seq_id' }),
+    () => ({ op: 'seqKeep', seq: r.chance(0.5) ? beyond : -1, refused: 'ops.seq_id' }),
+    () => ({ op: 'seqCp', from: beyond, to: any, p0: 0, p1: -1, refused: 'ops.seq_id' }),
+    () => ({ op: 'seqCp', from: any, to: beyond, p0: 0, p1: -1, refused: 'ops.seq_id' }),
+    () => {
+      if (live.length < 2) return null;
+      const [from, to] = r.shuffle([...live]);
+      return { op: 'seqCp', from: from!, to: to!, p0: 0, p1: -1, refused: 'ops.copy' };
+    },
+    () => {
+      if (live.length === 0) return null;
+      const seq = r.pick(live);
+      const max = lists.posMax(seq);
+      const [p0, p1] = r.chance(0.5) ? [r.between(1, Math.max(1, max)), -1] : [0, max];
+      return lists.cuts(seq, p0, p1) ? { op: 'seqRm', seq, p0, p1, refused: 'ops.partial' } : null;
+    },
+  ];
+  for (;;) {
+    const call = r.pick(ways)();
+    if (call !== null) return call;
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * Memory as the user thinks of it: each sequence is a list of entries, and two sequences own the same cells when
+ * their lists hold the same entries (DESIGN "a sequence is a list of entries"). The generators use it to stay legal
+ * and to know what each output row has seen; it knows no cells, slots or ubatches.
+ */
+import type { MemoryKind } from '../contract/batch.ts';
+
+/** A token that was evaluated: one key and value of attention, or one step of a state. */
+export interface Entry {
+  readonly token: number;
+  readonly pos: number;
+  /** It was evaluated in a list that is what its tokens alone give. */
+  readonly plain: boolean;
+  /** Sequences that hold it now. */
+  refs: number;
+}
+
+const END = Number.MAX_SAFE_INTEGER;
+
+export class Lists {
+  readonly n_seq_max: number;
+  readonly memory: MemoryKind;
+  /** Entries that some sequence holds: cells of attention. */
+  used = 0;
+  private readonly seqs: Entry[][];
+
+  constructor(n_seq_max: number, memory: MemoryKind) {
+    this.n_seq_max = n_seq_max;
+    this.memory = memory;
+    this.seqs = Array.from({ length: n_seq_max }, () => []);
+  }
+
+  clone(): Lists {
+    const copy = new Lists(this.n_seq_max, this.memory);
+    const twins = new Map<Entry, Entry>();
+    for (let s = 0; s < this.n_seq_max; s++) {
+      for (const e of this.seqs[s]!) {
+        let twin = twins.get(e);
+        if (twin === undefined) {
+          twin = { ...e };
+          twins.set(e, twin);
+        }
+        copy.seqs[s]!.push(twin);
+      }
+    }
+    copy.used = this.used;
+    return copy;
+  }
+
+  owned(seq: number): readonly Entry[] {
+    return this.seqs[seq] ?? [];
+  }
+
+  length(seq: number): number {
+    return this.seqs[seq]!.length;
+  }
+
+  /** Only a part of a state cannot be removed. */
+  get refusesParts(): boolean {
+    return this.memory === 'recurrent' || this.memory === 'hybrid';
+  }
+
+  /** -1 if empty. Recurrent memory holds one state, that of the last position (spec: batching.md 4.4). */
+  posMin(seq: number): number {
+    const list = this.seqs[seq]!;
+    if (list.length === 0) return -1;
+    return this.refusesParts ? list[list.length - 1]!.pos : list[0]!.pos;
+  }
+
+  posMax(seq: number): number {
+    const list = this.seqs[seq] ?? [];
+    return list.length === 0 ? -1 : list[list.length - 1]!.pos;
+  }
+
+  isEmpty(): boolean {
+    return this.used === 0;
+  }
+
+  /** Both own the same cells (two empty sequences do). */
+  same(a: number, b: number): boolean {
+    const x = this.seqs[a]!;
+    const y = this.seqs[b]!;
+    if (x.length !== y.length) return false;
+    for (let i = x.length - 1; i >= 0; i--) if (x[i] !== y[i]) return false;
+    return true;
+  }
+
+  /**
+   * The list is what a new context would hold after its tokens. Holes are never filled again (a sequence goes on after
+   * its largest position), so it is enough that the last entry was evaluated in such a list and stands at its place.
+   */
+  plain(seq: number): boolean {
+    const list = this.seqs[seq]!;
+    const last = list[list.length - 1];
+    return last === undefined || (last.plain && last.pos === list.length - 1);
+  }
+
+  tokens(seq: number): number[] {
+    const list = this.seqs[seq]!;
+    const out = new Array<number>(list.length);
+    for (let i = 0; i < list.length; i++) out[i] = list[i]!.token;
+    return out;
+  }
+
+  /** Appends one token to all of `ids`, which own the same cells. */
+  append(token: number, ids: readonly number[]): Entry {
+    const e: Entry = { token, pos: this.posMax(ids[0]!) + 1, plain: this.plain(ids[0]!), refs: ids.length };
+    for (const id of ids) this.seqs[id]!.push(e);
+    this.used++;
+    return e;
+  }
+
+  /** True if the removal is refused because only a part of a state would go. */
+  cuts(seq: number, p0: number, p1: number): boolean {
+    if (!this.refusesParts) return false;
+    const from = p0 < 0 ? 0 : p0;
+    const to = p1 < 0 ? END : p1;
+    if (from >= to) return false;
+    if (seq < 0) return from > 0 || to < END;
+    const max = this.posMax(seq);
+    return max >= 0 && from <= max && (from > 0 || to <= max);
+  }
+
+  /** Removes [p0, p1) of a sequence, seq -1: of all. Not to be called where it `cuts`. */
+  rm(seq: number, p0: number, p1: number): void {
+    const from = p0 < 0 ? 0 : p0;
+    const to = p1 < 0 ? END : p1;
+    const last = seq < 0 ? this.n_seq_max - 1 : seq;
+    for (let s = Math.max(seq, 0); s <= last; s++) {
+      const list = this.seqs[s]!;
+      if (list.length === 0) continue;
+      const rest: Entry[] = [];
+      for (const e of list) {
+        if (e.pos < from || e.pos >= to) rest.push(e);
+        else if (--e.refs === 0) this.used--;
+      }
+      this.seqs[s] = rest;
+    }
+  }
+
+  /** `to` is empty. */
+  cp(from: number, to: number, p0: number, p1: number): void {
+    const lo = p0 < 0 ? 0 : p0;
+    const hi = p1 < 0 ? END : p1;
+    const part = this.seqs[from]!.filter((e) => e.pos >= lo && e.pos < hi);
+    for (const e of part) e.refs++;
+    this.seqs[to] = part;
+  }
+
+  keep(seq: number): void {
+    for (let s = 0; s < this.n_seq_max; s++) if (s !== seq) this.rm(s, 0, -1);
+  }
+
+  clear(): void {
+    this.rm(-1, 0, -1);
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * The subject protocol, version 1: how an engine in any language is plugged in. A client writes requests to the
+ * standard input of the subject and reads answers from its standard output, as frames (`frames.ts`), one answer a
+ * request, in order. PROTOCOL.md says the same for implementers.
+ */
+import type { Batch, MemoryKind } from '../contract/batch.ts';
+import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, ModelInfo, SubjectInfo } from '../contract/subject.ts';
+import type { Header } from './frames.ts';
+
+export const PROTOCOL_VERSION = 1;
+
+export const VERBS = [
+  'hello',
+  'load',
+  'open',
+  'decode',
+  'seqRm',
+  'seqCp',
+  'seqKeep',
+  'clear',
+  'seqPosMin',
+  'seqPosMax',
+  'close',
+  'unload',
+  'bye',
+] as const;
+
+export type Verb = (typeof VERBS)[number];
+
+/** How an error travels. */
+export interface ErrorRecord {
+  readonly kind: string;
+  readonly message: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
+/** What a thrown value is on the wire; anything that is not ours becomes `internal`. */
+export function errorRecord(error: unknown): ErrorRecord {
+  if (error instanceof IsobatchError)
+    return { kind: error.kind, message: error.message, detail: error.detail };
+  const { name = 'Error', message = String(error) } = (error ?? {}) as Partial<Error>;
+  return { kind: 'internal', message: `${name}: ${message}`, detail: {} };
+}
+
+/** The error that a record stands for. A kind that we do not know is kept: it is what the subject said. */
+export function errorOf(record: unknown): IsobatchError {
+  const r = (record ?? {}) as Partial<ErrorRecord>;
+  if (typeof r.kind !== 'string' || typeof r.message !== 'string')
+    return new IsobatchError('protocol', 'an error answer lacks kind or message', { answer: record });
+  const detail = typeof r.detail === 'object' && r.detail !== null ? r.detail : {};
+  return new IsobatchError(r.kind as ErrorKind, r.message, detail);
+}
+
+function bad(field: string, want: string, got: unknown): IsobatchError {
+  return new IsobatchError('protocol', `${field} must be ${want}, got ${JSON.stringify(got) ?? 'nothing'}`, {
+    field,
+    got,
+  });
+}
+
+/** Readers of header fields: each throws `protocol` and names the field. */
+export function intField(header: Header, field: string, missing?: number): number {
+  const value = header[field] ?? missing;
+  if (!Number.isSafeInteger(value)) throw bad(field, 'an integer', value);
+  return value as number;
+}
+
+export function textField(header: Header, field: string): string {
+  const value = header[field];
+  if (typeof value !== 'string') throw bad(field, 'a string', value);
+  return value;
+}
+
+function boolField(header: Header, field: string): boolean {
+  const value = header[field];
+  if (typeof value !== 'boolean') throw bad(field, 'true or false', value);
+  return value;
+}
+
+function textList(header: Header, field: string): string[] {
+  const value = header[field];
+  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string'))
+    throw bad(field, 'a list of strings', value);
+  return value as string[];
+}
+
+export function objectField(header: Header, field: string): Header {
+  const value = header[field];
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw bad(field, 'an object', value);
+  return value as Header;
+}
+
+function isInts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((v) => Number.isSafeInteger(v));
+}
+
+/**
+ * Checks the types of a batch. Whether lengths agree and numbers are legal is for the subject to say, by its own
+ * errors: that is what is tested.
+ */
+export function batchField(header: Header): Batch {
+  const b = objectField(header, 'batch');
+  if (!isInts(b.token)) throw bad('batch.token', 'a list of integers', b.token);
+  if (b.pos !== undefined && !isInts(b.pos)) throw bad('batch.pos', 'a list of integers', b.pos);
+  if (b.seq_id !== undefined && !(Array.isArray(b.seq_id) && b.seq_id.every(isInts)))
+    throw bad('batch.seq_id', 'a list of lists of integers', b.seq_id);
+  if (b.logits !== undefined && !(Array.isArray(b.logits) && b.logits.every((v) => typeof v === 'boolean')))
+    throw bad('batch.logits', 'a list of booleans', b.logits);
+  return b as unknown as Batch;
+}
+
+export function paramsField(header: Header): ContextParams {
+  const p = objectField(header, 'params');
+  for (const field of ['n_ctx', 'n_batch', 'n_ubatch', 'n_seq_max']) intField(p, field);
+  textField(p, 'split');
+  return p as unknown as ContextParams;
+}
+
+const MEMORIES: readonly MemoryKind[] = ['attention', 'recurrent', 'hybrid', 'none'];
+
+/** Checks what a subject says about itself. */
+export function subjectInfoOf(value: Header): SubjectInfo {
+  const splits = objectField(value, 'splits');
+  for (const [memory, policies] of Object.entries(splits)) {
+    if (!MEMORIES.includes(memory as MemoryKind)) throw bad('splits', 'keyed by kind of memory', memory);
+    if (!Array.isArray(policies)) throw bad(`splits.${memory}`, 'a list of policies', policies);
+  }
+  return {
+    name: textField(value, 'name'),
+    version: textField(value, 'version'),
+    protocol: intField(value, 'protocol'),
+    architectures: textList(value, 'architectures'),
+    splits: splits as SubjectInfo['splits'],
+    isas: textList(value, 'isas'),
+    types_kv: textList(value, 'types_kv') as SubjectInfo['types_kv'],
+    bit_invariant: boolField(value, 'bit_invariant'),
+    shared_tokens: boolField(value, 'shared_tokens'),
+    remove_anywhere: boolField(value, 'remove_anywhere'),
+  };
+}
+
+/** Checks what a subject says about a model. */
+export function modelInfoOf(value: Header): ModelInfo {
+  const memory = textField(value, 'memory') as MemoryKind;
+  if (!MEMORIES.includes(memory)) throw bad('memory', MEMORIES.join(', '), memory);
+  return {
+    arch: textField(value, 'arch'),
+    memory,
+    n_vocab: intField(value, 'n_vocab'),
+    n_embd: intField(value, 'n_embd'),
+    n_layer: intField(value, 'n_layer'),
+    n_params: intField(value, 'n_params'),
+  };
+}
+
+/** Throws `protocol` unless the other end speaks our version. */
+export function checkVersion(version: unknown): void {
+  if (version !== PROTOCOL_VERSION)
+    throw new IsobatchError(
+      'protocol',
+      `the other end speaks version ${JSON.stringify(version)} of the subject protocol; this is version ${PROTOCOL_VERSION}`,
+      { got: version, want: PROTOCOL_VERSION },
+    );
+}

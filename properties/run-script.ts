@@ -1,0 +1,174 @@
+/**
+ * Runs a script on a model of a subject: one new context, every call in order, every output row kept. What the subject
+ * does against the script (a refusal, an acceptance, a missing row) ends the run with a difference.
+ */
+import type { Batch } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
+import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../contract/subject.ts';
+import { isOutput } from './trace.ts';
+import type { Call, Difference, Script } from './types.ts';
+
+/** The output rows of one decode. */
+export interface Rows {
+  /** By batch index: its row, or -1. */
+  readonly row: Int32Array;
+  /** The bits of n_outputs x n_vocab logits. */
+  readonly bits: Uint32Array;
+}
+
+export interface ScriptRun {
+  /** By call; null for what is not a decode. */
+  readonly rows: readonly (Rows | null)[];
+  /** What memory reported, in the order of the questions: min and max. */
+  readonly positions: readonly (readonly [number, number])[];
+  /** Tokens that were evaluated. */
+  readonly tokens: number;
+  /** Calls that were refused as they should be. */
+  readonly refusals: number;
+  readonly unexpected: Unexpected | null;
+}
+
+export interface Unexpected extends Difference {
+  /** For the signature: what kind of surprise it was. */
+  readonly kind: string;
+}
+
+/** Questions about memory after a call: [call, seq, ...], ascending by call. */
+export type Questions = readonly (readonly [number, number, ...unknown[]])[];
+
+function isPromise<T>(x: MaybePromise<T>): x is Promise<T> {
+  return typeof (x as Promise<T> | null)?.then === 'function';
+}
+
+export async function runScript(
+  model: SubjectModel,
+  script: Script,
+  ask: Questions = [],
+): Promise<ScriptRun> {
+  const rows: (Rows | null)[] = [];
+  const positions: [number, number][] = [];
+  const run = { rows, positions, tokens: 0, refusals: 0, unexpected: null as Unexpected | null };
+  let ctx: SubjectContext;
+  try {
+    const opened = model.open(script.params);
+    ctx = isPromise(opened) ? await opened : opened;
+  } catch (error) {
+    run.unexpected = surprise('open', 'opening the context', error);
+    return run;
+  }
+  try {
+    let next = 0;
+    for (let c = 0; c < script.calls.length; c++) {
+      const call = script.calls[c]!;
+      const answer = await runCall(ctx, call, c, model.info.n_vocab);
+      if ('what' in answer) {
+        run.unexpected = answer;
+        return run;
+      }
+      rows.push(answer.rows);
+      if (refusedKind(call) !== undefined) run.refusals++;
+      else if (call.op === 'decode') run.tokens += call.batch.token.length;
+      for (; next < ask.length && ask[next]![0] === c; next++) {
+        const min = ctx.seqPosMin(ask[next]![1]);
+        const max = ctx.seqPosMax(ask[next]![1]);
+        positions.push([isPromise(min) ? await min : min, isPromise(max) ? await max : max]);
+      }
+    }
+  } catch (error) {
+    // Questions about positions are never refused.
+    run.unexpected = surprise('positions', 'asking memory for positions', error);
+  } finally {
+    const closed = ctx.close();
+    if (isPromise(closed)) await closed;
+  }
+  return run;
+}
+
+function refusedKind(call: Call): string | undefined {
+  return call.op === 'clear' ? undefined : call.refused;
+}
+
+async function runCall(
+  ctx: SubjectContext,
+  call: Call,
+  c: number,
+  n_vocab: number,
+): Promise<{ readonly rows: Rows | null } | Unexpected> {
+  const refused = refusedKind(call);
+  let result: DecodeResult | undefined;
+  try {
+    const answer = doCall(ctx, call);
+    const value = isPromise(answer) ? await answer : answer;
+    if (call.op === 'decode') result = value as DecodeResult;
+  } catch (error) {
+    if (refused !== undefined && error instanceof IsobatchError && error.kind === refused) return { rows: null };
+    const found = surprise(`call.${call.op}`, `${call.op}, call ${c}`, error);
+    return refused === undefined ? found : { ...found, want: `refused: ${refused}` };
+  }
+  if (refused !== undefined) {
+    return {
+      kind: `accepted.${refused}`,
+      what: `${call.op}, call ${c}`,
+      got: 'accepted',
+      want: `refused: ${refused}`,
+    };
+  }
+  if (call.op !== 'decode') return { rows: null };
+  return keepRows(call.batch, result!, c, n_vocab);
+}
+
+function doCall(ctx: SubjectContext, call: Call): MaybePromise<DecodeResult | void> {
+  switch (call.op) {
+    case 'decode':
+      return ctx.decode(call.batch);
+    case 'seqRm':
+      return ctx.seqRm(call.seq, call.p0, call.p1);
+    case 'seqCp':
+      return ctx.seqCp(call.from, call.to, call.p0, call.p1);
+    case 'seqKeep':
+      return ctx.seqKeep(call.seq);
+    case 'clear':
+      return ctx.clear();
+  }
+}
+
+/** Copies the answer, which belongs to the context, and finds each token's row. */
+function keepRows(
+  batch: Batch,
+  result: DecodeResult,
+  c: number,
+  n_vocab: number,
+): { readonly rows: Rows } | Unexpected {
+  const n = batch.token.length;
+  const row = new Int32Array(n).fill(-1);
+  let outputs = 0;
+  for (let i = 0; i < n; i++) if (isOutput(batch, i)) row[i] = outputs++;
+  if (result.n_outputs !== outputs) {
+    return { kind: 'rows', what: `number of outputs of call ${c}`, got: result.n_outputs, want: outputs };
+  }
+  if (result.logits.length < outputs * n_vocab) {
+    return { kind: 'rows', what: `logits of call ${c}`, got: result.logits.length, want: outputs * n_vocab };
+  }
+  const bits = new Uint32Array(outputs * n_vocab);
+  new Float32Array(bits.buffer).set(result.logits.subarray(0, bits.length));
+  for (let k = 0; k < bits.length; k++) {
+    if ((bits[k]! & 0x7f800000) !== 0x7f800000) continue;
+    const i = row.indexOf(Math.floor(k / n_vocab));
+    return {
+      kind: 'not-finite',
+      what: `logits of token ${i} of call ${c}`,
+      index: k % n_vocab,
+      got: String(result.logits[k]),
+      want: 'a finite number',
+    };
+  }
+  return { rows: { row, bits } };
+}
+
+function surprise(kind: string, what: string, error: unknown): Unexpected {
+  if (error instanceof IsobatchError) {
+    return { kind: `refused.${error.kind}`, what, got: `refused: ${error.kind}: ${error.message}`, want: 'accepted' };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return { kind: `${kind}.threw`, what, got: `threw: ${message}`, want: 'accepted' };
+}

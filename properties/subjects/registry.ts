@@ -1,0 +1,88 @@
+/**
+ * Which subject a campaign runs on: our engine, a module that exports one, or a command behind the subject protocol.
+ * Everything is loaded on demand, because a planted fault must be in place before the engine is.
+ */
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { IsobatchError } from '../../contract/errors.ts';
+import type { Subject } from '../../contract/subject.ts';
+import type { WhiteBox } from '../../contract/white.ts';
+import type { CompleteBatchRule } from '../small-scope/index.ts';
+import { remoteSubject } from './remote.ts';
+
+export type SubjectSpec =
+  | { readonly kind: 'engine' }
+  | { readonly kind: 'module'; readonly path: string }
+  | { readonly kind: 'command'; readonly command: string };
+
+/** An open subject, and its rules if it shows them. */
+export interface OpenSubject {
+  readonly subject: Subject;
+  readonly white?: WhiteBox;
+  /** How it validates and completes a batch, if it shows that. */
+  readonly complete?: CompleteBatchRule;
+  /** Ends a child process of the subject at once. */
+  kill?(): void;
+}
+
+export interface OpenOptions {
+  readonly call_timeout_s?: number;
+}
+
+/** Reads `--subject` and `--subject-cmd`. Throws `usage`. */
+export function subjectSpec(subject: string | undefined, command: string | undefined): SubjectSpec {
+  if (subject !== undefined && command !== undefined)
+    throw new IsobatchError('usage', 'give --subject or --subject-cmd, not both');
+  if (command !== undefined) return { kind: 'command', command };
+  if (subject === undefined || subject === 'engine') return { kind: 'engine' };
+  if (/\.[mc]?js$/.test(subject)) return { kind: 'module', path: resolve(subject) };
+  throw new IsobatchError(
+    'usage',
+    `unknown subject ${subject}: it is "engine" or the path of a compiled module (.js, .mjs) that exports \`subject\``,
+    { subject },
+  );
+}
+
+/** In words, as one would type it. */
+export function specInWords(spec: SubjectSpec): string {
+  if (spec.kind === 'engine') return 'engine';
+  return spec.kind === 'module' ? spec.path : spec.command;
+}
+
+/** Options that choose this subject on the command line. */
+export function specOptions(spec: SubjectSpec): string[] {
+  if (spec.kind === 'engine') return [];
+  return spec.kind === 'module' ? ['--subject', spec.path] : ['--subject-cmd', spec.command];
+}
+
+/** Opens a subject. Throws `file` if it is not there, `usage` if it is none, `subject` if it dies. */
+export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}): Promise<OpenSubject> {
+  if (spec.kind === 'command') {
+    const subject = await remoteSubject(spec.command, { timeout_s: options.call_timeout_s });
+    return { subject, kill: () => subject.kill() };
+  }
+  if (spec.kind === 'module') return openModule(spec.path);
+  const { faultPatches } = await import('../../faults/apply.ts');
+  const { engineSubject } = await import('../../engine/subject.ts');
+  const { engineWhite } = await import('../../engine/white.ts');
+  const patches = faultPatches();
+  const { completeBatch } = await import('../../engine/batch.ts');
+  const subject = engineSubject(patches.length > 0 ? { patches } : {});
+  return { subject, white: engineWhite, complete: completeBatch };
+}
+
+async function openModule(path: string): Promise<OpenSubject> {
+  let module: { subject?: unknown; white?: unknown };
+  try {
+    module = await import(pathToFileURL(path).href);
+  } catch (error) {
+    throw new IsobatchError('file', `cannot load the subject ${path}: ${(error as Error).message}`, { path });
+  }
+  // A function is called for it, so that a module may need time to get ready.
+  const made: unknown = typeof module.subject === 'function' ? await module.subject() : module.subject;
+  if (typeof (made as Subject | undefined)?.load !== 'function')
+    throw new IsobatchError('usage', `the module ${path} exports no \`subject\` with a load function`, {
+      path,
+    });
+  return { subject: made as Subject, white: module.white as WhiteBox | undefined };
+}

@@ -1,0 +1,128 @@
+/** Both ends of the protocol, with the fake subject in a process of its own. */
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { IsobatchError } from '../../contract/errors.ts';
+import { checkSubject } from './check.ts';
+import { type RemoteSubject, remoteSubject } from './remote.ts';
+
+const serve = fileURLToPath(new URL('../fixtures/fake-serve.mjs', import.meta.url));
+const fake = new URL('../fixtures/fake-subject.mjs', import.meta.url).href;
+/** With variables it needs a shell, which must not stand between us and the process. */
+const command = (env = '') => `${env === '' ? '' : `${env} exec `}"${process.execPath}" "${serve}"`;
+const MODEL = Buffer.from('a fake model');
+const PARAMS = { n_ctx: 64, n_batch: 32, n_ubatch: 8, n_seq_max: 2, split: 'equal' } as const;
+
+let subject: RemoteSubject | undefined;
+
+async function start(env = '', timeout_s = 5): Promise<RemoteSubject> {
+  subject = await remoteSubject(command(env), { timeout_s, start_timeout_s: 10 });
+  return subject;
+}
+
+async function failureOf(promise: Promise<unknown>): Promise<IsobatchError> {
+  return promise.then(
+    () => {
+      throw new Error('it was expected to fail');
+    },
+    (error) => error,
+  );
+}
+
+afterEach(async () => {
+  await subject?.close();
+  subject = undefined;
+});
+
+describe('a remote subject', () => {
+  it('answers like the one behind it', async () => {
+    const remote = await start();
+    const { subject: local, rowOf } = await import(fake);
+    expect(remote.info).toEqual(local.info);
+    const model = await remote.load(MODEL, 'm');
+    expect(model.info).toEqual(local.load(MODEL, 'm').info);
+    const context = await model.open(PARAMS);
+    const { n_outputs, logits } = await context.decode({ token: [1, 2, 3], logits: [true, false, true] });
+    expect(n_outputs).toBe(2);
+    expect([...logits]).toEqual([...rowOf([1]), ...rowOf([1, 2, 3])]);
+    await context.seqCp(0, 1, -1, -1);
+    expect(await context.seqPosMax(1)).toBe(2);
+    await context.seqKeep(1);
+    expect(await context.seqPosMin(0)).toBe(-1);
+    await context.seqRm(1, 2, -1);
+    expect(await context.seqPosMax(1)).toBe(1);
+    await context.clear();
+    expect(await context.seqPosMax(1)).toBe(-1);
+    await context.close();
+    await model.close();
+  });
+
+  it('passes refusals on with their kind', async () => {
+    const remote = await start();
+    expect(await failureOf(remote.load(Buffer.from('x'), 'bad') as Promise<unknown>)).toMatchObject({
+      kind: 'gguf',
+      message: 'bad is not a fake model',
+    });
+    const model = await remote.load(MODEL, 'm');
+    const context = await model.open(PARAMS);
+    expect(await failureOf(context.decode({ token: [999] }) as Promise<unknown>)).toMatchObject({
+      kind: 'batch.token',
+    });
+    expect((await context.decode({ token: [1] })).n_outputs).toBe(1);
+  });
+
+  it.each([
+    ['exit', 'exit 3', /ended with exit code 3; its last words: about to exit at token 9/],
+    ['kill', 'SIGKILL', /was killed by SIGKILL/],
+    ['hang', 'hang', /gave no answer to decode within 1 s/],
+    ['garbage', 'garbage', /wrote something that is not a frame/],
+  ])(
+    'that does this: %s, is an error of kind subject, and the next context a new process',
+    async (plant, end, message) => {
+      const remote = await start(`FAKE_PLANT=${plant}@9 FAKE_FD=1`, 1);
+      const model = await remote.load(MODEL, 'm');
+      const context = await model.open(PARAMS);
+      const error = await failureOf(context.decode({ token: [1, 9] }) as Promise<unknown>);
+      expect(error).toMatchObject({ kind: 'subject', detail: { end } });
+      expect(error.message).toMatch(message);
+      expect((error.detail as { log: string }).log).toContain(`about to ${plant}`);
+      await context.close();
+      const again = await model.open(PARAMS);
+      expect((await again.decode({ token: [1, 2] })).n_outputs).toBe(1);
+    },
+  );
+
+  it.each([
+    ['garbage', 'subject', /not a frame/],
+    ['truncated', 'subject', /ended with exit code 0/],
+    ['version', 'protocol', /version 2/],
+  ])('that begins with %s is refused', async (first, kind, message) => {
+    const error = await failureOf(start(`FAKE_FIRST=${first}`));
+    expect(error.kind).toBe(kind);
+    expect(error.message).toMatch(message);
+  });
+
+  it('that cannot be started is an error of kind file', async () => {
+    const error = await failureOf(remoteSubject('/no/such/program --x'));
+    expect(error).toMatchObject({ kind: 'file' });
+    expect(error.message).toContain('/no/such/program');
+  });
+});
+
+describe('the conformance kit', () => {
+  it('passes on a program that conforms, and names what one does wrong', async () => {
+    const models = [fileURLToPath(new URL('../fixtures/fake.model', import.meta.url))];
+    const good = await checkSubject(command(), { models });
+    expect(good.filter((r) => r.status !== 'passed')).toEqual([]);
+    expect(good.length).toBeGreaterThan(30);
+    const bad = await checkSubject(command('FAKE_PLANT=exit@22'), { models, timeout_s: 2 });
+    const failed = bad.filter((r) => r.status === 'failed');
+    expect(failed.length).toBeGreaterThan(0);
+    expect(failed.length).toBeLessThan(bad.length / 2);
+    expect(failed[0]!.reason).toContain('exit code 3');
+  });
+
+  it('skips models if there is none to run', async () => {
+    const results = await checkSubject(command());
+    expect(results.at(-1)).toMatchObject({ status: 'skipped', reason: expect.stringContaining('fake') });
+  });
+});

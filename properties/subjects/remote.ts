@@ -1,0 +1,295 @@
+/**
+ * A subject in another process, behind the subject protocol. Every call has a watchdog. A process that dies, hangs
+ * or answers nonsense gives an error of kind `subject` with its exit code or signal and its last words; the next
+ * `open` then starts a new one and loads the model again, so that a campaign goes on with the next case.
+ */
+import type { Batch } from '../../contract/batch.ts';
+import { IsobatchError } from '../../contract/errors.ts';
+import type {
+  ContextParams,
+  DecodeResult,
+  ModelInfo,
+  Subject,
+  SubjectContext,
+  SubjectInfo,
+  SubjectModel,
+} from '../../contract/subject.ts';
+import { type Frame, floatsOf, type Header } from '../frames.ts';
+import {
+  checkVersion,
+  errorOf,
+  intField,
+  modelInfoOf,
+  objectField,
+  PROTOCOL_VERSION,
+  subjectInfoOf,
+  type Verb,
+} from '../protocol.ts';
+import { endInWords, endKind, Peer, type PeerEnd } from '../worker-peer.ts';
+import { parseCommand } from './command.ts';
+
+export interface RemoteOptions {
+  /** A call that takes longer means that the subject hangs. Default 20 seconds. */
+  readonly timeout_s?: number;
+  /** The same for the first answer, when the process starts. Default 120 seconds. */
+  readonly start_timeout_s?: number;
+}
+
+interface Pending {
+  readonly resolve: (frame: Frame) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** One life of the child process: requests with ids, answers, a watchdog. */
+export class Connection {
+  readonly peer: Peer;
+  readonly #command: string;
+  readonly #pending = new Map<number, Pending>();
+  #next = 1;
+
+  constructor(command: string) {
+    const { file, args } = parseCommand(command);
+    this.#command = command;
+    this.peer = new Peer({ file, args, channel: 1, onFrame: (frame) => this.#take(frame) });
+    void this.peer.ended.then((end) => {
+      for (const { reject } of this.#pending.values()) reject(this.#death(end));
+      this.#pending.clear();
+    });
+  }
+
+  /** Sends a request and gives its answer. Throws what the subject answered as an error, or `subject`. */
+  async call(
+    verb: Verb | (string & {}),
+    args: object,
+    timeout_s: number,
+    payload?: Uint8Array,
+  ): Promise<Frame> {
+    if (!this.peer.alive) throw this.#death(await this.peer.ended);
+    const id = this.#next++;
+    const answer = this.answerTo(id);
+    const timer = setTimeout(
+      () => void this.peer.stop(`gave no answer to ${verb} within ${timeout_s} s`),
+      timeout_s * 1000,
+    );
+    try {
+      this.peer.send({ id, verb, ...args }, payload);
+      const frame = await answer;
+      if (frame.header.error !== undefined) throw errorOf(frame.header.error);
+      return frame;
+    } finally {
+      clearTimeout(timer);
+      this.#pending.delete(id);
+    }
+  }
+
+  /** Waits for the answer with this id, or for the end of the process. */
+  answerTo(id: number): Promise<Frame> {
+    return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
+  }
+
+  #take(frame: Frame): void {
+    const id = frame.header.id;
+    const waiting = typeof id === 'number' ? this.#pending.get(id) : undefined;
+    if (waiting !== undefined) waiting.resolve(frame);
+    // An answer that nobody asked for: the talk is out of step, and no later answer can be trusted.
+    else if (id !== null || frame.header.error === undefined)
+      throw new Error(`an answer with the id ${JSON.stringify(id)}, which no request waits for`);
+  }
+
+  #death(end: PeerEnd): IsobatchError {
+    if (end.not_started !== undefined)
+      return new IsobatchError('file', `the subject ${this.#command} ${endInWords(end)}`, {
+        command: this.#command,
+      });
+    return new IsobatchError('subject', `the subject ${endInWords(end)}${lastWords(end.log)}`, {
+      end: endKind(end),
+      code: end.code,
+      signal: end.signal,
+      log: end.log,
+      command: this.#command,
+    });
+  }
+}
+
+function lastWords(log: string): string {
+  const line = log.trim().split('\n').at(-1)?.trim();
+  return line ? `; its last words: ${line.slice(0, 200)}` : '';
+}
+
+/** An answer of a legal form with illegal content is the subject's fault, not ours. */
+function understood<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new IsobatchError('subject', `the subject answered nonsense: ${(error as Error).message}`);
+  }
+}
+
+/** The subject behind a command, through as many processes as it takes. */
+class Remote implements Subject {
+  info!: SubjectInfo;
+  readonly timeout_s: number;
+  readonly #start_timeout_s: number;
+  readonly #command: string;
+  #connection: Connection | undefined;
+
+  constructor(command: string, options: RemoteOptions) {
+    this.#command = command;
+    this.timeout_s = options.timeout_s ?? 20;
+    this.#start_timeout_s = options.start_timeout_s ?? 120;
+  }
+
+  /** The living connection; a dead one is replaced. */
+  async connection(): Promise<Connection> {
+    if (this.#connection?.peer.alive) return this.#connection;
+    const connection = new Connection(this.#command);
+    const frame = await connection.call('hello', { protocol: PROTOCOL_VERSION }, this.#start_timeout_s);
+    try {
+      const info = subjectInfoOf(objectField(frame.header, 'info'));
+      checkVersion(info.protocol);
+      this.info = info;
+    } catch (error) {
+      await connection.peer.stop();
+      throw error;
+    }
+    this.#connection = connection;
+    return connection;
+  }
+
+  async load(bytes: Uint8Array, name: string): Promise<SubjectModel> {
+    const model = new RemoteModel(this, bytes, name);
+    await model.handle();
+    return model;
+  }
+
+  async close(): Promise<void> {
+    const connection = this.#connection;
+    if (!connection?.peer.alive) return;
+    await connection.call('bye', {}, this.timeout_s).catch(() => {}); // it goes anyway
+    connection.peer.closeInput();
+    const timer = setTimeout(() => void connection.peer.stop(), 1000);
+    await connection.peer.ended;
+    clearTimeout(timer);
+  }
+
+  /** Ends the process at once; for a worker that is told to end. */
+  kill(): void {
+    void this.#connection?.peer.stop();
+  }
+}
+
+class RemoteModel implements SubjectModel {
+  info!: ModelInfo;
+  readonly #remote: Remote;
+  readonly #bytes: Uint8Array;
+  readonly #name: string;
+  #loaded: { connection: Connection; handle: number } | undefined;
+
+  constructor(remote: Remote, bytes: Uint8Array, name: string) {
+    this.#remote = remote;
+    this.#bytes = bytes;
+    this.#name = name;
+  }
+
+  /** The handle in the living process; loads again if that is a new one. */
+  async handle(): Promise<{ connection: Connection; handle: number }> {
+    const connection = await this.#remote.connection();
+    if (this.#loaded?.connection === connection) return this.#loaded;
+    const timeout = Math.max(60, this.#remote.timeout_s);
+    const frame = await connection.call('load', { name: this.#name }, timeout, this.#bytes);
+    this.info = understood(() => modelInfoOf(objectField(frame.header, 'info')));
+    this.#loaded = { connection, handle: understood(() => intField(frame.header, 'model')) };
+    return this.#loaded;
+  }
+
+  async open(params: ContextParams): Promise<SubjectContext> {
+    const { connection, handle } = await this.handle();
+    const { timeout_s } = this.#remote;
+    const frame = await connection.call('open', { model: handle, params }, timeout_s);
+    const context = understood(() => intField(frame.header, 'context'));
+    return new RemoteContext(connection, context, timeout_s, this.info.n_vocab);
+  }
+
+  async close(): Promise<void> {
+    const loaded = this.#loaded;
+    this.#loaded = undefined;
+    if (loaded?.connection.peer.alive)
+      await loaded.connection.call('unload', { model: loaded.handle }, this.#remote.timeout_s);
+  }
+}
+
+class RemoteContext implements SubjectContext {
+  readonly #connection: Connection;
+  readonly #context: number;
+  readonly #timeout_s: number;
+  readonly #n_vocab: number;
+
+  constructor(connection: Connection, context: number, timeout_s: number, n_vocab: number) {
+    this.#connection = connection;
+    this.#context = context;
+    this.#timeout_s = timeout_s;
+    this.#n_vocab = n_vocab;
+  }
+
+  async #call(verb: Verb, args: object = {}): Promise<Header & { payload: Uint8Array }> {
+    const frame = await this.#connection.call(verb, { context: this.#context, ...args }, this.#timeout_s);
+    return { ...frame.header, payload: frame.payload };
+  }
+
+  async decode(batch: Batch): Promise<DecodeResult> {
+    const answer = await this.#call('decode', { batch });
+    return understood(() => {
+      const n_outputs = intField(answer, 'n_outputs');
+      const n_vocab = intField(answer, 'n_vocab');
+      if (n_vocab !== this.#n_vocab)
+        throw new IsobatchError('protocol', `rows of ${n_vocab} logits; the vocabulary has ${this.#n_vocab}`);
+      return { n_outputs, logits: floatsOf(answer.payload, n_outputs * n_vocab) };
+    });
+  }
+
+  async seqRm(seq: number, p0: number, p1: number): Promise<void> {
+    await this.#call('seqRm', { seq, p0, p1 });
+  }
+
+  async seqCp(from: number, to: number, p0: number, p1: number): Promise<void> {
+    await this.#call('seqCp', { from, to, p0, p1 });
+  }
+
+  async seqKeep(seq: number): Promise<void> {
+    await this.#call('seqKeep', { seq });
+  }
+
+  async clear(): Promise<void> {
+    await this.#call('clear');
+  }
+
+  async seqPosMin(seq: number): Promise<number> {
+    const answer = await this.#call('seqPosMin', { seq });
+    return understood(() => intField(answer, 'pos'));
+  }
+
+  async seqPosMax(seq: number): Promise<number> {
+    const answer = await this.#call('seqPosMax', { seq });
+    return understood(() => intField(answer, 'pos'));
+  }
+
+  /** A context of a process that is gone needs no closing. */
+  async close(): Promise<void> {
+    if (this.#connection.peer.alive) await this.#call('close');
+  }
+}
+
+export type RemoteSubject = Subject & {
+  /** Ends the process at once. */
+  kill(): void;
+};
+
+/**
+ * Starts `command` (see `command.ts` for how it is read) and shakes hands. Throws `file` if it cannot be started,
+ * `protocol` if it speaks another version, `subject` if it dies or stays silent.
+ */
+export async function remoteSubject(command: string, options: RemoteOptions = {}): Promise<RemoteSubject> {
+  const remote = new Remote(command, options);
+  await remote.connection();
+  return remote;
+}

@@ -1,0 +1,208 @@
+/**
+ * Serves any in-process subject over the subject protocol (PROTOCOL.md): the second implementation of that end, and
+ * an example for those who write one. Requests are answered one after another, in order.
+ */
+import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { IsobatchError } from '../../contract/errors.ts';
+import type { Subject, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import { type Frame, FrameDecoder, floatBytes, type Header } from '../frames.ts';
+import {
+  batchField,
+  checkVersion,
+  errorRecord,
+  intField,
+  PROTOCOL_VERSION,
+  paramsField,
+  textField,
+  VERBS,
+  type Verb,
+} from '../protocol.ts';
+
+interface Answer {
+  readonly header?: object;
+  readonly payload?: Uint8Array;
+}
+
+type Handler = (session: Session, request: Header, payload: Uint8Array) => Promise<Answer>;
+
+/** Handles of one conversation. Numbers are never used twice, so that a stale handle is an error and not a mix-up. */
+class Session {
+  readonly subject: Subject;
+  readonly models = new Map<number, SubjectModel>();
+  readonly contexts = new Map<number, { context: SubjectContext; model: number; n_vocab: number }>();
+  #next = 1;
+
+  constructor(subject: Subject) {
+    this.subject = subject;
+  }
+
+  handle(): number {
+    return this.#next++;
+  }
+
+  model(request: Header): SubjectModel {
+    const handle = intField(request, 'model');
+    const model = this.models.get(handle);
+    if (model === undefined)
+      throw new IsobatchError('protocol', `there is no model ${handle}`, { model: handle });
+    return model;
+  }
+
+  open(request: Header) {
+    const handle = intField(request, 'context');
+    const entry = this.contexts.get(handle);
+    if (entry === undefined)
+      throw new IsobatchError('protocol', `there is no context ${handle}`, { context: handle });
+    return entry;
+  }
+
+  async closeContexts(model?: number): Promise<void> {
+    for (const [handle, entry] of this.contexts) {
+      if (model !== undefined && entry.model !== model) continue;
+      this.contexts.delete(handle);
+      await entry.context.close();
+    }
+  }
+}
+
+const handlers: Record<Verb, Handler> = {
+  async hello(session, request) {
+    checkVersion(intField(request, 'protocol'));
+    return { header: { info: { ...session.subject.info, protocol: PROTOCOL_VERSION } } };
+  },
+
+  async load(session, request, payload) {
+    const name = textField(request, 'name');
+    const bytes = request.path === undefined ? payload : readModel(textField(request, 'path'));
+    const model = await session.subject.load(bytes, name);
+    const handle = session.handle();
+    session.models.set(handle, model);
+    return { header: { model: handle, info: model.info } };
+  },
+
+  async open(session, request) {
+    const model = session.model(request);
+    const context = await model.open(paramsField(request));
+    const handle = session.handle();
+    const n_vocab = model.info.n_vocab;
+    session.contexts.set(handle, { context, model: intField(request, 'model'), n_vocab });
+    return { header: { context: handle } };
+  },
+
+  async decode(session, request) {
+    const { context, n_vocab } = session.open(request);
+    const { n_outputs, logits } = await context.decode(batchField(request));
+    return { header: { n_outputs, n_vocab }, payload: floatBytes(logits.subarray(0, n_outputs * n_vocab)) };
+  },
+
+  async seqRm(session, request) {
+    const { context } = session.open(request);
+    await context.seqRm(intField(request, 'seq'), intField(request, 'p0', -1), intField(request, 'p1', -1));
+    return {};
+  },
+
+  async seqCp(session, request) {
+    const { context } = session.open(request);
+    const [p0, p1] = [intField(request, 'p0', -1), intField(request, 'p1', -1)];
+    await context.seqCp(intField(request, 'from'), intField(request, 'to'), p0, p1);
+    return {};
+  },
+
+  async seqKeep(session, request) {
+    await session.open(request).context.seqKeep(intField(request, 'seq'));
+    return {};
+  },
+
+  async clear(session, request) {
+    await session.open(request).context.clear();
+    return {};
+  },
+
+  async seqPosMin(session, request) {
+    return { header: { pos: await session.open(request).context.seqPosMin(intField(request, 'seq')) } };
+  },
+
+  async seqPosMax(session, request) {
+    return { header: { pos: await session.open(request).context.seqPosMax(intField(request, 'seq')) } };
+  },
+
+  async close(session, request) {
+    const { context } = session.open(request);
+    session.contexts.delete(intField(request, 'context'));
+    await context.close();
+    return {};
+  },
+
+  async unload(session, request) {
+    const model = session.model(request);
+    const handle = intField(request, 'model');
+    await session.closeContexts(handle);
+    session.models.delete(handle);
+    await model.close();
+    return {};
+  },
+
+  async bye(session) {
+    await session.closeContexts();
+    await session.subject.close();
+    return {};
+  },
+};
+
+function readModel(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new IsobatchError('file', `cannot read ${path}: ${(error as Error).message}`, { path });
+  }
+}
+
+async function answer(session: Session, frame: Frame): Promise<Answer> {
+  try {
+    if (frame.malformed !== undefined) throw new IsobatchError('protocol', frame.malformed);
+    const verb = textField(frame.header, 'verb');
+    if (!(VERBS as readonly string[]).includes(verb))
+      throw new IsobatchError(
+        'protocol',
+        `unknown verb ${JSON.stringify(verb)}; known are ${VERBS.join(', ')}`,
+        {
+          verb,
+        },
+      );
+    return await handlers[verb as Verb](session, frame.header, frame.payload);
+  } catch (error) {
+    return { header: { error: errorRecord(error) } };
+  }
+}
+
+/**
+ * Reads requests from `input` and answers through `send` until `bye` or the end of the input.
+ *
+ * A request that cannot be understood is answered with an error of kind `protocol` and does not end the talk; only
+ * frames whose lengths cannot be do, after an answer with id null. Resolves to true after `bye`.
+ */
+export async function serveSubject(
+  subject: Subject,
+  input: Readable,
+  send: (header: object, payload?: Uint8Array) => void,
+): Promise<boolean> {
+  const session = new Session(subject);
+  const decoder = new FrameDecoder();
+  try {
+    for await (const chunk of input) {
+      for (const frame of decoder.push(chunk as Uint8Array)) {
+        const { header, payload } = await answer(session, frame);
+        send({ id: frame.header.id ?? null, ...header }, payload);
+        if (frame.header.verb === 'bye') return true;
+      }
+    }
+    decoder.end();
+  } catch (error) {
+    if (!(error instanceof IsobatchError)) throw error;
+    send({ id: null, error: errorRecord(error) });
+  }
+  await session.closeContexts();
+  await subject.close();
+  return false;
+}

@@ -1,0 +1,157 @@
+/**
+ * What a script means, told by lists: which sequences and which position each token has, what it has seen, and what
+ * memory reports afterwards. All expectations of the end-to-end properties are derived from it.
+ */
+import type { Batch, MemoryKind } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
+import { completeBatch } from '../oracle/batch.ts';
+import { Lists } from './lists.ts';
+import type { Call, Script } from './types.ts';
+
+export interface TracedToken {
+  /** Ascending. */
+  readonly ids: readonly number[];
+  readonly pos: number;
+  /** The tokens that it has seen, itself last; null if that is not a plain list (after a removal inside). */
+  readonly seen: readonly number[] | null;
+  readonly output: boolean;
+}
+
+export interface TracedCall {
+  readonly call: Call;
+  /** Tokens of a decode that is not refused; else empty. */
+  readonly tokens: readonly TracedToken[];
+  /** Memory after the call: largest position by sequence, and cells that are used. */
+  readonly used: number;
+  readonly empty: boolean;
+  /** What a removal took away. */
+  readonly removal?: 'nothing' | 'whole' | 'prefix' | 'suffix' | 'middle';
+}
+
+export interface Trace {
+  readonly calls: readonly TracedCall[];
+  readonly lists: Lists;
+  /** Most cells that were in use at once. */
+  readonly peak: number;
+}
+
+/** The batch's field or what completion makes of it. */
+export function idsOf(batch: Batch, i: number): readonly number[] {
+  return batch.seq_id?.[i] ?? ZERO;
+}
+const ZERO: readonly number[] = [0];
+
+export function isOutput(batch: Batch, i: number): boolean {
+  return batch.logits?.[i] ?? i === batch.token.length - 1;
+}
+
+/** Applies one call to the lists. A refused call changes nothing. */
+export function applyCall(lists: Lists, call: Call): void {
+  if (call.op === 'clear') lists.clear();
+  else if (call.refused !== undefined) return;
+  else if (call.op === 'seqRm') lists.rm(call.seq, call.p0, call.p1);
+  else if (call.op === 'seqCp') {
+    if (call.from !== call.to) lists.cp(call.from, call.to, call.p0, call.p1);
+  } else if (call.op === 'seqKeep') lists.keep(call.seq);
+  else for (let i = 0; i < call.batch.token.length; i++) lists.append(call.batch.token[i]!, idsOf(call.batch, i));
+}
+
+/** Runs a script on lists; `each` sees them after every call. */
+export function trace(script: Script, memory: MemoryKind, each?: (lists: Lists, call: number) => void): Trace {
+  const lists = new Lists(script.params.n_seq_max, memory);
+  const calls: TracedCall[] = [];
+  let peak = 0;
+  for (let c = 0; c < script.calls.length; c++) {
+    const call = script.calls[c]!;
+    const tokens: TracedToken[] = [];
+    let removal: TracedCall['removal'];
+    if (call.op === 'decode' && call.refused === undefined) {
+      for (let i = 0; i < call.batch.token.length; i++) {
+        const ids = idsOf(call.batch, i);
+        const entry = lists.append(call.batch.token[i]!, ids);
+        const output = isOutput(call.batch, i);
+        const sorted = ids.length === 1 ? ids : [...ids].sort((a, b) => a - b);
+        const seen = output && entry.plain ? lists.tokens(ids[0]!) : null;
+        tokens.push({ ids: sorted, pos: entry.pos, seen, output });
+      }
+    } else if (call.op === 'seqRm' && call.refused === undefined) removal = removed(lists, call);
+    else applyCall(lists, call);
+    if (lists.used > peak) peak = lists.used;
+    each?.(lists, c);
+    calls.push({ call, tokens, used: lists.used, empty: lists.isEmpty(), removal });
+  }
+  return { calls, lists, peak };
+}
+
+function removed(lists: Lists, call: Extract<Call, { op: 'seqRm' }>): TracedCall['removal'] {
+  const { seq } = call;
+  const before = seq < 0 ? [] : lists.owned(seq);
+  const used = lists.used;
+  applyCall(lists, call);
+  if (seq < 0) return used > lists.used ? 'whole' : 'nothing';
+  const after = lists.owned(seq);
+  if (after.length === before.length) return 'nothing';
+  if (after.length === 0) return 'whole';
+  if (after[0] !== before[0]) return 'prefix';
+  return after.at(-1) === before.at(-1) ? 'middle' : 'suffix';
+}
+
+/** The kind with which an operation or a batch is refused by the rules of the lists; null if it is legal. */
+export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: number): string | null {
+  const known = (seq: number): boolean => Number.isInteger(seq) && seq >= 0 && seq < lists.n_seq_max;
+  switch (call.op) {
+    case 'clear':
+      return null;
+    case 'seqKeep':
+      return known(call.seq) ? null : 'ops.seq_id';
+    case 'seqRm':
+      if (call.seq !== -1 && !known(call.seq)) return 'ops.seq_id';
+      return lists.cuts(call.seq, call.p0, call.p1) ? 'ops.partial' : null;
+    case 'seqCp':
+      if (!known(call.from) || !known(call.to)) return 'ops.seq_id';
+      return call.from !== call.to && lists.length(call.to) > 0 ? 'ops.copy' : null;
+    case 'decode':
+      return batchRefusal(lists, call.batch, script, n_vocab);
+  }
+}
+
+/** First the batch by itself, then what its split policy needs, then room. */
+function batchRefusal(lists: Lists, batch: Batch, { params }: Script, n_vocab: number): string | null {
+  try {
+    const limits = { n_vocab, n_batch: params.n_batch, n_seq_max: params.n_seq_max };
+    const complete = completeBatch(batch, lists, limits);
+    if (params.split === 'equal-sequential' && complete.seq_id.some((ids) => ids.length > 1)) {
+      return 'batch.coupled';
+    }
+    if (params.split === 'whole' && longestSet(complete.seq_id) > params.n_ubatch) return 'batch.whole';
+    if (lists.memory !== 'recurrent' && lists.used + batch.token.length > params.n_ctx) return 'memory.full';
+    return null;
+  } catch (error) {
+    if (error instanceof IsobatchError) return error.kind;
+    throw error;
+  }
+}
+
+/** Tokens of the most frequent exact set of sequences. */
+export function longestSet(sets: readonly (readonly number[])[]): number {
+  const counts = new Map<string | number, number>();
+  let longest = 0;
+  for (const ids of sets) {
+    const name = ids.length === 1 ? ids[0]! : [...ids].sort((a, b) => a - b).join();
+    const n = (counts.get(name) ?? 0) + 1;
+    counts.set(name, n);
+    if (n > longest) longest = n;
+  }
+  return longest;
+}
+
+/** True if every call is what the script says that it is: legal, or refused with the stated kind. */
+export function isSound(script: Script, memory: MemoryKind, n_vocab: number): boolean {
+  const lists = new Lists(script.params.n_seq_max, memory);
+  for (const call of script.calls) {
+    const stated = call.op === 'clear' ? undefined : call.refused;
+    if ((refusalOf(lists, call, script, n_vocab) ?? undefined) !== stated) return false;
+    applyCall(lists, call);
+  }
+  return true;
+}

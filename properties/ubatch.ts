@@ -1,0 +1,27 @@
+/** `ubatch`: the answer does not depend on n_ubatch, n_batch, the split policy, nor on the named kernels. */
+import { HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
+import { endToEnd, samePairs } from './end-to-end.ts';
+import { fill, newDraft, scriptOf } from './generate/history.ts';
+import { drawParams, needsOf } from './generate/params.ts';
+import { fitted } from './transform.ts';
+
+export const ubatch = endToEnd({
+  name: 'ubatch',
+  statement: 'the answer does not depend on n_ubatch, n_batch or the (legal) split policy',
+  classes: { ...HISTORY_CLASSES, ...REFILL_CLASSES },
+  draw(r, facts) {
+    const d = newDraft(r, facts);
+    fill(d);
+    const script = scriptOf(d);
+    const params = drawParams(r, facts, needsOf(d.calls, d.peak), script.params.n_seq_max);
+    return { script, base: { params, calls: d.calls } };
+  },
+  demand({ script, base }, t) {
+    const pairs = samePairs(t);
+    if (pairs.length === 0 || base === undefined) return null;
+    // K and V in another type are other numbers: only the shape of the work may differ.
+    const { n_seq_max, type_kv } = script.params;
+    const params = fitted({ ...base.params, n_seq_max, type_kv }, script.calls, t.peak);
+    return { base: { params, calls: script.calls }, pairs };
+  },
+});

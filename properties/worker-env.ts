@@ -1,0 +1,145 @@
+/**
+ * What a worker holds between requests: the open subject, loaded models, and one `Env` for each pair of property and
+ * model. Everything is made on first use.
+ */
+import { createHash } from 'node:crypto';
+import { pathToFileURL } from 'node:url';
+import { IsobatchError } from '../contract/errors.ts';
+import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
+import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
+import { unknownName } from './names.ts';
+import { type OpenSubject, openSubject } from './subjects/registry.ts';
+import type { Env, Property } from './types.ts';
+import type { Setting } from './worker-messages.ts';
+
+export interface LoadedModel {
+  readonly model: SubjectModel;
+  readonly sha256: string;
+}
+
+/** White-box properties run without a model; whoever asks for one has made a mistake. */
+const RULES_INFO: ModelInfo = {
+  arch: RULES,
+  memory: 'none',
+  n_vocab: 0,
+  n_embd: 0,
+  n_layer: 0,
+  n_params: 0,
+};
+
+const NO_MODEL: SubjectModel = {
+  info: RULES_INFO,
+  open() {
+    throw new IsobatchError('internal', 'a white-box property asked for a model');
+  },
+  close() {},
+};
+
+export class WorkerState {
+  readonly setting: Setting;
+  #open: Promise<OpenSubject> | undefined;
+  #properties: Promise<readonly Property[]> | undefined;
+  readonly #models = new Map<string, Promise<LoadedModel>>();
+  readonly #envs = new Map<string, Promise<Env>>();
+
+  constructor(setting: Setting) {
+    this.setting = setting;
+  }
+
+  subject(): Promise<OpenSubject> {
+    this.#open ??= openSubject(this.setting.subject, { call_timeout_s: this.setting.call_timeout_s });
+    return this.#open;
+  }
+
+  properties(): Promise<readonly Property[]> {
+    this.#properties ??= loadProperties(this.setting.properties_module);
+    return this.#properties;
+  }
+
+  /** Throws `usage` with the nearest name. */
+  async property(name: string): Promise<Property> {
+    const all = await this.properties();
+    const found = all.find((p) => p.name === name);
+    if (found !== undefined) return found;
+    throw unknownName(
+      'property',
+      name,
+      all.map((p) => p.name),
+    );
+  }
+
+  model(name: string): Promise<LoadedModel> {
+    let loading = this.#models.get(name);
+    if (loading === undefined) {
+      loading = this.#load(name);
+      this.#models.set(name, loading);
+    }
+    return loading;
+  }
+
+  async #load(name: string): Promise<LoadedModel> {
+    const bytes = modelBytes(name);
+    const { subject } = await this.subject();
+    return { model: await subject.load(bytes, name), sha256: sha256Of(bytes) };
+  }
+
+  env(property: Property, model: string): Promise<Env> {
+    const key = `${property.name} ${model}`;
+    let making = this.#envs.get(key);
+    if (making === undefined) {
+      making = this.#makeEnv(property, model);
+      this.#envs.set(key, making);
+    }
+    return making;
+  }
+
+  async #makeEnv(property: Property, modelName: string): Promise<Env> {
+    const { subject, white } = await this.subject();
+    const { oracleWhite } = await import('../oracle/white.ts');
+    const loaded = property.white ? NO_MODEL : (await this.model(modelName)).model;
+    return {
+      seed: this.setting.seed,
+      subject: subject.info,
+      model: loaded.info,
+      modelName,
+      loaded,
+      white,
+      oracle: oracleWhite,
+      coverage: {},
+      restrict: this.setting.restrict,
+    };
+  }
+
+  /** Ends what the subject has started. */
+  async kill(): Promise<void> {
+    (await this.#open?.catch(() => undefined))?.kill?.();
+  }
+}
+
+async function loadProperties(module: string | undefined): Promise<readonly Property[]> {
+  if (module === undefined) return (await import('./registry.ts')).properties;
+  try {
+    const { properties } = await import(pathToFileURL(module).href);
+    return properties;
+  } catch (error) {
+    throw new IsobatchError('file', `cannot load the properties ${module}: ${(error as Error).message}`, {
+      module,
+    });
+  }
+}
+
+/** Why a property does not apply to a subject and a model, or null. */
+export function skipReason(property: Property, open: OpenSubject, model: ModelInfo): string | null {
+  if (property.white && open.white === undefined) return 'the subject does not show its rules';
+  return property.skip(open.subject.info, model);
+}
+
+/** Cases whose hash identifies a generator. */
+const FINGERPRINT_CASES = 100;
+
+/** Hash of the first hundred cases of a property on a model: 16 hex digits. */
+export function fingerprintOf(property: Property, env: Env): string {
+  const hash = createHash('sha256');
+  for (let i = 0; i < FINGERPRINT_CASES; i++) hash.update(JSON.stringify(property.generate(env, i)));
+  return hash.digest('hex').slice(0, 16);
+}

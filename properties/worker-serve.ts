@@ -1,0 +1,139 @@
+/** The verbs of a worker: one function each, from a request to its answer, with events on the way. */
+import { errorRecord } from './protocol.ts';
+import { generate, runCase, runRange, type Emit } from './worker-run.ts';
+import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
+import { shrinkCase } from './shrinker.ts';
+import { RULES } from './campaign-models.ts';
+import { runScopePart } from './worker-scope.ts';
+import type { Case, Env, Property } from './types.ts';
+import type {
+  CampaignRequest,
+  ModelFacts,
+  ProbeAnswer,
+  ProbeRequest,
+  PropertyFacts,
+  ReplayAnswer,
+  ReplayRequest,
+  Request,
+  Setting,
+  ShrinkAnswer,
+  ShrinkRequest,
+} from './worker-messages.ts';
+import type { IsobatchError } from '../contract/errors.ts';
+
+let state: WorkerState | undefined;
+
+/** The state for a setting; a worker serves one setting at a time. */
+async function stateFor(setting: Setting): Promise<WorkerState> {
+  if (state !== undefined && JSON.stringify(state.setting) === JSON.stringify(setting)) return state;
+  await state?.kill();
+  state = new WorkerState(setting);
+  return state;
+}
+
+/** Ends the subject's process, if it has one. */
+export async function endSubject(): Promise<void> {
+  await state?.kill();
+}
+
+/** Serves one request. Throws what the parent shall be told as an error. */
+export async function serveRequest(request: Request, emit: Emit): Promise<unknown> {
+  const s = await stateFor(request.setting);
+  switch (request.verb) {
+    case 'probe':
+      return probe(s, request, emit);
+    case 'campaign':
+      return campaign(s, request, emit);
+    case 'generate': {
+      const { property, env } = await unit(s, request.property, request.model, emit);
+      return generate(property, env, request.index);
+    }
+    case 'replay':
+      return replay(s, request, emit);
+    case 'shrink':
+      return shrink(s, request, emit);
+    case 'scope':
+      return runScopePart(s, request.part);
+  }
+}
+
+async function unit(
+  s: WorkerState,
+  name: string,
+  model: string,
+  emit: Emit,
+): Promise<{ property: Property; env: Env }> {
+  const property = await s.property(name);
+  emit({ event: 'setup', what: `${name} on ${model}` });
+  return { property, env: await s.env(property, model) };
+}
+
+async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise<ProbeAnswer> {
+  const known = await s.properties();
+  for (const name of request.properties) await s.property(name);
+  const open = await s.subject();
+  const models: ModelFacts[] = [];
+  const refused: Record<string, ReturnType<typeof errorRecord>> = {};
+  for (const name of request.models) {
+    emit({ event: 'setup', what: name });
+    try {
+      const { model, sha256 } = await s.model(name);
+      models.push({ name, info: model.info, sha256 });
+    } catch (error) {
+      if ((error as IsobatchError).kind === 'subject') throw error; // it died: nobody can go on
+      refused[name] = errorRecord(error);
+    }
+  }
+  const wanted = request.properties.length > 0 ? request.properties : known.map((p) => p.name);
+  const properties = known
+    .filter((p) => wanted.includes(p.name))
+    .map((p): PropertyFacts => {
+      const skip: Record<string, string> = {};
+      const on = p.white ? [{ name: RULES, info: RULES_MODEL }] : models;
+      for (const { name, info } of on) {
+        const reason = skipReason(p, open, info);
+        if (reason !== null) skip[name] = reason;
+      }
+      const { name, statement, white, classes } = p;
+      return { name, statement, white, classes, skip };
+    });
+  return { subject: open.subject.info, models, refused, properties, kernels: await kernelFacts(s) };
+}
+
+const RULES_MODEL = { arch: RULES, memory: 'none', n_vocab: 0, n_embd: 0, n_layer: 0, n_params: 0 } as const;
+
+async function kernelFacts(s: WorkerState): Promise<ProbeAnswer['kernels']> {
+  if (s.setting.subject.kind !== 'engine') return undefined;
+  const { loadKernels } = await import('../native/binding.ts');
+  const { native, isas } = loadKernels();
+  return { isas: [...isas], native };
+}
+
+async function campaign(s: WorkerState, request: CampaignRequest, emit: Emit): Promise<object> {
+  const { property, env } = await unit(s, request.property, request.model, emit);
+  // Ranges report what they add to the histograms, so that this does not count.
+  const fingerprint = request.fingerprint ? fingerprintOf(property, env) : undefined;
+  await runRange(property, env, request, emit);
+  return { fingerprint };
+}
+
+async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promise<ReplayAnswer> {
+  const c: Case = request.case;
+  const { property, env } = await unit(s, c.property, c.model, emit);
+  const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256;
+  emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
+  return { outcome: await runCase(property, env, c), model_sha256 };
+}
+
+async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promise<ShrinkAnswer> {
+  const { failure } = request;
+  const { property, env } = await unit(s, failure.case.property, failure.case.model, emit);
+  const { tried, accepted } = await shrinkCase(property, env, failure, {
+    deadline: Date.now() + request.milliseconds,
+    skip: request.skip,
+    announce: (c, key) => emit({ event: 'step', case: c, key }),
+    smaller: (smaller) => emit({ event: 'smaller', failure: smaller }),
+    run: (c) => runCase(property, env, c),
+  });
+  return { tried, accepted };
+}
