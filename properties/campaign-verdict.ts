@@ -103,7 +103,11 @@ export function verdictOf(sums: Sums): { ok: boolean; verdict: string } {
   const properties = new Set(passed.map((u) => u.property)).size;
   const models = new Set(passed.filter((u) => !u.white).map((u) => u.model)).size;
   const on = models > 0 ? ` on ${models} ${plural(models, 'model')}` : '';
-  return { ok: true, verdict: `holds: ${properties} ${plural(properties, 'property', 'properties')}${on}` };
+  const held = [
+    properties > 0 ? `${properties} ${plural(properties, 'property', 'properties')}${on}` : '',
+    scoped ? 'the whole small scope' : '',
+  ].filter(Boolean);
+  return { ok: true, verdict: `holds: ${held.join(', ')}` };
 }
 
 export function plural(n: number, one: string, many = `${one}s`): string {

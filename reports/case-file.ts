@@ -48,6 +48,11 @@ function command(words: readonly (string | undefined)[]): string {
     .join(' ');
 }
 
+/** Inputs of the small scope's rules are no cases of a property: they are enumerated again. */
+export function isReplayable(record: FailureRecord): boolean {
+  return record.failure.case.property !== 'small-scope';
+}
+
 export function caseFileOf(record: FailureRecord, result: CampaignResult, path: string): CaseFile {
   const { case: c, ...failure } = record.failure;
   const { settings } = result;
@@ -61,6 +66,9 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
   ];
   const onModel = c.model === 'rules' ? [] : ['--model', c.model];
   const number = ['--seed', seed, '--range', `${index}..${index + 1}`];
+  const again = record.scope
+    ? command(['isobatch', 'verify', '--property', 'small-scope', ...chosen])
+    : command(['isobatch', 'verify', '--property', c.property, ...onModel, ...number, ...chosen]);
   return {
     isobatch_case: 1,
     isobatch: result.isobatch,
@@ -78,10 +86,8 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     isa: settings.isa,
     properties_module: settings.properties_module,
     log: record.log,
-    replay: command(['isobatch', 'replay', path]),
-    again: record.scope
-      ? command(['isobatch', 'verify', '--property', 'small-scope', ...chosen])
-      : command(['isobatch', 'verify', '--property', c.property, ...onModel, ...number, ...chosen]),
+    replay: isReplayable(record) ? command(['isobatch', 'replay', path]) : again,
+    again,
   };
 }
 

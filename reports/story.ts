@@ -28,7 +28,7 @@ export function batchInWords(batch: Batch): string {
     parts.push(set === before ? token : `${before === undefined ? '' : '; '}${set} ${token}`);
     before = set;
   }
-  return parts.join(' ') + ending(n);
+  return parts.join(' ').replaceAll(' ; ', '; ') + ending(n);
 }
 
 function range(p0: number, p1: number): string {

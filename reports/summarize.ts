@@ -86,7 +86,10 @@ export function totalsOf(result: CampaignResult): Totals {
   return {
     cases,
     white,
-    compared: sum(false, (u) => u.tally.compared) + sum(true, (u) => u.tally.compared),
+    compared:
+      sum(false, (u) => u.tally.compared) +
+      sum(true, (u) => u.tally.compared) +
+      (result.scope?.parts ?? []).reduce((n, part) => n + part.compared, 0),
     tokens,
     cases_per_minute: perMinute(
       cases,

@@ -6,6 +6,7 @@ import {
   type Status,
 } from '../properties/campaign-result.ts';
 import { plural } from '../properties/campaign-verdict.ts';
+import { isReplayable, shellWord } from './case-file.ts';
 import { type PropertyRow, propertyRows, totalsOf } from './summarize.ts';
 import { grouped, type Paint, rate, seconds, table } from './text.ts';
 
@@ -19,7 +20,8 @@ export function terminalLines(
   caseFile: (f: FailureRecord) => string | undefined,
 ): string[] {
   const rows = propertyRows(result);
-  const lines = table([HEAD, ...rows.map(cells)], [2, 3, 4, 5, 6, 7, 8]).map((line, i) =>
+  const head = rows.length > 0 ? [HEAD] : [];
+  const lines = table([...head, ...rows.map(cells)], [2, 3, 4, 5, 6, 7, 8]).map((line, i) =>
     i === 0
       ? paint('dim', line)
       : line.replace(/(passed|failed|skipped|not run)/, (s) => paint(COLOUR[s as Status], s)),
@@ -73,7 +75,8 @@ function failureLines(record: FailureRecord, paint: Paint, file: string | undefi
         .slice(-4)
         .map((line) => paint('dim', `  | ${line}`)),
     );
-  if (file !== undefined) lines.push(`  isobatch replay ${file}`);
+  if (file !== undefined)
+    lines.push(isReplayable(record) ? `  isobatch replay ${shellWord(file)}` : `  kept in ${file}`);
   return lines;
 }
 
