@@ -8,8 +8,8 @@ import type { ProbeAnswer, PropertyFacts } from './worker-messages.ts';
 
 /** Cases of a default campaign, by property; `white` and `model` are for those that are not named. */
 export const DEFAULT_CASES: Readonly<Record<string, number>> = {
-  white: 4000,
-  model: 120,
+  white: 20_000,
+  model: 1000,
 };
 
 /** Trained models get this part of the cases. */

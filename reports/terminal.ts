@@ -65,8 +65,9 @@ function failureLines(record: FailureRecord, paint: Paint, file: string | undefi
   const lines = [
     `${paint('red', 'FAILED')} ${paint('bold', record.property)} on ${model}, case ${failure.case.index}${times}`,
     `  ${failure.message}`,
-    `  ${at}: got ${got ?? '-'}, want ${want ?? '-'}`,
   ];
+  // Most properties say the difference in their message.
+  if (!failure.message.includes(what)) lines.push(`  ${at}: got ${got ?? '-'}, want ${want ?? '-'}`);
   const words = record.log?.trim();
   if (words)
     lines.push(

@@ -79,11 +79,17 @@ function drawUbatch(r: Random, needs: Needs, split: SplitPolicy): number {
   return split === 'whole' ? Math.max(n_ubatch, longest_set) : n_ubatch;
 }
 
-/** The plain TypeScript kernels are rare: they are slow, and slower still on larger models. */
+/** Shares of the slow, plain kernels: enough to be held against the others, too few to eat the time. */
+const PLAIN_SHARE: Readonly<Record<string, number>> = { portable: 0.004, scalar: 0.04 };
+
+/** One of the offered implementations; the plain ones rarely, and more rarely still on larger models. */
 export function drawIsa(r: Random, { isas, small }: Facts): string | undefined {
-  const fast = isas.filter((isa) => isa !== 'portable');
-  const x = r.u32();
-  if (fast.length === 0) return isas[0];
-  if (fast.length < isas.length && x < 4294967296 * (small ? 0.005 : 0.0005)) return 'portable';
-  return fast[x % fast.length];
+  let x = r.u32() / 4294967296;
+  for (const isa of isas) {
+    const share = (PLAIN_SHARE[isa] ?? 0) * (small ? 1 : 0.1);
+    if (x < share) return isa;
+    x -= share;
+  }
+  const fast = isas.filter((isa) => PLAIN_SHARE[isa] === undefined);
+  return fast.length === 0 ? isas[0] : fast[r.below(fast.length)];
 }
