@@ -7,7 +7,17 @@ export default defineConfig({
     testTimeout: 60_000,
     coverage: {
       provider: 'v8',
-      include: ['contract/**', 'model/**', 'oracle/**', 'engine/**', 'native/**', 'properties/**', 'reports/**', 'cli/**', 'golden/**'],
+      include: [
+        'contract/**',
+        'model/**',
+        'oracle/**',
+        'engine/**',
+        'native/**',
+        'properties/**',
+        'reports/**',
+        'cli/**',
+        'golden/**',
+      ],
       exclude: ['**/*.test.ts'],
     },
   },

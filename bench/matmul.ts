@@ -223,8 +223,9 @@ function line(t: MatmulTiming): string {
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
     const set = loadKernels();
-    for (const isa of set.isas.slice(1))
-      console.log(`peak ${isa}: ${set.fmaPeak(isa, 0.2).toFixed(1)} GFLOP/s`);
+    for (const [isa, peak] of measurePeaks(set, set.isas.slice(1))) {
+      console.log(`FMA peak of ${isa}: ${peak.toFixed(1)} GFLOP/s`);
+    }
     benchMatmul(process.argv.slice(2), (timing) => console.log(line(timing)));
   } catch (error) {
     if (!(error instanceof IsobatchError)) throw error;

@@ -6,8 +6,8 @@
  * Every timed split is checked first: it hands out each batch index once, and equals the oracle's.
  */
 import { SPLIT_POLICIES, type SplitPolicy } from '../contract/batch.ts';
-import { FlatBatch } from '../engine/flat-batch.ts';
 import { flatten } from '../engine/batch.ts';
+import { FlatBatch } from '../engine/flat-batch.ts';
 import { Splitter } from '../engine/split.ts';
 import { split as oracleSplit } from '../oracle/split.ts';
 

@@ -1,6 +1,7 @@
 /** `isobatch replay CASE.json`: runs one kept case in a child process and tells its story. */
-import { faultByName } from '../faults/apply.ts';
+
 import { IsobatchError } from '../contract/errors.ts';
+import { faultByName } from '../faults/apply.ts';
 import { replayCase } from '../properties/campaign-replay.ts';
 import { subjectSpec } from '../properties/subjects/registry.ts';
 import { type CaseFile, readCaseFile, shellWord } from '../reports/case-file.ts';

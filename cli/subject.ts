@@ -1,8 +1,9 @@
 /** `isobatch subject check` and `isobatch subject serve`: both ends of the subject protocol. */
+
+import { writeFrameSync } from '../properties/frames.ts';
 import { checkSubject } from '../properties/subjects/check.ts';
 import { openSubject, subjectSpec } from '../properties/subjects/registry.ts';
 import { serveSubject } from '../properties/subjects/serve.ts';
-import { writeFrameSync } from '../properties/frames.ts';
 import { paintFor } from '../reports/text.ts';
 import { numberOption } from './args.ts';
 import type { Args, Io } from './types.ts';

@@ -1,7 +1,7 @@
 /** `isobatch verify`: reads the options, runs the campaign, prints and writes the report. */
 import { join } from 'node:path';
-import { knownFaults, faultByName } from '../faults/apply.ts';
-import { verify, type VerifyOptions } from '../properties/campaign.ts';
+import { faultByName, knownFaults } from '../faults/apply.ts';
+import { type VerifyOptions, verify } from '../properties/campaign.ts';
 import { exitCodeOf } from '../properties/campaign-result.ts';
 import { subjectSpec } from '../properties/subjects/registry.ts';
 import { progressReporter } from '../reports/progress.ts';

@@ -5,8 +5,9 @@
  * Beside the cells themselves, each sequence keeps the list of its cells in order of position. The mask is then not a
  * matrix but a range of that list (`engine/mask.ts`), and attention walks keys by position wherever they lie.
  */
-import type { CellMemory, CellView } from '../contract/white.ts';
+
 import { IsobatchError } from '../contract/errors.ts';
+import type { CellMemory, CellView } from '../contract/white.ts';
 import { visibleRange } from './mask.ts';
 import { firstOf, has, hiOf, idsOf, loOf } from './sets.ts';
 

@@ -1,6 +1,6 @@
 /** The plan of a llama (spec: architectures.md 3). In the last layer, after attention, only output rows go on. */
 import type { LlamaHparams, Model } from '../model/types.ts';
-import { DIM, pad16, PlanBuilder, SPACE, TYPE } from '../native/plan.ts';
+import { DIM, PlanBuilder, pad16, SPACE, TYPE } from '../native/plan.ts';
 import { Arena, type BuiltPlan, type Network, type PlanContext } from './layout.ts';
 import { type Matrix, WeightsBuilder } from './weights.ts';
 

@@ -4,7 +4,7 @@
  * output rows go on.
  */
 import type { MambaHparams, Model } from '../model/types.ts';
-import { DIM, pad16, PlanBuilder, SPACE } from '../native/plan.ts';
+import { DIM, PlanBuilder, pad16, SPACE } from '../native/plan.ts';
 import { Arena, type BuiltPlan, type Network, type PlanContext } from './layout.ts';
 import { type Matrix, WeightsBuilder } from './weights.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Cells } from './cells.ts';
-import { RopeTable, exp64, ln64, sinCos64 } from './rope.ts';
+import { exp64, ln64, RopeTable, sinCos64 } from './rope.ts';
 import { Slots } from './slots.ts';
 
 describe('slots', () => {

@@ -5,8 +5,9 @@
  * a slot lies. A ubatch needs the states of its sets in neighbouring slots: slots are swapped in the books, and the
  * rows follow when the plan runs, told by `src0`. A copy shares the slot until one of the owners goes on.
  */
-import type { SlotMemory, SlotPlacement, SlotView } from '../contract/white.ts';
+
 import { IsobatchError } from '../contract/errors.ts';
+import type { SlotMemory, SlotPlacement, SlotView } from '../contract/white.ts';
 import { firstOf, has, hiOf, idsOf, loOf, sizeOf } from './sets.ts';
 
 export class Slots implements SlotMemory {

@@ -123,6 +123,13 @@ describe.skipIf('unavailable' in native)('a native run', () => {
     expect(Math.abs(expected[0]!)).toBeLessThan(1.2e-38);
   });
 
+  test('measures peaks and CPU time', () => {
+    const set = loadKernels();
+    const begin = set.threadSeconds();
+    for (const isa of set.isas.slice(1)) expect(set.fmaPeak(isa, 0.002)).toBeGreaterThan(0.01);
+    expect(set.threadSeconds()).toBeGreaterThanOrEqual(begin + 0.002 * (set.isas.length - 1));
+  });
+
   test('follows the caller from one set of buffers to another', () => {
     const layout = sensitive();
     const plan = layout.plan.build();

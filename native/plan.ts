@@ -178,7 +178,8 @@ export class PlanBuilder {
 
   /**
    * cache row cells[r] (n values of `type`, rows packed without padding, n even) = act src[r, 0..n), rounded once.
-   * A finite value that becomes infinite in F16, or a NaN or infinity at all, ends the plan with STATUS.kvOverflow.
+   * A finite value that becomes infinite in F16, or a NaN or infinity at all, ends the plan with STATUS.kvOverflow;
+   * this op then stored nothing, but earlier ones did what they did.
    */
   kvStore(a: {
     rows: number;
@@ -197,7 +198,9 @@ export class PlanBuilder {
    *
    * q and dst in act; k and v in cache, row = cell, nHeadKv*d values of `type`. `index` (index) is the place of seven
    * offsets into the index space: groupKey[g] and groupQuery[g] (g = 0..groups, prefix bounds), queryRow[j],
-   * queryBegin[j], queryEnd[j] (key range), keyCell[i], keyPos[i]. Keys of a group ascend by position.
+   * queryBegin[j], queryEnd[j] (key range, numbers i of the whole list), keyCell[i], keyPos[i]. Keys of a group ascend by
+   * position; a position may come twice (after a division), and then counts twice. Rows that no query names stay as
+   * they were.
    *
    * Two passes: score = (sum over channels of q*k) * scale, sum as in a matrix product; exact maximum; e = exp(score -
    * maximum); sum of e with lane = position mod 16; values: fma(e, v, acc) by position, cut at positions divisible by
@@ -269,7 +272,8 @@ export class PlanBuilder {
    * dst = silu(acc + bias), acc = fma(sx[t + j], w[j], acc) for j = 0 .. dConv-1 from zero, where sx is the state's
    * dConv-1 columns followed by the tokens. Old state of set s: cache row srcIds[s]; zeros if -1; act row -2 - srcIds[s]
    * of `moved` if below -1. The new state (the last dConv-1 columns) goes to cache row dstIds[s]. A state row is
-   * [dConv-1][n] floats, n a multiple of 16; w is [dConv][n], bias [n] in weights.
+   * [dConv-1][n] floats, n a multiple of 16; w is [dConv][n], bias [n] in weights. x and dst do not overlap. Sets are
+   * done in order, so a cache row that one set writes and a later one reads must come from `moved` instead.
    */
   ssmConv(a: {
     x: number;

@@ -43,7 +43,9 @@ export class Answers {
     const run = await runScript(this.env.loaded, { params: this.params(list.length, type_kv, path), calls });
     if (run.unexpected !== null) {
       const { what, got } = run.unexpected;
-      throw new IsobatchError('subject', `a sequence alone, token by token: ${what}: ${got}`, { tokens: list });
+      throw new IsobatchError('subject', `a sequence alone, token by token: ${what}: ${got}`, {
+        tokens: list,
+      });
     }
     let node = this.root[type_kv];
     list.forEach((token, i) => {

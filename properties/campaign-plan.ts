@@ -3,8 +3,8 @@
  * cases without `--cases` or `--minutes` are all in one table here; they make a run of about a minute on two cores.
  */
 import { isTrained, RULES } from './campaign-models.ts';
-import type { PeerEnd } from './worker-peer.ts';
 import type { ProbeAnswer, PropertyFacts } from './worker-messages.ts';
+import type { PeerEnd } from './worker-peer.ts';
 
 /** Cases of a default campaign, by property; `white` and `model` are for those that are not named. */
 export const DEFAULT_CASES: Readonly<Record<string, number>> = {

@@ -15,7 +15,7 @@ import {
   type Tally,
 } from './worker-messages.ts';
 import { endInWords, endKind, type PeerEnd } from './worker-peer.ts';
-import { deathError, WorkerProcess, type WorkerOptions } from './worker-process.ts';
+import { deathError, type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
 /** Deaths in one unit after which the rest of it is left alone: each costs a new process, a hang the watchdog. */
 const MOST_DEATHS = 5;

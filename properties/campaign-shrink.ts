@@ -6,7 +6,7 @@
 import { deathFailure } from './campaign-run.ts';
 import type { Case, Failure } from './types.ts';
 import type { Event, Setting } from './worker-messages.ts';
-import { WorkerProcess, type WorkerOptions } from './worker-process.ts';
+import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
 export interface ShrinkJob {
   readonly failure: Failure;

@@ -2,8 +2,8 @@
 import type { FailureRecord, ScopeResult, Status, UnitResult } from './campaign-result.ts';
 import { violated } from './campaign-result.ts';
 import type { CampaignRun, UnitState } from './campaign-run.ts';
-import type { Coverage, Property } from './types.ts';
 import { missingClasses } from './coverage.ts';
+import type { Coverage, Property } from './types.ts';
 import type { ProbeAnswer } from './worker-messages.ts';
 
 /** Units in the order of the plan, each with its status. */

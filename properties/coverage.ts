@@ -111,7 +111,8 @@ export function missingClasses(coverage: Coverage, property: Property, offered?:
   for (const [histogram, names] of Object.entries(property.classes)) {
     for (const name of names) {
       if (coverage[histogram]?.[name] !== undefined) continue;
-      if (offered === undefined || isPossible(histogram, name, offered)) missing.push(`${histogram}: ${name}`);
+      if (offered === undefined || isPossible(histogram, name, offered))
+        missing.push(`${histogram}: ${name}`);
     }
   }
   return missing;

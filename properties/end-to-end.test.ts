@@ -102,7 +102,8 @@ describe('generation', () => {
         for (let i = 0; i < 60; i++) {
           const { script, base } = property.generate(env, i);
           expect(isSound(script!, memory, 16), `${property.name} ${i}`).toBe(true);
-          if (base !== undefined) expect(isSound(base, memory, 16), `base of ${property.name} ${i}`).toBe(true);
+          if (base !== undefined)
+            expect(isSound(base, memory, 16), `base of ${property.name} ${i}`).toBe(true);
         }
       }
     }
@@ -132,7 +133,8 @@ describe('skipping', () => {
     const plain = { ...env, subject: { ...env.subject, shared_tokens: false } };
     for (let i = 0; i < 100; i++) {
       for (const call of solo.generate(plain, i).script!.calls) {
-        if (call.op === 'decode') expect(call.batch.seq_id?.every((ids) => ids.length === 1) ?? true).toBe(true);
+        if (call.op === 'decode')
+          expect(call.batch.seq_id?.every((ids) => ids.length === 1) ?? true).toBe(true);
       }
     }
   });

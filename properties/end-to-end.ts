@@ -48,7 +48,15 @@ export function endToEnd(p: EndToEnd): Property {
     const demands = p.demand(drawn, trace(drawn.script, facts.memory), facts);
     if (demands === null) return null;
     const { name: property } = p;
-    return { version: 1, property, model: env.modelName, seed: env.seed, index, script: drawn.script, ...demands };
+    return {
+      version: 1,
+      property,
+      model: env.modelName,
+      seed: env.seed,
+      index,
+      script: drawn.script,
+      ...demands,
+    };
   };
   return {
     name: p.name,

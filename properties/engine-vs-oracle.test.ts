@@ -39,11 +39,19 @@ describe.each(models)('%s', (name) => {
   const sequences = new Sequences(3);
   sequences.decode(batch);
   const entries = batch.token.map((_, i) => sequences.list(batch.seq_id[i]![0]!)[batch.pos[i]!]!);
-  const wanted = logits(model, entries.filter((_, i) => batch.logits[i]));
-  const rms = Math.sqrt(wanted.flatMap((row) => [...row]).reduce((sum, x) => sum + x * x, 0) / (wanted.length * wanted[0]!.length));
+  const wanted = logits(
+    model,
+    entries.filter((_, i) => batch.logits[i]),
+  );
+  const rms = Math.sqrt(
+    wanted.flatMap((row) => [...row]).reduce((sum, x) => sum + x * x, 0) /
+      (wanted.length * wanted[0]!.length),
+  );
 
   test.each(subject.info.isas)('%s', async (isa) => {
-    const context = subject.load(bytes, name).open({ n_ctx: 64, n_batch: 64, n_ubatch: 5, n_seq_max: 4, split: 'equal', isa });
+    const context = subject
+      .load(bytes, name)
+      .open({ n_ctx: 64, n_batch: 64, n_ubatch: 5, n_seq_max: 4, split: 'equal', isa });
     const got = await context.decode(batch);
     expect(got.n_outputs).toBe(wanted.length);
     let worst = 0;

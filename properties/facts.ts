@@ -49,7 +49,8 @@ function gather(env: Env): Facts {
   // A subject that chooses by itself ignores the name; one that every engine has is put there.
   const policies: SplitPolicy[] = offered.length > 0 ? [...offered] : ['equal'];
   // Wherever the sequential form is legal, the newer equal split without that rule is too.
-  if (policies.includes('equal-sequential') && !policies.includes('equal-batch')) policies.push('equal-batch');
+  if (policies.includes('equal-sequential') && !policies.includes('equal-batch'))
+    policies.push('equal-batch');
   const kinds = model.memory === 'recurrent' ? (['F32'] as const) : subject.types_kv;
   const family = familyOf(env);
   return {

@@ -113,7 +113,7 @@ export class Lists {
   /** True if the removal is refused because only a part of a state would go. */
   cuts(seq: number, p0: number, p1: number): boolean {
     if (!this.refusesParts) return false;
-    const from = p0 < 0 ? 0 : p0;
+    const from = Math.max(p0, 0);
     const to = p1 < 0 ? END : p1;
     if (from >= to) return false;
     if (seq < 0) return from > 0 || to < END;
@@ -123,7 +123,7 @@ export class Lists {
 
   /** Removes [p0, p1) of a sequence, seq -1: of all. Not to be called where it `cuts`. */
   rm(seq: number, p0: number, p1: number): void {
-    const from = p0 < 0 ? 0 : p0;
+    const from = Math.max(p0, 0);
     const to = p1 < 0 ? END : p1;
     const last = seq < 0 ? this.n_seq_max - 1 : seq;
     for (let s = Math.max(seq, 0); s <= last; s++) {
@@ -140,7 +140,7 @@ export class Lists {
 
   /** `to` is empty. */
   cp(from: number, to: number, p0: number, p1: number): void {
-    const lo = p0 < 0 ? 0 : p0;
+    const lo = Math.max(p0, 0);
     const hi = p1 < 0 ? END : p1;
     const part = this.seqs[from]!.filter((e) => e.pos >= lo && e.pos < hi);
     for (const e of part) e.refs++;

@@ -40,8 +40,12 @@ export function propertyByName(name: string): Property {
   const found = properties.find((property) => property.name === name);
   if (found !== undefined) return found;
   const known = properties.map((property) => property.name);
-  throw new IsobatchError('usage', `unknown property ${JSON.stringify(name)}; known are ${known.join(', ')}`, {
-    property: name,
-    known,
-  });
+  throw new IsobatchError(
+    'usage',
+    `unknown property ${JSON.stringify(name)}; known are ${known.join(', ')}`,
+    {
+      property: name,
+      known,
+    },
+  );
 }

@@ -101,7 +101,8 @@ async function runCall(
     const value = isPromise(answer) ? await answer : answer;
     if (call.op === 'decode') result = value as DecodeResult;
   } catch (error) {
-    if (refused !== undefined && error instanceof IsobatchError && error.kind === refused) return { rows: null };
+    if (refused !== undefined && error instanceof IsobatchError && error.kind === refused)
+      return { rows: null };
     const found = surprise(`call.${call.op}`, `${call.op}, call ${c}`, error);
     return refused === undefined ? found : { ...found, want: `refused: ${refused}` };
   }
@@ -117,7 +118,7 @@ async function runCall(
   return keepRows(call.batch, result!, c, n_vocab);
 }
 
-function doCall(ctx: SubjectContext, call: Call): MaybePromise<DecodeResult | void> {
+function doCall(ctx: SubjectContext, call: Call): MaybePromise<DecodeResult> | MaybePromise<void> {
   switch (call.op) {
     case 'decode':
       return ctx.decode(call.batch);
@@ -167,7 +168,12 @@ function keepRows(
 
 function surprise(kind: string, what: string, error: unknown): Unexpected {
   if (error instanceof IsobatchError) {
-    return { kind: `refused.${error.kind}`, what, got: `refused: ${error.kind}: ${error.message}`, want: 'accepted' };
+    return {
+      kind: `refused.${error.kind}`,
+      what,
+      got: `refused: ${error.kind}: ${error.message}`,
+      want: 'accepted',
+    };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { kind: `${kind}.threw`, what, got: `threw: ${message}`, want: 'accepted' };

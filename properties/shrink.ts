@@ -16,7 +16,8 @@ export function* smallerScripts(script: Script, facts: Facts): Generator<Script>
   const { params, calls } = script;
   const again = (changed: readonly Call[]): Script => repair({ params, calls: changed }, facts);
   for (const changed of fewerCalls(calls)) yield again(changed);
-  for (const seq of sequencesOf(calls)) yield again(calls.map((c) => without(c, seq)).filter((c) => c !== null));
+  for (const seq of sequencesOf(calls))
+    yield again(calls.map((c) => without(c, seq)).filter((c) => c !== null));
   for (const changed of fewerTokens(calls)) yield again(changed);
   yield* plainerParams(script, facts);
   for (const changed of fewerOutputs(calls)) yield again(changed);
@@ -33,8 +34,9 @@ function* fewerCalls(calls: readonly Call[]): Generator<Call[]> {
 function sequencesOf(calls: readonly Call[]): number[] {
   const seqs = new Set<number>();
   for (const call of calls) {
-    if (call.op === 'decode') call.batch.token.forEach((_, i) => idsOf(call.batch, i).forEach((s) => seqs.add(s)));
-    else if (call.op === 'seqCp') seqs.add(call.from).add(call.to);
+    if (call.op === 'decode') {
+      for (let i = 0; i < call.batch.token.length; i++) for (const s of idsOf(call.batch, i)) seqs.add(s);
+    } else if (call.op === 'seqCp') seqs.add(call.from).add(call.to);
     else if (call.op !== 'clear') seqs.add(call.seq);
   }
   return [...seqs].sort((a, b) => b - a);
@@ -88,7 +90,10 @@ function* fewerOutputs(calls: readonly Call[]): Generator<Call[]> {
     const on = call.batch.token.map((_, i) => i).filter((i) => isOutput(call.batch, i));
     if (on.length === 0) continue;
     const flags = (keep: (i: number) => boolean): Call[] =>
-      replaced(calls, c, { ...call, batch: { ...call.batch, logits: call.batch.token.map((_, i) => keep(i)) } });
+      replaced(calls, c, {
+        ...call,
+        batch: { ...call.batch, logits: call.batch.token.map((_, i) => keep(i)) },
+      });
     yield flags(() => false);
     if (on.length < 2) continue;
     for (const one of on.slice(0, 16)) yield flags((i) => i === one);
@@ -105,7 +110,8 @@ function* plainerParams(script: Script, facts: Facts): Generator<Script> {
   const { params, calls } = script;
   const change = (part: Partial<ContextParams>): Script => ({ params: { ...params, ...part }, calls });
   const plain = facts.memory === 'attention' ? 'simple' : 'equal';
-  if (params.split !== plain && facts.policies.includes(plain)) yield change({ split: plain, n_keep_tail: 0 });
+  if (params.split !== plain && facts.policies.includes(plain))
+    yield change({ split: plain, n_keep_tail: 0 });
   if ((params.n_keep_tail ?? 0) > 0) yield change({ n_keep_tail: 0 });
   if (params.type_kv === 'F16') yield change({ type_kv: 'F32' });
   for (let n = 1; n < Math.min(params.n_ubatch, 5); n++) yield change({ n_ubatch: n });
@@ -126,7 +132,12 @@ function tightened(script: Script, facts: Facts): ContextParams {
   }
   const { longest_call } = needsOf(calls, peak);
   const n_batch = Math.min(params.n_batch, longest_call);
-  return { ...params, n_ctx: Math.min(params.n_ctx, peak), n_batch, n_ubatch: Math.min(params.n_ubatch, n_batch) };
+  return {
+    ...params,
+    n_ctx: Math.min(params.n_ctx, peak),
+    n_batch,
+    n_ubatch: Math.min(params.n_ubatch, n_batch),
+  };
 }
 
 /** Every field is given: what a story can show. */

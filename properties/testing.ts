@@ -4,7 +4,13 @@
  */
 import type { Batch, CompleteBatch, MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, DecodeResult, Subject, SubjectContext, SubjectModel } from '../contract/subject.ts';
+import type {
+  ContextParams,
+  DecodeResult,
+  Subject,
+  SubjectContext,
+  SubjectModel,
+} from '../contract/subject.ts';
 import { completeBatch } from '../oracle/batch.ts';
 import { oracleWhite } from '../oracle/white.ts';
 import { Lists } from './lists.ts';
@@ -79,7 +85,10 @@ class FakeContext implements SubjectContext {
       index.forEach((i, k) => {
         const edge =
           (this.fault === 'ubatch-edge' && u > 0 && k === 0) ||
-          (this.fault === 'batch-edge' && u === 0 && k === 0 && this.lists.posMax(complete.seq_id[i]![0]!) > 2);
+          (this.fault === 'batch-edge' &&
+            u === 0 &&
+            k === 0 &&
+            this.lists.posMax(complete.seq_id[i]![0]!) > 2);
         rows.set(i, this.evaluate(complete, i, edge));
         done++;
       });
@@ -119,7 +128,8 @@ class FakeContext implements SubjectContext {
     const stale = seen.length === 0 ? this.left.get(seq) : undefined;
     if (stale !== undefined) hash = mix32(hash ^ stale);
     if (fault === 'id') hash = mix32(hash + (seq === 3 ? 1 : 0));
-    if (fault === 'leak' && i > 0 && !batch.seq_id[i - 1]!.includes(seq)) hash = mix32(hash ^ batch.token[i - 1]!);
+    if (fault === 'leak' && i > 0 && !batch.seq_id[i - 1]!.includes(seq))
+      hash = mix32(hash ^ batch.token[i - 1]!);
     hash = mix32(hash ^ (batch.token[i]! + 1));
     const entry = this.lists.append(batch.token[i]!, ids);
     this.content.set(entry, { hash: fault === 'shared' && ids.length > 1 ? mix32(hash) : hash });
@@ -264,7 +274,12 @@ export async function runCases(
 }
 
 /** Shrinks greedily: the first smaller case that still fails, again and again. */
-export async function shrinkGreedily(property: Property, env: Env, failed: Outcome, most = 400): Promise<Outcome> {
+export async function shrinkGreedily(
+  property: Property,
+  env: Env,
+  failed: Outcome,
+  most = 400,
+): Promise<Outcome> {
   let best = failed;
   for (let tries = 0; tries < most; ) {
     let better: Outcome | null = null;

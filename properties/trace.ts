@@ -53,11 +53,17 @@ export function applyCall(lists: Lists, call: Call): void {
   else if (call.op === 'seqCp') {
     if (call.from !== call.to) lists.cp(call.from, call.to, call.p0, call.p1);
   } else if (call.op === 'seqKeep') lists.keep(call.seq);
-  else for (let i = 0; i < call.batch.token.length; i++) lists.append(call.batch.token[i]!, idsOf(call.batch, i));
+  else
+    for (let i = 0; i < call.batch.token.length; i++)
+      lists.append(call.batch.token[i]!, idsOf(call.batch, i));
 }
 
 /** Runs a script on lists; `each` sees them after every call. */
-export function trace(script: Script, memory: MemoryKind, each?: (lists: Lists, call: number) => void): Trace {
+export function trace(
+  script: Script,
+  memory: MemoryKind,
+  each?: (lists: Lists, call: number) => void,
+): Trace {
   const lists = new Lists(script.params.n_seq_max, memory);
   const calls: TracedCall[] = [];
   let peak = 0;

@@ -95,8 +95,9 @@ export function merged(script: Script, t: Trace): Twin {
   const b = new TwinBuilder();
   t.calls.forEach(({ call, tokens }, c) => {
     const batch = batchOf(call);
-    if (batch !== null) tokens.forEach((token, i) => b.add(batch.token[i]!, token, token.ids, c, i));
-    else if (!isRefused(call)) b.op(call);
+    if (batch !== null) {
+      for (const [i, token] of tokens.entries()) b.add(batch.token[i]!, token, token.ids, c, i);
+    } else if (!isRefused(call)) b.op(call);
   });
   return b.twin(script.params, t.peak);
 }
@@ -183,7 +184,7 @@ export function separate(script: Script, t: Trace, copies: ReadonlyMap<number, r
       b.flush();
     } else if (call.op === 'seqCp' && !isRefused(call)) {
       b.flush();
-      copies.get(c)?.forEach((token, pos) => b.silent(token, pos, [call.to]));
+      for (const [pos, token] of (copies.get(c) ?? []).entries()) b.silent(token, pos, [call.to]);
       b.flush();
     } else if (!isRefused(call)) b.op(call);
   });

@@ -10,7 +10,8 @@ import { inject } from './generate/inject.ts';
 
 export const validity = endToEnd({
   name: 'validity',
-  statement: 'legal input is never refused and never aborts; illegal input is refused with an error that names it',
+  statement:
+    'legal input is never refused and never aborts; illegal input is refused with an error that names it',
   classes: {
     ...HISTORY_CLASSES,
     ...REFILL_CLASSES,
@@ -32,9 +33,7 @@ export const validity = endToEnd({
     const plain = scriptOf(d);
     const { params } = plain;
     if (r.chance(0.2)) return { script: plain };
-    const script = inject(r, facts, plain, 0.6, (at, next) =>
-      illegalBatch(at, next, params),
-    );
+    const script = inject(r, facts, plain, 0.6, (at, next) => illegalBatch(at, next, params));
     return { script };
   },
   demand(_drawn, t) {

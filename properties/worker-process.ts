@@ -6,8 +6,8 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
 import { errorOf } from './protocol.ts';
-import { endInWords, endKind, Peer, type PeerEnd } from './worker-peer.ts';
 import type { Event, Request } from './worker-messages.ts';
+import { endInWords, endKind, Peer, type PeerEnd } from './worker-peer.ts';
 
 export interface WorkerOptions {
   readonly fault?: string;

@@ -1,11 +1,11 @@
 /** The verbs of a worker: one function each, from a request to its answer, with events on the way. */
-import { errorRecord } from './protocol.ts';
-import { generate, runCase, runRange, type Emit } from './worker-run.ts';
-import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
-import { shrinkCase } from './shrinker.ts';
+
+import type { IsobatchError } from '../contract/errors.ts';
 import { RULES } from './campaign-models.ts';
-import { runScopePart } from './worker-scope.ts';
+import { errorRecord } from './protocol.ts';
+import { shrinkCase } from './shrinker.ts';
 import type { Case, Env, Property } from './types.ts';
+import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
   ModelFacts,
@@ -19,7 +19,8 @@ import type {
   ShrinkAnswer,
   ShrinkRequest,
 } from './worker-messages.ts';
-import type { IsobatchError } from '../contract/errors.ts';
+import { type Emit, generate, runCase, runRange } from './worker-run.ts';
+import { runScopePart } from './worker-scope.ts';
 
 let state: WorkerState | undefined;
 

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { IsobatchError } from '../contract/errors.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
-import { specOptions, type SubjectSpec } from '../properties/subjects/registry.ts';
+import { type SubjectSpec, specOptions } from '../properties/subjects/registry.ts';
 import type { Case, Failure } from '../properties/types.ts';
 
 export interface CaseFile {

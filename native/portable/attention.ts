@@ -22,7 +22,7 @@ function grown(have: Float32Array<ArrayBuffer>, n: number): Float32Array<ArrayBu
 function dot(q: Float32Array, q0: number, k0: number, d: number): number {
   let total = 0;
   for (let begin = 0; begin < d; begin += 64) {
-    const end = begin + 64 < d ? begin + 64 : d;
+    const end = Math.min(begin + 64, d);
     let acc = 0;
     for (let c = begin; c < end; c++) acc = fma(q[q0 + c]!, keys[k0 + c]!, acc);
     total = begin === 0 ? acc : fround(total + acc);

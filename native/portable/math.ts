@@ -61,8 +61,7 @@ for (let i = -POW2_MIN, x = 1; i < POW2.length; i++, x *= 2) POW2[i] = x;
 
 /** e^x of a float32, at most 1.5 ulp off; overflows to Infinity, underflows through denormals to 0. */
 export function exp(x: number): number {
-  const below = EXP_HI < x ? EXP_HI : x;
-  const y = EXP_LO > below ? EXP_LO : below;
+  const y = Math.max(EXP_LO, Math.min(EXP_HI, x));
   if (Number.isNaN(y)) return NaN;
   const n = fround(fma(y, LOG2E, MAGIC) - MAGIC);
   const r = fma(n, -LN2_LO, fma(n, -LN2_HI, y));

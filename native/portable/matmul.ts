@@ -19,7 +19,7 @@ function panelSums(x: Float32Array, x0: number, w: Float32Array, w0: number, k: 
     let t2 = 0;
     let t3 = 0;
     for (let begin = 0; begin < k; begin += 64) {
-      const end = begin + 64 < k ? begin + 64 : k;
+      const end = Math.min(begin + 64, k);
       let a0 = 0;
       let a1 = 0;
       let a2 = 0;

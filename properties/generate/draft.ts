@@ -15,7 +15,7 @@ import { drawFlags } from './flags.ts';
 interface Run {
   ids: number[];
   left: number;
-  then: Run[];
+  after: Run[];
 }
 
 /** How the runs of a batch are mixed. */
@@ -77,7 +77,7 @@ export class Draft {
       if (run.left === 0) {
         ready.splice(at, 1);
         // What follows joins the others at once, so that shared and private tokens of neighbours mix.
-        for (const next of run.then) this.start(next, ready);
+        for (const next of run.after) this.start(next, ready);
       } else if (order === 'round-robin') at++;
     }
     this.peak = Math.max(this.peak, this.lists.used);
@@ -121,13 +121,13 @@ export class Draft {
       if (group.length > 1 && this.facts.shared && r.chance(0.6)) {
         const members = r.shuffle([...group]).slice(0, r.between(2, group.length));
         const n = take(members[0]!);
-        if (n > 0) this.start({ ids: members, left: n, then: this.followers(members, n, take) }, ready);
+        if (n > 0) this.start({ ids: members, left: n, after: this.followers(members, n, take) }, ready);
         continue;
       }
       for (const id of group) {
         if (left <= 0 || (group.length > 1 && r.chance(0.3))) continue;
         const n = take(id);
-        if (n > 0) this.start({ ids: [id], left: n, then: [] }, ready);
+        if (n > 0) this.start({ ids: [id], left: n, after: [] }, ready);
       }
     }
     return ready;
@@ -136,20 +136,20 @@ export class Draft {
   /** Private runs (or runs of a part) that follow a shared one. */
   private followers(members: readonly number[], shared: number, take: (id: number) => number): Run[] {
     const { r } = this;
-    const then: Run[] = [];
+    const after: Run[] = [];
     const rest = [...members];
     const clip = (n: number): number => Math.min(n, this.room(members[0]!) - shared);
     if (rest.length > 2 && r.chance(0.3)) {
       const part = rest.splice(0, 2);
       const n = clip(take(part[0]!));
-      if (n > 0) then.push({ ids: part, left: n, then: [] });
+      if (n > 0) after.push({ ids: part, left: n, after: [] });
     }
     for (const id of rest) {
       if (r.chance(0.35)) continue;
       const n = clip(take(id));
-      if (n > 0) then.push({ ids: [id], left: n, then: [] });
+      if (n > 0) after.push({ ids: [id], left: n, after: [] });
     }
-    return then;
+    return after;
   }
 
   /** Sequences that own the same cells, together; empty ones sometimes together, sometimes each alone. */
@@ -158,8 +158,7 @@ export class Draft {
     const groups: number[][] = [];
     for (const id of among) {
       const empty = this.lists.length(id) === 0;
-      const home =
-        empty && !together ? undefined : groups.find((g) => this.lists.same(g[0]!, id));
+      const home = empty && !together ? undefined : groups.find((g) => this.lists.same(g[0]!, id));
       if (home === undefined) groups.push([id]);
       else home.push(id);
     }

@@ -30,7 +30,9 @@ export function fill(d: Draft, options: HistoryOptions = {}): void {
   const { tokens = 88, refill = 0.25, copy = 0.2 } = options;
   const room = PATH_LENGTH * d.ids.length;
   // One case in twelve is tiny: that is where a fault needs the fewest words.
-  const wanted = r.chance(1 / 12) ? r.between(1, 6) : r.between(Math.ceil(tokens / 2), Math.ceil(tokens * 1.5));
+  const wanted = r.chance(1 / 12)
+    ? r.between(1, 6)
+    : r.between(Math.ceil(tokens / 2), Math.ceil(tokens * 1.5));
   let left = Math.min(wanted, Math.ceil(room * 0.9));
   const calls = options.calls ?? r.between(1, 5);
   for (let c = 0; left > 0 && c < 4 * calls; c++) {

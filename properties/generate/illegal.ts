@@ -71,7 +71,8 @@ const MUTATIONS: readonly Mutation[] = [
     const pairs: number[][] = [];
     for (let a = 0; a < lists.n_seq_max; a++) {
       for (let b = a + 1; b < lists.n_seq_max; b++) {
-        if (lists.length(a) > 0 && lists.posMax(a) === lists.posMax(b) && !lists.same(a, b)) pairs.push([a, b]);
+        if (lists.length(a) > 0 && lists.posMax(a) === lists.posMax(b) && !lists.same(a, b))
+          pairs.push([a, b]);
       }
     }
     if (pairs.length > 0) batch.seq_id[0] = r.pick(pairs);

@@ -10,8 +10,8 @@ import { completeBatch } from '../../oracle/batch.ts';
 import { runCase } from '../compare.ts';
 import { aloneRows } from '../end-to-end.ts';
 import { factsOf } from '../facts.ts';
-import { refusalOf, trace } from '../trace.ts';
 import { Lists } from '../lists.ts';
+import { refusalOf, trace } from '../trace.ts';
 import type { Call, Case, Env, Failure, Outcome } from '../types.ts';
 import { completionOf, EMPTY_MEMORY, forEachPattern, patternCount } from './enumerate.ts';
 

@@ -56,7 +56,8 @@ function everyBatch(scope: RulesScope): ScopeResult {
       const want = completionOf(() => scope.complete.oracle(batch, EMPTY_MEMORY, limits));
       const got = completionOf(() => scope.complete.subject(batch, EMPTY_MEMORY, limits));
       tally.compared++;
-      if (JSON.stringify(got) !== JSON.stringify(want)) tally.fail(where, broken('oracle', 'completion', got, want));
+      if (JSON.stringify(got) !== JSON.stringify(want))
+        tally.fail(where, broken('oracle', 'completion', got, want));
       if ('refused' in want) tally.refused += shapes;
       else flagged.push(want.batch);
     }
@@ -117,7 +118,8 @@ function checkMemory(
   ubatches: readonly Ubatch[],
   n_seq: number,
 ): ReturnType<typeof checkSlots> {
-  if (memory === 'recurrent') return checkSlots(subject, oracle, { n_slots: n_seq, steps: slotSteps(batch, ubatches) });
+  if (memory === 'recurrent')
+    return checkSlots(subject, oracle, { n_slots: n_seq, steps: slotSteps(batch, ubatches) });
   const steps = ubatches.map(({ index }) => ({
     op: 'place' as const,
     pos: index.map((i) => batch.pos[i]!),

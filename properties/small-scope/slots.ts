@@ -79,7 +79,8 @@ function everyStart(scope: RulesScope): ScopeResult {
       const got = completionOf(() => scope.complete.subject(raw, memory, limits));
       tally.compared++;
       const where = `${at}, ids ${JSON.stringify(seq_id)}`;
-      if (JSON.stringify(got) !== JSON.stringify(want)) tally.fail(where, broken('oracle', 'completion', got, want));
+      if (JSON.stringify(got) !== JSON.stringify(want))
+        tally.fail(where, broken('oracle', 'completion', got, want));
       if ('refused' in want) tally.refused += shapes;
       else cutAndPlace(scope, tally, start, want.batch, where);
     });
@@ -88,7 +89,12 @@ function everyStart(scope: RulesScope): ScopeResult {
 }
 
 /** Does the history on the subject and looks whether it led where it should. */
-function reach({ subject }: RulesScope, { steps, slot }: StartState, tally: ScopeTally, where: string): SlotBooks {
+function reach(
+  { subject }: RulesScope,
+  { steps, slot }: StartState,
+  tally: ScopeTally,
+  where: string,
+): SlotBooks {
   const books = new SlotBooks(N);
   const slots = subject.slots(N);
   for (const step of steps) {
@@ -101,7 +107,8 @@ function reach({ subject }: RulesScope, { steps, slot }: StartState, tally: Scop
     }
   }
   const { tail } = slots.view();
-  if (tail.some((s, q) => s !== slot[q])) tally.fail(where, broken('start', 'slots of the start', tail, slot));
+  if (tail.some((s, q) => s !== slot[q]))
+    tally.fail(where, broken('start', 'slots of the start', tail, slot));
   return books;
 }
 

@@ -13,19 +13,19 @@ export interface SplitInput {
 interface Run {
   readonly ids: readonly number[];
   left: number;
-  readonly then: Run[];
+  readonly after: Run[];
 }
 
 /** Runs of one family of sequences that share a beginning; the first can start at once. */
 function family(r: Random, ids: number[], most: number): Run {
-  if (ids.length === 1) return { ids, left: r.between(1, most), then: [] };
-  const then: Run[] = [];
+  if (ids.length === 1) return { ids, left: r.between(1, most), after: [] };
+  const after: Run[] = [];
   const cut = r.below(ids.length);
-  if (cut > 1) then.push(family(r, ids.slice(0, cut), most));
+  if (cut > 1) after.push(family(r, ids.slice(0, cut), most));
   for (let i = cut > 1 ? cut : 0; i < ids.length; i++) {
-    if (r.chance(0.75)) then.push({ ids: [ids[i]!], left: r.between(1, most), then: [] });
+    if (r.chance(0.75)) after.push({ ids: [ids[i]!], left: r.between(1, most), after: [] });
   }
-  return { ids, left: r.ragged(Math.min(24, most)), then };
+  return { ids, left: r.ragged(Math.min(24, most)), after };
 }
 
 /** A legal batch of 1 .. about 200 tokens. */
@@ -73,7 +73,7 @@ function mix(r: Random, ready: Run[]): CompleteBatch {
     run.left--;
     if (run.left === 0) {
       ready.splice(at, 1);
-      for (const follower of run.then) ready.push(follower);
+      for (const follower of run.after) ready.push(follower);
     } else if (order === 1) at++;
   }
   return { token, pos, seq_id, logits };
@@ -82,7 +82,10 @@ function mix(r: Random, ready: Run[]): CompleteBatch {
 export function drawOptions(r: Random, batch: CompleteBatch): SplitOptions {
   const n = batch.token.length;
   const policy = r.pick(SPLIT_POLICIES);
-  const n_ubatch = Math.max(1, r.pick([1, 2, 3, r.between(1, 8), r.between(1, 32), r.between(1, n), n, n + 3, 512]));
+  const n_ubatch = Math.max(
+    1,
+    r.pick([1, 2, 3, r.between(1, 8), r.between(1, 32), r.between(1, n), n, n + 3, 512]),
+  );
   if ((policy !== 'equal-batch' && policy !== 'equal-sequential') || n_ubatch === 1 || r.chance(0.6)) {
     return { policy, n_ubatch };
   }
@@ -103,7 +106,8 @@ export function* smallerInputs({ batch, options }: SplitInput): Generator<SplitI
     if (rest !== null) yield { batch: rest, options };
   }
   const { n_ubatch, n_keep_tail = 0 } = options;
-  for (let u = n_keep_tail + 1; u < Math.min(n_ubatch, 6); u++) yield { batch, options: { ...options, n_ubatch: u } };
+  for (let u = n_keep_tail + 1; u < Math.min(n_ubatch, 6); u++)
+    yield { batch, options: { ...options, n_ubatch: u } };
   if (n_keep_tail > 0) yield { batch, options: { policy: options.policy, n_ubatch } };
   for (let i = 0; i < n; i++) {
     if (!batch.logits[i]) continue;

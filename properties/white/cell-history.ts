@@ -17,7 +17,13 @@ export type CellStep =
       readonly query?: boolean;
     }
   | { readonly op: 'rm'; readonly seq: number; readonly p0: number; readonly p1: number }
-  | { readonly op: 'cp'; readonly from: number; readonly to: number; readonly p0: number; readonly p1: number }
+  | {
+      readonly op: 'cp';
+      readonly from: number;
+      readonly to: number;
+      readonly p0: number;
+      readonly p1: number;
+    }
   | { readonly op: 'keep'; readonly seq: number }
   | { readonly op: 'clear' };
 
@@ -35,7 +41,9 @@ export function drawPlace(r: Random, lists: Lists, n: number, query: boolean): C
     pos.push(lists.append(0, ids).pos);
     sets.push(ids);
   };
-  const ids = r.shuffle(Array.from({ length: lists.n_seq_max }, (_, i) => i)).slice(0, r.between(1, lists.n_seq_max));
+  const ids = r
+    .shuffle(Array.from({ length: lists.n_seq_max }, (_, i) => i))
+    .slice(0, r.between(1, lists.n_seq_max));
   if (r.chance(0.5)) {
     const same = ids.filter((id) => lists.same(id, ids[0]!)).sort((a, b) => a - b);
     if (same.length > 1) for (let k = r.between(1, Math.ceil(n / 2)); k > 0 && pos.length < n; k--) put(same);
@@ -69,7 +77,13 @@ export function drawOperation(r: Random, lists: Lists): CellStep {
       // Into an empty sequence only (DESIGN "Legal input").
       if (to === seq || lists.length(to) > 0) return { op: 'rm', seq: to, p0: 0, p1: -1 };
       const whole = r.chance(0.7);
-      return { op: 'cp', from: seq, to, p0: whole ? 0 : r.between(0, max), p1: whole || r.chance(0.5) ? -1 : max };
+      return {
+        op: 'cp',
+        from: seq,
+        to,
+        p0: whole ? 0 : r.between(0, max),
+        p1: whole || r.chance(0.5) ? -1 : max,
+      };
     }
     case 4:
       return { op: 'keep', seq };
@@ -95,7 +109,11 @@ function applyToCells(cells: CellMemory, step: Exclude<CellStep, { op: 'place' }
   return true;
 }
 
-export function checkCells(subject: WhiteBox, oracle: WhiteBox, { n_cells, n_seq, steps }: CellsInput): Checked {
+export function checkCells(
+  subject: WhiteBox,
+  oracle: WhiteBox,
+  { n_cells, n_seq, steps }: CellsInput,
+): Checked {
   const mine = subject.cells(n_cells);
   const theirs = oracle.cells(n_cells);
   const lists = new Lists(n_seq, 'attention');
@@ -130,7 +148,11 @@ export function checkCells(subject: WhiteBox, oracle: WhiteBox, { n_cells, n_seq
     }
     if (wrong !== null) {
       const { difference } = wrong;
-      return { compared, tokens, broken: { ...wrong, difference: { ...difference, what: `step ${k}: ${difference.what}` } } };
+      return {
+        compared,
+        tokens,
+        broken: { ...wrong, difference: { ...difference, what: `step ${k}: ${difference.what}` } },
+      };
     }
   }
   return { compared, tokens, broken: null };
@@ -146,7 +168,8 @@ function placed(
 ): Broken | null {
   const n = step.pos.length;
   const free = n_cells - lists.used;
-  if ((got === null) === free >= n) return broken('INV-KV-6', `${n} tokens into ${free} free cells`, got, 'placed if they fit');
+  if ((got === null) === free >= n)
+    return broken('INV-KV-6', `${n} tokens into ${free} free cells`, got, 'placed if they fit');
   if (got === null) return null;
   taken.fill(0);
   for (let seq = 0; seq < lists.n_seq_max; seq++) for (const e of lists.owned(seq)) taken[e.token] = 1;
@@ -182,9 +205,21 @@ function sees(
   for (; n < list.length; n++) {
     const e = list[n]!;
     if (e.pos > pos) break;
-    if (got[n] !== e.token) return broken('INV-MASK-4', what(seq, pos), got, list.map((x) => x.token));
+    if (got[n] !== e.token)
+      return broken(
+        'INV-MASK-4',
+        what(seq, pos),
+        got,
+        list.map((x) => x.token),
+      );
   }
-  if (got.length !== n) return broken('INV-MASK-2', what(seq, pos), got, list.slice(0, n).map((e) => e.token));
+  if (got.length !== n)
+    return broken(
+      'INV-MASK-2',
+      what(seq, pos),
+      got,
+      list.slice(0, n).map((e) => e.token),
+    );
   if (got[n - 1] !== self) return broken('INV-MASK-3', what(seq, pos), got, `with cell ${self} last`);
   const want = theirs.visible(seq, pos);
   return sameNumbers(got, want) ? null : broken('oracle', what(seq, pos), got, want);
@@ -198,7 +233,8 @@ function what(seq: number, pos: number): string {
 function books(mine: CellMemory, theirs: CellMemory, lists: Lists): Broken | null {
   const view = mine.view();
   if (view.used !== lists.used) return broken('INV-KV-3', 'used', view.used, lists.used);
-  if (!(view.head >= 0 && view.head <= view.cells.length)) return broken('INV-KV-3', 'head', view.head, view.cells.length);
+  if (!(view.head >= 0 && view.head <= view.cells.length))
+    return broken('INV-KV-3', 'head', view.head, view.cells.length);
   let owners = 0;
   for (let seq = 0; seq < lists.n_seq_max; seq++) {
     const list = lists.owned(seq);
@@ -210,7 +246,12 @@ function books(mine: CellMemory, theirs: CellMemory, lists: Lists): Broken | nul
     const min = mine.seqPosMin(seq);
     const max = mine.seqPosMax(seq);
     if (min !== lists.posMin(seq) || max !== lists.posMax(seq)) {
-      return broken('positions', `positions of sequence ${seq}`, [min, max], [lists.posMin(seq), lists.posMax(seq)]);
+      return broken(
+        'positions',
+        `positions of sequence ${seq}`,
+        [min, max],
+        [lists.posMin(seq), lists.posMax(seq)],
+      );
     }
   }
   let listed = 0;
@@ -248,11 +289,16 @@ export function* smallerHistories({ n_cells, n_seq, steps }: CellsInput): Genera
     for (let part = n >> 1; part >= 1; part >>= 1) {
       for (let at = n - part; at >= 0; at -= part) {
         const sets = step.sets.filter((_, t) => t < at || t >= at + part);
-        yield* legal(n_cells, n_seq, steps.map((s, i) => (i === k ? { ...step, sets } : s)));
+        yield* legal(
+          n_cells,
+          n_seq,
+          steps.map((s, i) => (i === k ? { ...step, sets } : s)),
+        );
       }
     }
   }
-  for (let n = Math.max(1, n_cells >> 1); n < n_cells; n += Math.max(1, (n_cells - n) >> 1)) yield* legal(n, n_seq, steps);
+  for (let n = Math.max(1, n_cells >> 1); n < n_cells; n += Math.max(1, (n_cells - n) >> 1))
+    yield* legal(n, n_seq, steps);
   yield* legal(n_cells, n_seq - 1, steps);
 }
 

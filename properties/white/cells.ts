@@ -14,7 +14,8 @@ import { whiteProperty } from './frame.ts';
 
 export const cells = whiteProperty<CellsInput>({
   name: 'cells',
-  statement: 'tokens take free cells, as long as there are enough, and operations free exactly what nobody owns',
+  statement:
+    'tokens take free cells, as long as there are enough, and operations free exactly what nobody owns',
   classes: {
     n_cells: ['17-32', '33-64'],
     sequences: ['1', '2', '3-4', '5-8'],

@@ -56,7 +56,15 @@ export function whiteProperty<Input>(p: WhiteProperty<Input>): Property {
     generate: (env, index) => caseOf(env, index, p.draw(caseRandom(env.seed, p.name, 'rules', index))),
     run(env, c) {
       if (env.white === undefined) {
-        return { status: 'skipped', reason: NO_RULES, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
+        return {
+          status: 'skipped',
+          reason: NO_RULES,
+          compared: 0,
+          equal: 0,
+          rounding: 0,
+          divergent: 0,
+          tokens: 0,
+        };
       }
       const input = c.white as Input;
       p.cover(env.coverage, input);

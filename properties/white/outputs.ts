@@ -24,7 +24,9 @@ export const outputs = whiteProperty<SplitInput>({
     const cut = answerOf(() => oracle.split(input.batch, input.options));
     // Where the policy cannot cut the batch there are no rows; the next best policy gives them.
     const ubatches =
-      'value' in cut ? cut.value : oracle.split(input.batch, { ...input.options, policy: 'equal', n_keep_tail: 0 });
+      'value' in cut
+        ? cut.value
+        : oracle.split(input.batch, { ...input.options, policy: 'equal', n_keep_tail: 0 });
     return checkOutputs(subject, oracle, input.batch, ubatches);
   },
   cover(coverage, { batch, options }) {
@@ -52,7 +54,8 @@ export function checkOutputs(
 
 function sameRows(got: readonly number[], want: readonly number[]): Broken | null {
   for (let k = 0; k < want.length; k++) {
-    if (got[k] !== want[k]) return broken('oracle', `row of output ${k} in order of execution`, got[k], want[k]);
+    if (got[k] !== want[k])
+      return broken('oracle', `row of output ${k} in order of execution`, got[k], want[k]);
   }
   return got.length === want.length ? null : broken('oracle', 'number of outputs', got.length, want.length);
 }

@@ -46,7 +46,8 @@ export class SlotBooks {
     let busy = 0;
     for (const ids of sets) {
       for (const id of ids) {
-        if (id >= this.n_slots || ((busy >>> id) & 1) === 1 || this.symbol[id] !== this.symbol[ids[0]!]) return false;
+        if (id >= this.n_slots || ((busy >>> id) & 1) === 1 || this.symbol[id] !== this.symbol[ids[0]!])
+          return false;
         busy |= 1 << id;
       }
     }
@@ -104,7 +105,12 @@ export class SlotBooks {
     const { head, n, src0 } = placement;
     const { sets } = step;
     if (!(head >= 0 && n >= sets.length && head + n <= this.n_slots) || src0.length !== n) {
-      return broken('INV-RS-7', 'the window', { head, n, src0 }, `at least ${sets.length} of ${this.n_slots} slots`);
+      return broken(
+        'INV-RS-7',
+        'the window',
+        { head, n, src0 },
+        `at least ${sets.length} of ${this.n_slots} slots`,
+      );
     }
     for (let i = 0; i < n; i++) {
       const src = src0[i]!;
@@ -172,7 +178,12 @@ export class SlotBooks {
       const { src, pos } = cells[slot]!;
       const state = src < 0 ? ZERO : this.row[src]!;
       if (state !== this.symbol[id] || pos !== this.pos[id]) {
-        return broken('INV-RS-6', `state of sequence ${id} in slot ${slot}, row ${src}`, this.name(state), this.name(this.symbol[id]!));
+        return broken(
+          'INV-RS-6',
+          `state of sequence ${id} in slot ${slot}, row ${src}`,
+          this.name(state),
+          this.name(this.symbol[id]!),
+        );
       }
     }
     return null;

@@ -148,7 +148,8 @@ export function checkSlots(subject: WhiteBox, oracle: WhiteBox, { n_slots, steps
     } else {
       const cuts = step.op === 'rm' && books.cuts(step.seq, step.p0, step.p1);
       const refused = doSlotStep(mine, step);
-      if (refused !== doSlotStep(theirs, step)) wrong = broken('oracle', `${step.op} refused`, refused, !refused);
+      if (refused !== doSlotStep(theirs, step))
+        wrong = broken('oracle', `${step.op} refused`, refused, !refused);
       else if (refused !== cuts) wrong = broken('INV-RS-16', `${step.op} refused`, refused, cuts);
       else {
         if (!cuts) books.apply(step);
@@ -159,7 +160,11 @@ export function checkSlots(subject: WhiteBox, oracle: WhiteBox, { n_slots, steps
     }
     if (wrong !== null) {
       const { difference } = wrong;
-      return { compared, tokens, broken: { ...wrong, difference: { ...difference, what: `step ${k}: ${difference.what}` } } };
+      return {
+        compared,
+        tokens,
+        broken: { ...wrong, difference: { ...difference, what: `step ${k}: ${difference.what}` } },
+      };
     }
   }
   return { compared, tokens, broken: null };
@@ -186,7 +191,8 @@ export function sameViews(got: SlotView, want: SlotView): Broken | null {
   for (let i = 0; i < want.cells.length; i++) {
     const a = got.cells[i]!;
     const b = want.cells[i]!;
-    if (a.pos !== b.pos || a.src !== b.src || !sameNumbers(a.seq, b.seq)) return broken('oracle', `slot ${i}`, a, b);
+    if (a.pos !== b.pos || a.src !== b.src || !sameNumbers(a.seq, b.seq))
+      return broken('oracle', `slot ${i}`, a, b);
   }
   return null;
 }
@@ -218,7 +224,9 @@ function withoutSequence(steps: readonly SlotStep[], seq: number): SlotStep[] {
     if (step.op === 'ubatch') {
       const sets = step.sets.map((ids) => ids.filter((id) => id !== seq)).filter((ids) => ids.length > 0);
       if (sets.length > 0) rest.push({ ...step, sets });
-    } else if (step.op === 'cp' ? step.from !== seq && step.to !== seq : step.op === 'clear' || step.seq !== seq) {
+    } else if (
+      step.op === 'cp' ? step.from !== seq && step.to !== seq : step.op === 'clear' || step.seq !== seq
+    ) {
       rest.push(step);
     }
   }

@@ -101,7 +101,11 @@ function prepare(batch: CompleteBatch): void {
   lastPos.fill(-1);
 }
 
-export function invariants(batch: CompleteBatch, options: SplitOptions, ubatches: readonly Ubatch[]): Broken | null {
+export function invariants(
+  batch: CompleteBatch,
+  options: SplitOptions,
+  ubatches: readonly Ubatch[],
+): Broken | null {
   const { policy, n_ubatch } = options;
   const n = batch.token.length;
   prepare(batch);
@@ -110,7 +114,12 @@ export function invariants(batch: CompleteBatch, options: SplitOptions, ubatches
     const ubatch = ubatches[u]!;
     const { index, n_seqs, n_seq_tokens } = ubatch;
     if (index.length === 0 || n_seqs * n_seq_tokens !== index.length || index.length > n_ubatch) {
-      return broken('INV-SPLIT-2', `shape of ubatch ${u} (n_ubatch ${n_ubatch})`, ubatch, 'n_seqs x n_seq_tokens');
+      return broken(
+        'INV-SPLIT-2',
+        `shape of ubatch ${u} (n_ubatch ${n_ubatch})`,
+        ubatch,
+        'n_seqs x n_seq_tokens',
+      );
     }
     for (let j = 0; j < index.length; j++) {
       const i = index[j]!;
@@ -130,7 +139,9 @@ export function invariants(batch: CompleteBatch, options: SplitOptions, ubatches
     return broken('INV-SPLIT-7', 'number of ubatches', ubatches.length, Math.ceil(n / n_ubatch));
   }
   if (policy === 'whole') return tailsTogether(ubatches, n, 'INV-SPLIT-WHOLE');
-  return (options.n_keep_tail ?? 0) > 0 ? tailsTogether(ubatches, options.n_keep_tail!, 'INV-SPLIT-11') : null;
+  return (options.n_keep_tail ?? 0) > 0
+    ? tailsTogether(ubatches, options.n_keep_tail!, 'INV-SPLIT-11')
+    : null;
 }
 
 /** INV-SPLIT-3 and 6: in the order of execution the positions of every sequence ascend. */
@@ -169,7 +180,12 @@ function setsOf({ index, n_seqs, n_seq_tokens }: Ubatch, u: number, policy: stri
       }
     }
     if ((lo & low[first]!) !== 0 || (hi & high[first]!) !== 0) {
-      return broken('INV-SPLIT-5', `set ${s} of ubatch ${u}`, first, 'a set that is disjoint from those before');
+      return broken(
+        'INV-SPLIT-5',
+        `set ${s} of ubatch ${u}`,
+        first,
+        'a set that is disjoint from those before',
+      );
     }
     lo |= low[first]!;
     hi |= high[first]!;
@@ -208,7 +224,8 @@ function tailsTogether(ubatches: readonly Ubatch[], tail: number, rule: string):
   });
   for (const { total, last, inLast } of sets.values()) {
     const want = Math.min(tail, total);
-    if (inLast < want) return broken(rule, `the last tokens of a set, ubatch ${last}`, inLast, `at least ${want}`);
+    if (inLast < want)
+      return broken(rule, `the last tokens of a set, ubatch ${last}`, inLast, `at least ${want}`);
   }
   return null;
 }

@@ -107,7 +107,10 @@ const LIES: readonly (readonly [string, (typeof names)[number], string, WhiteBox
             if (key !== 'findSlot') return typeof value === 'function' ? value.bind(target) : value;
             return (...args: Parameters<typeof slots.findSlot>) => {
               const placement = target.findSlot(...args);
-              return { ...placement, src0: placement.src0.map((src, i) => (src < 0 ? src : placement.head + i)) };
+              return {
+                ...placement,
+                src0: placement.src0.map((src, i) => (src < 0 ? src : placement.head + i)),
+              };
             };
           },
         });
