@@ -66,28 +66,50 @@ LANES V foldLanes(const V* lane) {
   return vadd(vadd(half[0], half[2]), vadd(half[1], half[3]));
 }
 
-/* 16 channels over all tokens of a set; N states in registers. old may be null; a and states are [nState][16]. */
-template <int N> void scanBlock(const Scan& k, const float* a, const float* old, float* next) {
+/*
+ * 16 channels over all tokens of a set; N <= 16 states in registers. old may be null; a and states are [nState][16].
+ * States are taken in the order in which their lanes meet in the fold, so that few lanes wait at a time.
+ */
+template <int N> struct ScanBlock {
   V state[N];
-#pragma GCC unroll 16
-  for (int i = 0; i < N; i++) state[i] = old ? vload(old + i * 16) : vzero();
-  for (int t = 0; t < k.tokens; t++) {
-    const V delta = vsoftplus(vload(k.dt + t * k.dtStride));
-    const V xd = vmul(vload(k.x + t * k.xStride), delta);
-    const float *b = k.b + t * k.bStride, *c = k.c + t * k.cStride;
-    V lane[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) lane[i] = vzero();
-#pragma GCC unroll 16
-    for (int i = 0; i < N; i++) {
-      const V decay = vexp(vmul(delta, vload(a + i * 16)));
-      state[i] = vfma(state[i], decay, vmul(vset(b[i]), xd));
-      lane[i] = vfma(state[i], vset(c[i]), lane[i]);
+  V delta, xd;
+  const float *a, *b, *c;
+
+  /* Lane i after one token; zero where there is no such state. */
+  template <int I> LANES V lane(ScanBlock& k) {
+    if constexpr (I >= N) {
+      return vzero();
+    } else {
+      const V decay = vexp(vmul(k.delta, vload(k.a + I * 16)));
+      k.state[I] = vfma(k.state[I], decay, vmul(vset(k.b[I]), k.xd));
+      return vfma(k.state[I], vset(k.c[I]), vzero());
     }
-    vstore(k.dst + t * k.dstStride, foldLanes(lane));
+  }
+  /* Lanes I, I + STEP, I + 2 STEP ... folded by +8, +4 ... +STEP. */
+  template <int I, int STEP> LANES V folded(ScanBlock& k) {
+    if constexpr (STEP == 16) {
+      return lane<I>(k);
+    } else {
+      const V low = folded<I, STEP * 2>(k);
+      return vadd(low, folded<I + STEP, STEP * 2>(k));
+    }
+  }
+};
+
+template <int N> void scanBlock(const Scan& scan, const float* a, const float* old, float* next) {
+  ScanBlock<N> k;
+  k.a = a;
+#pragma GCC unroll 16
+  for (int i = 0; i < N; i++) k.state[i] = old ? vload(old + i * 16) : vzero();
+  for (int t = 0; t < scan.tokens; t++) {
+    k.delta = vsoftplus(vload(scan.dt + t * scan.dtStride));
+    k.xd = vmul(vload(scan.x + t * scan.xStride), k.delta);
+    k.b = scan.b + t * scan.bStride;
+    k.c = scan.c + t * scan.cStride;
+    vstore(scan.dst + t * scan.dstStride, ScanBlock<N>::template folded<0, 1>(k));
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < N; i++) vstore(next + i * 16, state[i]);
+  for (int i = 0; i < N; i++) vstore(next + i * 16, k.state[i]);
 }
 
 /* The same for any number of states, which stay in memory (`next`). */

@@ -26,7 +26,9 @@ export function terminalLines(
       ? paint('dim', line)
       : line.replace(/(passed|failed|skipped|not run)/, (s) => paint(COLOUR[s as Status], s)),
   );
-  for (const row of rows)
+  // After an early end most units lack cases; the verdict says so once.
+  const early = result.stopped || result.interrupted;
+  for (const row of rows.filter((r) => !early || r.status === 'skipped'))
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
   for (const failure of result.failures) lines.push('', ...failureLines(failure, paint, caseFile(failure)));
