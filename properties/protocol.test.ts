@@ -33,7 +33,7 @@ describe('PROTOCOL.md', () => {
   });
 
   it('documents every verb', () => {
-    const documented = [...document.matchAll(/^\| `(\w+)` \|/gm)].map((m) => m[1]);
+    const documented = [...document.matchAll(/^\| `(\w+)` +\|/gm)].map((m) => m[1]);
     expect(documented.filter((verb) => verb !== 'length')).toEqual([...VERBS]);
   });
 });

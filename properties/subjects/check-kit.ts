@@ -35,6 +35,8 @@ export class Kit {
   readonly command: string;
   readonly timeout_s: number;
   #shared: Promise<Connection> | undefined;
+  /** Every process that was started, so that none outlives the kit, whatever a check threw at. */
+  readonly #all: Connection[] = [];
   info: SubjectInfo | undefined;
 
   constructor(command: string, timeout_s: number) {
@@ -44,7 +46,9 @@ export class Kit {
 
   /** A new process that has not been spoken to. */
   raw(): Connection {
-    return new Connection(this.command);
+    const connection = new Connection(this.command);
+    this.#all.push(connection);
+    return connection;
   }
 
   /** A new process after the handshake. */
@@ -87,8 +91,7 @@ export class Kit {
   }
 
   async stop(): Promise<void> {
-    const shared = await this.#shared?.catch(() => undefined);
-    await shared?.peer.stop();
+    await Promise.all(this.#all.filter((c) => c.peer.alive).map((c) => c.peer.stop()));
   }
 }
 

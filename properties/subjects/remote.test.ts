@@ -121,6 +121,12 @@ describe('the conformance kit', () => {
     expect(failed[0]!.reason).toContain('exit code 3');
   });
 
+  it('ends with a program that answers, but not in the protocol', async () => {
+    const results = await checkSubject('cat');
+    expect(results.find((r) => r.name.startsWith('hello: a complete'))).toMatchObject({ status: 'failed' });
+    expect(results.filter((r) => r.status === 'failed').length).toBeGreaterThan(8);
+  });
+
   it('skips models if there is none to run', async () => {
     const results = await checkSubject(command());
     expect(results.at(-1)).toMatchObject({ status: 'skipped', reason: expect.stringContaining('fake') });
