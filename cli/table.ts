@@ -61,6 +61,7 @@ export const commands: readonly Command[] = [
         describe: 'cases for each property and model (golden models: a tenth)',
       },
       minutes: { type: 'string', value: 'M', describe: 'instead: rounds until the time is up' },
+      scale: { type: 'string', value: 'K', describe: 'instead: K times the default campaign' },
       seed: { type: 'string', value: 'S', describe: 'what the cases are made from ("isobatch")' },
       range: {
         type: 'string',

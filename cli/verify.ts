@@ -18,6 +18,7 @@ export function verifyOptions(args: Args): VerifyOptions {
     properties: args.list.property,
     cases: numberOption(args, 'cases', { least: 1, whole: true }),
     minutes: numberOption(args, 'minutes', { least: 0 }),
+    scale: numberOption(args, 'scale', { least: 0.01 }),
     range: rangeOption(args),
     seed: args.text.seed,
     properties_module: modulePath(args),

@@ -38,6 +38,8 @@ export interface Unit {
 export interface PlanOptions {
   readonly cases?: number;
   readonly minutes?: number;
+  /** Multiplies the default numbers. */
+  readonly scale?: number;
   readonly range?: readonly [number, number];
   readonly models: readonly string[];
 }
@@ -64,13 +66,16 @@ function casesOf(property: PropertyFacts, model: string, options: PlanOptions): 
   if (options.minutes !== undefined) return Number.POSITIVE_INFINITY;
   const part = !property.white && isTrained(model) ? TRAINED_PART : 1;
   const wanted =
-    options.cases ?? DEFAULT_CASES[property.name] ?? DEFAULT_CASES[property.white ? 'white' : 'model']!;
+    options.cases ??
+    (options.scale ?? 1) *
+      (DEFAULT_CASES[property.name] ?? DEFAULT_CASES[property.white ? 'white' : 'model']!);
   return Math.max(1, Math.ceil(wanted * part));
 }
 
 /** Whether enough cases of a property ran to demand that each class occurs. */
 export function demandsCoverage(options: Omit<PlanOptions, 'models'>): boolean {
-  return options.cases === undefined && options.minutes === undefined && options.range === undefined;
+  const { cases, minutes, range, scale = 1 } = options;
+  return cases === undefined && minutes === undefined && range === undefined && scale >= 1;
 }
 
 /** Cases of a unit that one worker runs in one go. */

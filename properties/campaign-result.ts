@@ -72,6 +72,7 @@ export interface CampaignSettings {
   readonly properties: readonly string[];
   readonly cases?: number;
   readonly minutes?: number;
+  readonly scale?: number;
   readonly range?: readonly [number, number];
   readonly seed: string;
   readonly jobs: number;

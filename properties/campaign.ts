@@ -34,6 +34,8 @@ export interface VerifyOptions {
   readonly cases?: number;
   /** Instead of a number of cases: rounds until the time is up. */
   readonly minutes?: number;
+  /** Instead: so many times the default campaign. */
+  readonly scale?: number;
   /** Only the cases [first, end). */
   readonly range?: readonly [number, number];
   readonly seed?: string;
@@ -91,6 +93,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     properties: [...new Set(options.properties ?? [])],
     cases: options.cases,
     minutes: options.minutes,
+    scale: options.scale,
     range: options.range,
     seed: options.seed ?? 'isobatch',
     jobs: options.jobs ?? Math.min(8, availableParallelism()),
