@@ -148,26 +148,38 @@ function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boole
     );
 }
 
+/** Part of the default campaign that the portable kernels alone can do in about a minute. */
+const PORTABLE_PART = 0.02;
+
+/** Without native kernels the default campaign is smaller; what was asked for stays. */
+function sizedFor(probe: ProbeAnswer, settings: CampaignSettings): CampaignSettings {
+  const { cases, minutes, range, scale } = settings;
+  const chosen = [cases, minutes, range, scale].some((size) => size !== undefined);
+  const portable = probe.kernels !== undefined && 'unavailable' in probe.kernels.native;
+  return portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
+}
+
 /**
  * Runs a campaign. Violations are in the result; throws `usage` for unknown names, `file`, `gguf` or `model` for a
  * model that does not load, `subject` if the subject dies before any case.
  */
 export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {}): Promise<CampaignResult> {
-  const settings = settingsOf(options);
+  const asked = settingsOf(options);
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
-  const setting = settingOf(settings);
+  const setting = settingOf(asked);
   const worker: WorkerOptions = {
-    fault: settings.fault,
-    watchdog_s: settings.watchdog_s,
-    setup_watchdog_s: Math.max(settings.watchdog_s, options.setup_watchdog_s ?? 300),
+    fault: asked.fault,
+    watchdog_s: asked.watchdog_s,
+    setup_watchdog_s: Math.max(asked.watchdog_s, options.setup_watchdog_s ?? 300),
   };
   const tell = (stage: Progress['stage'], more: Partial<Progress> = {}) =>
     hooks.onProgress?.({ stage, cases: 0, failures: 0, elapsed_s: elapsed(), ...more });
 
   tell('starting');
-  const names = settings.properties.filter((name) => name !== SMALL_SCOPE);
-  const probe = await probeSubject(setting, worker, settings.models, names);
+  const names = asked.properties.filter((name) => name !== SMALL_SCOPE);
+  const probe = await probeSubject(setting, worker, asked.models, names);
+  const settings = sizedFor(probe, asked);
   checkProbe(probe, settings, (options.models?.length ?? 0) > 0);
   const onlyScope = settings.properties.length > 0 && names.length === 0;
   const units = onlyScope ? [] : planUnits(probe, settings);

@@ -69,10 +69,16 @@ function whiteLines(white: unknown): string[] {
 /** The history of a case. */
 export function caseLines(c: Case): string[] {
   const lines = [`property ${c.property} on ${c.model}, case ${c.index} of seed ${c.seed}`];
-  if (c.script !== undefined) lines.push(...scriptLines('context', c.script));
+  if (c.script !== undefined) {
+    lines.push(...scriptLines('context', c.script), '  ({sequences} token@position, * is an output row)');
+  }
   if (c.base !== undefined) lines.push(...scriptLines('must give the same as', c.base));
   if (c.alone !== undefined)
-    lines.push(`each of ${c.alone.length} rows must be what its sequence says alone`);
+    lines.push(
+      c.alone.length === 1
+        ? 'the row must be what its sequence says alone'
+        : `each of ${c.alone.length} rows must be what its sequence says alone`,
+    );
   if (c.white !== undefined) lines.push(...whiteLines(c.white));
   if (c.script === undefined && c.white === undefined) lines.push('(the case could not be generated again)');
   return lines;

@@ -32,7 +32,7 @@ export function terminalLines(
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
   for (const failure of result.failures) lines.push('', ...failureLines(failure, paint, caseFile(failure)));
-  return [...lines, '', ...verdictLines(result, paint)];
+  return [...lines, '', ...kernelLine(result), ...verdictLines(result, paint)];
 }
 
 function cells(row: PropertyRow): string[] {
@@ -81,6 +81,14 @@ function failureLines(record: FailureRecord, paint: Paint, file: string | undefi
   if (file !== undefined)
     lines.push(isReplayable(record) ? `  isobatch replay ${shellWord(file)}` : `  kept in ${file}`);
   return lines;
+}
+
+/** Which kernels ran, and if only the portable ones, why. */
+function kernelLine({ kernels }: CampaignResult): string[] {
+  if (kernels === undefined) return [];
+  if ('path' in kernels.native) return [`kernels: ${kernels.isas.join(', ')}`];
+  const why = kernels.native.unavailable;
+  return [`kernels: portable TypeScript only (${why}): the same bits, slower, so fewer cases by default`];
 }
 
 function verdictLines(result: CampaignResult, paint: Paint): string[] {
