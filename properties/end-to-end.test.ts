@@ -118,6 +118,21 @@ describe('generation', () => {
   });
 });
 
+test('with one policy only, histories are legal under it', () => {
+  for (const split of ['equal-sequential', 'whole', 'simple'] as const) {
+    const env = { ...fakeEnv(), restrict: { split } };
+    for (const property of endToEnd) {
+      for (let i = 0; i < 20; i++) {
+        expect(isSound(property.generate(env, i).script!, 'attention', 16), `${property.name} ${i}`).toBe(
+          true,
+        );
+      }
+    }
+  }
+  const recurrent = { ...fakeEnv('recurrent'), restrict: { split: 'simple' } as const };
+  expect(() => solo.generate(recurrent, 0)).toThrow(/split policy simple cannot be asked of fake/);
+});
+
 describe('skipping', () => {
   test('a subject that rounds differently by shape is skipped, with the reason', () => {
     const { subject, model } = fakeEnv();

@@ -1,5 +1,6 @@
 /** What the generators need to know of a subject and a model, gathered once per environment. */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
 import { type TokenTree, tokenTree } from './token-tree.ts';
 import type { Env } from './types.ts';
 
@@ -53,14 +54,24 @@ function gather(env: Env): Facts {
     policies.push('equal-batch');
   const kinds = model.memory === 'recurrent' ? (['F32'] as const) : subject.types_kv;
   const family = familyOf(env);
+  const { split } = restrict;
+  if (split !== undefined && !policies.includes(split)) {
+    throw new IsobatchError(
+      'usage',
+      `split policy ${split} cannot be asked of ${subject.name} with ${model.memory} memory (${policies.join(', ')})`,
+      { split, policies },
+    );
+  }
+  const allowed = split === undefined ? policies : [split];
   return {
     family,
     memory: model.memory,
     n_vocab: model.n_vocab,
-    policies: restrict.split === undefined ? policies : [restrict.split],
+    policies: allowed,
     isas: restrict.isa === undefined ? subject.isas : [restrict.isa],
     types_kv: restrict.type_kv === undefined ? kinds : [restrict.type_kv],
-    shared: subject.shared_tokens,
+    // The sequential policy refuses batches with shared tokens, so where it is the only one there are none.
+    shared: subject.shared_tokens && allowed.some((policy) => policy !== 'equal-sequential'),
     parts: subject.remove_anywhere && model.memory === 'attention',
     small: model.n_params <= 25_000,
     tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env)),
