@@ -26,7 +26,7 @@ export const cells = whiteProperty<CellsInput>({
   },
   draw(r) {
     const n_seq = r.between(1, 6);
-    const n_cells = r.between(17, 48);
+    const n_cells = r.between(17, 64);
     const lists = new Lists(n_seq, 'attention');
     const steps: CellStep[] = [];
     const rounds = r.between(3, 5);
@@ -34,7 +34,7 @@ export const cells = whiteProperty<CellsInput>({
       const free = n_cells - lists.used;
       // One call in six is too large by a few tokens; it is drawn on a copy, because it changes nothing.
       const over = r.chance(1 / 6);
-      const n = over ? free + r.between(1, 3) : r.between(1, Math.max(1, Math.min(free, 14)));
+      const n = over ? free + r.between(1, 3) : r.between(1, Math.max(1, Math.min(free, 20)));
       steps.push(drawPlace(r, over || n > free ? lists.clone() : lists, n, false));
       for (let k = r.below(3); k > 0; k--) {
         const step = drawOperation(r, lists) as Exclude<CellStep, { op: 'place' }>;
