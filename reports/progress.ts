@@ -1,5 +1,7 @@
 /** Progress of a campaign: one live line on a terminal, a plain line every ten seconds elsewhere. */
+
 import type { Progress } from '../properties/campaign.ts';
+import { plural } from '../properties/campaign-verdict.ts';
 import { grouped, seconds } from './text.ts';
 
 const LIVE_MS = 100;
@@ -14,7 +16,7 @@ interface Stream {
 export function progressLine(p: Progress): string {
   const of = p.total === undefined ? '' : ` of ${grouped(p.total)}`;
   const counts = p.stage === 'starting' ? '' : `, ${grouped(p.cases)}${of} cases`;
-  const failures = p.failures > 0 ? `, ${p.failures} different failures` : '';
+  const failures = p.failures > 0 ? `, ${p.failures} ${plural(p.failures, 'failure')}` : '';
   const what = p.what === undefined ? '' : `: ${p.what}`;
   return `${p.stage}${counts}${failures}, ${seconds(p.elapsed_s)}${what}`;
 }

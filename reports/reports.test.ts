@@ -224,6 +224,7 @@ describe('the story of a case', () => {
       '  0. remove positions 2 to 4 of all sequences  (must be refused: ops.partial)',
       '  1. copy everything of sequence 0 to sequence 1',
       '  2. clear everything',
+      '  ({sequences} token@position, * is an output row)',
     ]);
     const told = failureLines({ message: 'm', difference: { what: 'w', index: 3, got: 0.5, want: 2 } });
     expect(told).toEqual(['m', 'first difference: w, element 3', '  got  0.5 (bits 0x3f000000)', '  want 2']);
@@ -241,7 +242,7 @@ describe('progress', () => {
   } as const;
 
   it('is one line', () => {
-    expect(progressLine(p)).toBe('running, 1,234 of 5,000 cases, 1 different failures, 12.0 s: solo on m');
+    expect(progressLine(p)).toBe('running, 1,234 of 5,000 cases, 1 failure, 12.0 s: solo on m');
   });
 
   it('is live on a terminal, and every ten seconds elsewhere', () => {
