@@ -41,15 +41,25 @@ class EngineModel implements SubjectModel {
     };
   }
 
-  /** Throws `params` if one is not legal. */
+  /** Throws `params` if one is not legal, or if the context does not fit the memory of this machine. */
   open(params: ContextParams): EngineContext {
     checkParams(params, this.info.memory, this.#kernels.isas);
     const kernels = this.#kernels.get(params.isa ?? this.#kernels.isas.at(-1)!);
-    return new EngineContext(
-      { network: this.#network, n_vocab: this.info.n_vocab, rope: this.#rope },
-      params,
-      kernels,
-    );
+    try {
+      return new EngineContext(
+        { network: this.#network, n_vocab: this.info.n_vocab, rope: this.#rope },
+        params,
+        kernels,
+      );
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const { n_ctx, n_ubatch, n_seq_max } = params;
+      throw new IsobatchError(
+        'params',
+        `n_ctx = ${n_ctx}, n_ubatch = ${n_ubatch} and n_seq_max = ${n_seq_max} need more memory than there is`,
+        { n_ctx, n_ubatch, n_seq_max },
+      );
+    }
   }
 
   close(): void {}

@@ -1,0 +1,85 @@
+/** The context's own promises: refusals by name that change nothing, limits, and results that stay in place. */
+import { describe, expect, test } from 'vitest';
+import { IsobatchError } from '../contract/errors.ts';
+import { buildRecipe } from '../golden/recipes.ts';
+import { engineSubject } from './subject.ts';
+
+const subject = engineSubject();
+const llama = subject.load(buildRecipe('llama'), 'llama');
+const mamba = subject.load(buildRecipe('mamba'), 'mamba');
+const params = { n_ctx: 8, n_batch: 8, n_ubatch: 4, n_seq_max: 2, split: 'equal' } as const;
+
+function kindOf(f: () => unknown): string {
+  try {
+    f();
+  } catch (error) {
+    return error instanceof IsobatchError ? error.kind : String(error);
+  }
+  return 'accepted';
+}
+
+describe('parameters', () => {
+  test.each([
+    ['n_ctx', 0],
+    ['n_batch', 1.5],
+    ['n_ubatch', -1],
+    ['n_seq_max', 65],
+    ['type_kv', 'F8'],
+    ['isa', 'sse9'],
+    ['n_keep_tail', 4],
+  ])('%s = %s is refused', (name, value) => {
+    expect(kindOf(() => llama.open({ ...params, [name]: value }))).toBe('params');
+  });
+
+  test('simple is not for recurrent memory', () => {
+    expect(kindOf(() => mamba.open({ ...params, split: 'simple' }))).toBe('params');
+    expect(kindOf(() => llama.open({ ...params, split: 'simple' }))).toBe('accepted');
+  });
+});
+
+describe('refusals', () => {
+  test('a batch that does not fit changes nothing', () => {
+    const context = llama.open(params);
+    context.decode({ token: [1, 2, 3, 4, 5] });
+    expect(kindOf(() => context.decode({ token: [6, 7, 8, 9] }))).toBe('memory.full');
+    expect(context.seqPosMax(0)).toBe(4);
+    const after = Array.from(context.decode({ token: [6] }).logits);
+    const plain = llama.open(params).decode({ token: [1, 2, 3, 4, 5, 6] });
+    expect(after).toEqual(Array.from(plain.logits));
+  });
+
+  test('sequence operations name what they refuse', () => {
+    const a = llama.open(params);
+    const m = mamba.open(params);
+    const seq_id = [[0], [0], [1]];
+    a.decode({ token: [1, 2, 3], seq_id });
+    m.decode({ token: [1, 2, 3], seq_id });
+    expect(kindOf(() => a.seqCp(0, 1, -1, -1))).toBe('ops.copy');
+    expect(kindOf(() => a.seqRm(2, 0, -1))).toBe('ops.seq_id');
+    expect(kindOf(() => a.seqRm(0, 0.5, -1))).toBe('ops.range');
+    expect(kindOf(() => m.seqRm(0, 1, -1))).toBe('ops.partial');
+    expect([a.seqPosMax(0), m.seqPosMax(0), a.seqPosMax(1)]).toEqual([1, 1, 0]);
+    a.close();
+    expect(kindOf(() => a.decode({ token: [1] }))).toBe('internal');
+  });
+});
+
+test('a key that overflows F16 refuses the whole batch, and its cells are free again', () => {
+  // Layer norms scaled up until keys leave the range of halves.
+  const bytes = buildRecipe('llama');
+  const loud = new Uint8Array(bytes);
+  const floats = new Float32Array(loud.buffer, 0, loud.byteLength >> 2);
+  for (let i = 4096; i < floats.length; i++) if (Math.abs(floats[i]!) < 100) floats[i]! *= 300;
+  const context = subject.load(loud, 'loud').open({ ...params, type_kv: 'F16' });
+  expect(kindOf(() => context.decode({ token: [1, 2, 3, 4, 5, 6] }))).toBe('memory.overflow');
+  expect(context.seqPosMax(0)).toBe(-1);
+  expect(kindOf(() => context.decode({ token: [1, 2, 3, 4, 5, 6, 7, 8] }))).toBe('memory.overflow');
+});
+
+test('a repeated shape hands out the same view: a warm decode allocates no array', () => {
+  const context = mamba.open(params);
+  const batch = { token: [1, 2], seq_id: [[0], [1]], logits: [true, true] };
+  const first = context.decode(batch);
+  context.decode({ token: [3] });
+  expect(context.decode(batch).logits).toBe(first.logits);
+});
