@@ -1,7 +1,8 @@
 /** The plan of a llama (spec: architectures.md 3). In the last layer, after attention, only output rows go on. */
 import type { LlamaHparams, Model } from '../model/types.ts';
-import { DIM, PlanBuilder, pad16, SPACE, TYPE } from '../native/plan.ts';
+import { DIM, PlanBuilder, pad16, TYPE } from '../native/plan.ts';
 import { Arena, type BuiltPlan, type Network, type PlanContext } from './layout.ts';
+import { project, projectOutputs } from './projection.ts';
 import { type Matrix, WeightsBuilder } from './weights.ts';
 
 interface LayerWeights {
@@ -50,30 +51,14 @@ export function llamaNetwork(model: Model, hparams: LlamaHparams): Network {
     const layerWords = pad16((context.n_ctx * cell) / 4);
     const plan = new PlanBuilder();
     let rows: number = DIM.tokens;
-    const project = (
+    const into = (
       m: Matrix,
       src: number,
       srcStride: number,
       dst: number,
       dstStride: number,
-      add = false,
-    ) =>
-      plan.matmul({
-        rows,
-        src,
-        srcStride,
-        dstSpace: SPACE.act,
-        dst,
-        dstStride,
-        k: m.k,
-        n: m.n,
-        store: pad16(m.n),
-        w: m.offset,
-        type: m.type,
-        bias: -1,
-        add,
-        rowMap: -1,
-      });
+      how?: { bias?: number; add?: boolean },
+    ) => project(plan, rows, m, { at: src, stride: srcStride }, { at: dst, stride: dstStride }, how);
     const normalize = (weight: number) =>
       plan.rmsNorm({
         rows,
@@ -100,9 +85,9 @@ export function llamaNetwork(model: Model, hparams: LlamaHparams): Network {
       const keys = 2 * l * layerWords;
       const values = keys + layerWords;
       normalize(layer.attnNorm);
-      project(layer.q, norm, widthE, q, widthQ);
-      project(layer.k, norm, widthE, k, widthKv);
-      project(layer.v, norm, widthE, v, widthKv);
+      into(layer.q, norm, widthE, q, widthQ);
+      into(layer.k, norm, widthE, k, widthKv);
+      into(layer.v, norm, widthE, v, widthKv);
       plan.rope({ rows, x: q, stride: widthQ, ...rope });
       plan.rope({ rows, x: k, stride: widthKv, ...rope, nHead: n_head_kv });
       plan.kvStore({
@@ -160,30 +145,15 @@ export function llamaNetwork(model: Model, hparams: LlamaHparams): Network {
         x = xOut;
         att = attOut;
       }
-      project(layer.o, att, widthQ, x, widthE, true);
+      into(layer.o, att, widthQ, x, widthE, { add: true });
       normalize(layer.ffnNorm);
-      project(layer.gate, norm, widthE, gate, widthF);
-      project(layer.up, norm, widthE, up, widthF);
+      into(layer.gate, norm, widthE, gate, widthF);
+      into(layer.up, norm, widthE, up, widthF);
       plan.siluMul({ rows, gate, up, dst: gate, stride: widthF, n: n_ff });
-      project(layer.down, gate, widthF, x, widthE, true);
+      into(layer.down, gate, widthF, x, widthE, { add: true });
     });
     normalize(outputNorm);
-    plan.matmul({
-      rows,
-      src: norm,
-      srcStride: widthE,
-      dstSpace: SPACE.out,
-      dst: 0,
-      dstStride: hparams.n_vocab,
-      k: output.k,
-      n: output.n,
-      store: output.n,
-      w: output.offset,
-      type: output.type,
-      bias: -1,
-      add: false,
-      rowMap: index.outRows,
-    });
+    projectOutputs(plan, output, { at: norm, stride: widthE }, index.outRows);
     const cacheBytes = 2 * layers.length * layerWords * 4;
     return { plan: plan.build(), n_ops: plan.n_ops, actWords: act.words, cacheBytes, ropeTable };
   }

@@ -4,8 +4,9 @@
  * output rows go on.
  */
 import type { MambaHparams, Model } from '../model/types.ts';
-import { DIM, PlanBuilder, pad16, SPACE } from '../native/plan.ts';
+import { DIM, PlanBuilder, pad16 } from '../native/plan.ts';
 import { Arena, type BuiltPlan, type Network, type PlanContext } from './layout.ts';
+import { project, projectOutputs } from './projection.ts';
 import { type Matrix, WeightsBuilder } from './weights.ts';
 
 interface LayerWeights {
@@ -61,31 +62,14 @@ export function mambaNetwork(model: Model, hparams: MambaHparams): Network {
 
     const plan = new PlanBuilder();
     let rows: number = DIM.tokens;
-    const project = (
+    const into = (
       m: Matrix,
       src: number,
       srcStride: number,
       dst: number,
       dstStride: number,
-      bias = -1,
-      add = false,
-    ) =>
-      plan.matmul({
-        rows,
-        src,
-        srcStride,
-        dstSpace: SPACE.act,
-        dst,
-        dstStride,
-        k: m.k,
-        n: m.n,
-        store: pad16(m.n),
-        w: m.offset,
-        type: m.type,
-        bias,
-        add,
-        rowMap: -1,
-      });
+      how?: { bias?: number; add?: boolean },
+    ) => project(plan, rows, m, { at: src, stride: srcStride }, { at: dst, stride: dstStride }, how);
     const normalize = (src: number, dst: number, width: number, n: number, weight: number) =>
       plan.rmsNorm({
         rows,
@@ -119,8 +103,8 @@ export function mambaNetwork(model: Model, hparams: MambaHparams): Network {
       const convState = l * layerWords;
       const ssmState = convState + n_seq_max * convWidth;
       normalize(x, norm, widthE, n_embd, layer.norm);
-      project(layer.inX, norm, widthE, xIn, widthD);
-      project(layer.inZ, norm, widthE, z, widthD);
+      into(layer.inX, norm, widthE, xIn, widthD);
+      into(layer.inZ, norm, widthE, z, widthD);
       moveStates(convState, convWidth, movedConv);
       moveStates(ssmState, ssmWidth, movedSsm);
       plan.ssmConv({
@@ -136,15 +120,15 @@ export function mambaNetwork(model: Model, hparams: MambaHparams): Network {
         ...ids,
         moved: movedConv,
       });
-      project(layer.xDt, conv, widthD, dtIn, widthR);
-      project(layer.xB, conv, widthD, b, widthN);
-      project(layer.xC, conv, widthD, c, widthN);
+      into(layer.xDt, conv, widthD, dtIn, widthR);
+      into(layer.xB, conv, widthD, b, widthN);
+      into(layer.xC, conv, widthD, c, widthN);
       if (hparams.dt_b_c_rms) {
         normalize(dtIn, dtIn, widthR, dt_rank, -1);
         normalize(b, b, widthN, d_state, -1);
         normalize(c, c, widthN, d_state, -1);
       }
-      project(layer.dt, dtIn, widthR, dt, widthD, layer.dtBias);
+      into(layer.dt, dtIn, widthR, dt, widthD, { bias: layer.dtBias });
       plan.ssmScan({
         x: conv,
         xStride: widthD,
@@ -199,25 +183,10 @@ export function mambaNetwork(model: Model, hparams: MambaHparams): Network {
         x = xOut;
         y = yOut;
       }
-      project(layer.out, y, widthD, x, widthE, -1, true);
+      into(layer.out, y, widthD, x, widthE, { add: true });
     });
     normalize(x, norm, widthE, n_embd, outputNorm);
-    plan.matmul({
-      rows,
-      src: norm,
-      srcStride: widthE,
-      dstSpace: SPACE.out,
-      dst: 0,
-      dstStride: hparams.n_vocab,
-      k: output.k,
-      n: output.n,
-      store: output.n,
-      w: output.offset,
-      type: output.type,
-      bias: -1,
-      add: false,
-      rowMap: index.outRows,
-    });
+    projectOutputs(plan, output, { at: norm, stride: widthE }, index.outRows);
     const cacheBytes = layers.length * layerWords * 4;
     return { plan: plan.build(), n_ops: plan.n_ops, actWords: act.words, cacheBytes, ropeTable: -1 };
   }
