@@ -47,6 +47,13 @@ describe('frames', () => {
     expect(() => new FrameDecoder().push(Buffer.from('HTTP'))).toThrow(/out of step/);
   });
 
+  it('gives the frames before impossible lengths first, then throws', () => {
+    const decoder = new FrameDecoder();
+    const bytes = Buffer.concat([encodeFrame({ id: 1 }), Buffer.alloc(8, 0xff)]);
+    expect(decoder.push(bytes).map((frame) => frame.header)).toEqual([{ id: 1 }]);
+    expect(() => decoder.push(new Uint8Array(0))).toThrow(/out of step/);
+  });
+
   it('refuses to make a frame over the limit', () => {
     const limits = { header: 100, frame: 200 };
     expect(() => encodeFrame({ text: 'x'.repeat(200) }, undefined, limits)).toThrow(/claims/);

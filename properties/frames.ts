@@ -66,7 +66,8 @@ export class FrameDecoder {
 
   /**
    * Takes what has arrived and gives the frames that are complete. Throws `protocol` on lengths that cannot be; the
-   * stream is then lost, because nobody knows where the next frame begins.
+   * stream is then lost, because nobody knows where the next frame begins. Frames before such lengths are given first:
+   * the next call throws, even if nothing more arrives.
    */
   push(chunk: Uint8Array): Frame[] {
     if (chunk.length > 0) {
@@ -74,7 +75,11 @@ export class FrameDecoder {
       this.#size += chunk.length;
     }
     const frames: Frame[] = [];
-    for (let frame = this.#next(); frame !== undefined; frame = this.#next()) frames.push(frame);
+    try {
+      for (let frame = this.#next(); frame !== undefined; frame = this.#next()) frames.push(frame);
+    } catch (error) {
+      if (frames.length === 0) throw error;
+    }
     return frames;
   }
 

@@ -67,6 +67,8 @@ export function endKind(end: PeerEnd): string {
 /** How long a process may take to end by itself after SIGTERM, and its pipes to drain after it ended. */
 const GRACE_MS = 1000;
 
+const NOTHING = new Uint8Array(0);
+
 export class Peer {
   readonly pid: number | undefined;
   /** Resolves when the process is gone and all that it wrote has been read. */
@@ -143,6 +145,7 @@ export class Peer {
           if (frame.malformed !== undefined) throw new Error(frame.malformed);
           onFrame(frame);
         }
+        decoder.push(NOTHING); // says so if what follows those frames is no frame
       } catch (error) {
         this.#garbage = (error as Error).message;
         this.#log.add(`\n[not a frame] ${JSON.stringify(chunk.subarray(0, 200).toString('latin1'))}\n`);

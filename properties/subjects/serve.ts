@@ -196,6 +196,7 @@ export async function serveSubject(
         send({ id: frame.header.id ?? null, ...header }, payload);
         if (frame.header.verb === 'bye') return true;
       }
+      decoder.push(new Uint8Array(0)); // throws if what follows those frames is no frame
     }
     decoder.end();
   } catch (error) {
