@@ -170,6 +170,11 @@ function checkSizes(batch: Batch, limits: BatchLimits): number {
 }
 
 function internChecked(ids: readonly number[], index: number, limits: BatchLimits, flat: FlatBatch): number {
+  if (!Array.isArray(ids)) {
+    throw new IsobatchError('batch.seq_id', `seq_id of token ${index} is ${String(ids)}, not a list of ids`, {
+      index,
+    });
+  }
   if (ids.length === 0)
     throw new IsobatchError('batch.seq_id', `token ${index} belongs to no sequence`, { index });
   let lo = 0;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { IsobatchError } from '../contract/errors.ts';
 import { buildRecipe } from '../golden/recipes.ts';
+import { readGguf, writeGguf } from '../model/gguf.ts';
 import { engineSubject } from './subject.ts';
 
 const subject = engineSubject();
@@ -62,6 +63,66 @@ describe('refusals', () => {
     a.close();
     expect(kindOf(() => a.decode({ token: [1] }))).toBe('internal');
   });
+});
+
+/** The fuzz llama with louder keys in its first layer: some tokens then overflow F16, others do not. */
+function loudLlama(factor: number) {
+  const file = readGguf(buildRecipe('llama'), 'llama');
+  const tensors = [...file.tensors.values()].map((t) =>
+    t.name === 'blk.0.attn_k.weight' ? { ...t, data: (t.data as Float32Array).map((x) => x * factor) } : t,
+  );
+  return subject.load(writeGguf({ ...file, tensors }), 'loud llama');
+}
+
+test('an overflow in a later ubatch undoes the whole batch, earlier tokens and shared ones too', () => {
+  const f16 = { ...params, n_ctx: 32, n_batch: 16, n_ubatch: 2, type_kv: 'F16' } as const;
+  const loud = loudLlama(12_000);
+  // Keys are rotated by position: quiet tokens fit at every position that is used here, the bad one does not at its own.
+  const outcome = (token: number[]) => kindOf(() => loud.open(f16).decode({ token }));
+  const tokens = Array.from({ length: 64 }, (_, token) => token);
+  const quiet = tokens.filter((t) => outcome(new Array(8).fill(t)) === 'accepted').slice(0, 6);
+  const bad = tokens.find((t) => outcome([...new Array(5).fill(quiet[0]), t]) === 'memory.overflow') ?? -1;
+  expect(quiet.length).toBe(6);
+  expect(bad).toBeGreaterThanOrEqual(0);
+
+  const prompt = { token: quiet.slice(0, 3), seq_id: [[0, 1], [0, 1], [0]] };
+  const tried = loud.open(f16);
+  const plain = loud.open(f16);
+  tried.decode(prompt);
+  plain.decode(prompt);
+  const token = [quiet[3]!, quiet[4]!, quiet[5]!, bad];
+  expect(kindOf(() => tried.decode({ token, seq_id: [[0], [1], [0], [0]] }))).toBe('memory.overflow');
+  expect([tried.seqPosMax(0), tried.seqPosMax(1)]).toEqual([2, 1]);
+  const next = { token: quiet.slice(3), seq_id: [[0], [1], [0]], logits: [true, true, true] };
+  expect(Array.from(tried.decode(next).logits)).toEqual(Array.from(plain.decode(next).logits));
+});
+
+test('F16 K and V are other bits than F32', () => {
+  const batch = { token: [1, 2, 3, 4], logits: [true, true, true, true] };
+  const f32 = Array.from(llama.open(params).decode(batch).logits);
+  const f16 = Array.from(llama.open({ ...params, type_kv: 'F16' }).decode(batch).logits);
+  expect(f16).not.toEqual(f32);
+  expect(Math.max(...f16.map((x, i) => Math.abs(x - f32[i]!)))).toBeLessThan(0.1);
+});
+
+test('a copy of nothing is legal, a part of a recurrent sequence is not', () => {
+  const context = mamba.open(params);
+  context.decode({ token: [1, 2, 3] });
+  for (const [p0, p1] of [
+    [0, 0],
+    [3, -1],
+    [5, 2],
+  ] as const)
+    context.seqCp(0, 1, p0, p1);
+  expect(context.seqPosMax(1)).toBe(-1);
+  expect(kindOf(() => context.seqCp(0, 1, 1, 2))).toBe('ops.partial');
+  context.seqCp(0, 1, 0, 3);
+  expect(context.seqPosMax(1)).toBe(2);
+});
+
+test('ids that are no lists are refused by name', () => {
+  const seq_id = [0] as unknown as number[][];
+  expect(kindOf(() => llama.open(params).decode({ token: [1], seq_id }))).toBe('batch.seq_id');
 });
 
 test('a key that overflows F16 refuses the whole batch, and its cells are free again', () => {

@@ -288,10 +288,14 @@ export class RecurrentMemory implements Memory {
   }
 
   seqCp(from: number, to: number, p0: number, p1: number): void {
-    if (this.slots.tail[from]! >= 0 && (p0 > 0 || (p1 >= 0 && p1 <= this.slots.seqPosMax(from)))) {
+    const last = this.slots.seqPosMax(from);
+    const begin = Math.max(p0, 0);
+    const end = p1 < 0 ? Infinity : p1;
+    if (begin > last || begin >= end) return; // nothing to copy
+    if (begin > 0 || end <= last) {
       throw new IsobatchError(
         'ops.partial',
-        `recurrent memory cannot copy the part [${p0}, ${p1}) of sequence ${from}, which ends at position ${this.slots.seqPosMax(from)}`,
+        `recurrent memory cannot copy the part [${p0}, ${p1}) of sequence ${from}, which ends at position ${last}`,
         { from, to, p0, p1 },
       );
     }

@@ -36,6 +36,7 @@ export const HISTORY_CLASSES: Readonly<Record<string, readonly string[]>> = {
   policies: ['simple', 'equal', 'equal-batch', 'equal-sequential', 'sequence', 'whole'],
   'shared tokens': ['no', 'yes'],
   cells: ['full', 'room'],
+  type_kv: ['F32', 'F16'],
 };
 
 /** What histories with removals reach besides. */
@@ -63,13 +64,15 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   for (const { call, tokens, empty, removal } of t.calls) {
     if (removal !== undefined) note(coverage, 'removals', removal);
     if (call.op !== 'clear' && call.refused !== undefined) note(coverage, 'refusals', call.refused);
+    // A refused call reaches nothing: it is counted as a refusal only.
+    if (call.op !== 'clear' && call.refused !== undefined) continue;
     if (call.op !== 'decode') {
       note(coverage, 'operations', call.op);
-      if (call.op === 'seqRm' && call.refused === undefined) left.add(call.seq);
+      // A sequence that never held a token is not left by its removal.
+      if (call.op === 'seqRm' && (call.seq < 0 || lengths.has(call.seq))) left.add(call.seq);
       holes = !empty && (holes || call.op === 'seqRm' || call.op === 'seqKeep');
       continue;
     }
-    if (call.refused !== undefined) continue;
     chunks++;
     fragmented ||= holes;
     for (const { ids, pos } of tokens) {

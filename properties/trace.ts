@@ -115,7 +115,9 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
       return lists.cuts(call.seq, call.p0, call.p1) ? 'ops.partial' : null;
     case 'seqCp':
       if (!known(call.from) || !known(call.to)) return 'ops.seq_id';
-      return call.from !== call.to && lists.length(call.to) > 0 ? 'ops.copy' : null;
+      if (call.from === call.to) return null;
+      if (lists.length(call.to) > 0) return 'ops.copy';
+      return lists.cuts(call.from, call.p0, call.p1) ? 'ops.partial' : null;
     case 'decode':
       return batchRefusal(lists, call.batch, script, n_vocab);
   }
