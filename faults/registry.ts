@@ -26,7 +26,7 @@ export const faults: readonly Fault[] = [
     file: 'engine/memory.ts',
     find: 'src !== row) {',
     replace: 'src >= 0 && src !== row) {',
-    standsFor: 'batching.md 4.3, INV-RS-11; this engine had it for an hour',
+    standsFor: 'batching.md 4.3, INV-RS-11; this engine had it while it was written',
     describe: 'an empty slot within the window is not zeroed, though the books say that its state is its own',
   },
   {

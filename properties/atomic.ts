@@ -1,5 +1,5 @@
 /** `atomic`: a failed call changes nothing: neither positions, nor any later row. */
-import { HISTORY_CLASSES } from './coverage.ts';
+import { BATCH_REFUSALS, HISTORY_CLASSES } from './coverage.ts';
 import { endToEnd } from './end-to-end.ts';
 import { fill, newDraft, scriptOf } from './generate/history.ts';
 import { refusedCall } from './generate/illegal.ts';
@@ -12,20 +12,7 @@ export const atomic = endToEnd({
   statement: 'a failed call changes nothing',
   classes: {
     ...HISTORY_CLASSES,
-    refusals: [
-      'batch.empty',
-      'batch.size',
-      'batch.token',
-      'batch.seq_id',
-      'batch.position',
-      'batch.shared',
-      'batch.whole',
-      'batch.coupled',
-      'memory.full',
-      'ops.seq_id',
-      'ops.copy',
-      'ops.partial',
-    ],
+    refusals: [...BATCH_REFUSALS, 'ops.seq_id', 'ops.copy', 'ops.partial'],
   },
   draw(r, facts) {
     const d = newDraft(r, facts);

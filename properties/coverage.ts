@@ -26,6 +26,19 @@ export function sizeClass(n: number): string {
 
 const SIZES_64 = ['1', '2', '3-4', '5-8', '9-16', '17-32', '33-64'];
 
+/** Kinds of refused batches that the generators of illegal calls reach. */
+export const BATCH_REFUSALS = [
+  'batch.empty',
+  'batch.size',
+  'batch.token',
+  'batch.seq_id',
+  'batch.position',
+  'batch.shared',
+  'batch.whole',
+  'batch.coupled',
+  'memory.full',
+] as const;
+
 /** What every end-to-end property reaches. */
 export const HISTORY_CLASSES: Readonly<Record<string, readonly string[]>> = {
   sequences: ['1', '2', '3-4', '5-8'],

@@ -2,7 +2,7 @@
  * `validity`: legal input is never refused; a batch that one mutation made illegal is refused with the error that
  * names it. The kinds come from the oracle's rules; the legal calls around them are compared with the sequence alone.
  */
-import { HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
+import { BATCH_REFUSALS, HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
 import { aloneRows, endToEnd } from './end-to-end.ts';
 import { fill, newDraft, scriptOf } from './generate/history.ts';
 import { illegalBatch } from './generate/illegal.ts';
@@ -15,17 +15,7 @@ export const validity = endToEnd({
   classes: {
     ...HISTORY_CLASSES,
     ...REFILL_CLASSES,
-    refusals: [
-      'batch.empty',
-      'batch.size',
-      'batch.token',
-      'batch.seq_id',
-      'batch.position',
-      'batch.shared',
-      'batch.whole',
-      'batch.coupled',
-      'memory.full',
-    ],
+    refusals: BATCH_REFUSALS,
   },
   draw(r, facts) {
     const d = newDraft(r, facts);
