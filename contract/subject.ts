@@ -23,6 +23,33 @@ export interface ContextParams {
   readonly isa?: string;
 }
 
+/** In which order a subject adds up a sum. `any`: it does not say, or it differs from shape to shape. */
+export type SumOrder =
+  | { readonly order: 'any' }
+  /** One chain, first term first. */
+  | { readonly order: 'sequential' }
+  /** Chains of `size` neighbouring terms, whose sums are added in order. */
+  | { readonly order: 'blocks'; readonly size: number }
+  /** Term n goes to lane n mod `lanes`; the lanes are folded pairwise. */
+  | { readonly order: 'lanes'; readonly lanes: number };
+
+/**
+ * How a subject rounds: all that the error bounds of `reference` need to know about it (spec: verdicts.md 5). What is
+ * not said here is rounded to float32 after each operation.
+ */
+export interface RoundingProfile {
+  /** Products are added with one rounding (fused multiply-add) instead of two. */
+  readonly fma: boolean;
+  /** Sums of matrix products. */
+  readonly products: SumOrder;
+  /** Sums over a row or over keys: norms, softmax, attention, states of a scan. */
+  readonly rows: SumOrder;
+  /** Activations before a product with F16 weights: as they are, or rounded to F16 too. */
+  readonly f16_activations: 'F32' | 'F16';
+  /** K and V: as the context was asked for (`type_kv`), or always F16 (flash attention of ggml). */
+  readonly kv: 'as asked' | 'F16';
+}
+
 export interface SubjectInfo {
   readonly name: string;
   readonly version: string;
@@ -40,6 +67,8 @@ export interface SubjectInfo {
   readonly shared_tokens: boolean;
   /** Middle and prefix removal for attention. */
   readonly remove_anywhere: boolean;
+  /** How it rounds; without it there are no bounds, and `reference` is skipped. */
+  readonly rounding?: RoundingProfile;
 }
 
 export interface ModelInfo {

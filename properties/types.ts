@@ -73,6 +73,41 @@ export interface Difference {
   readonly index?: number;
   readonly got?: number | string;
   readonly want?: number | string;
+  /** Where it was seen: call of the script and index in its batch. */
+  readonly at?: { readonly call: number; readonly index: number };
+  /** If a derived bound was missed. */
+  readonly missed?: MissedBound;
+}
+
+/** A difference beyond its derived bound (spec: verdicts.md 1). */
+export interface MissedBound {
+  /** The bound of this element. */
+  readonly bound: number;
+  /** Size of the difference in derived standard deviations. */
+  readonly sigmas: number;
+  /** Part of the worst case that roundings can make at all, by Cauchy runs; beyond 4 no roundings explain it. */
+  readonly worst_case?: number;
+  readonly grade: 'no roundings explain it' | 'a conspiracy of roundings' | 'not graded';
+}
+
+/** What matters for a failure and what does not, found by running variations of its case. */
+export interface Explanation {
+  /** One or two sentences for people. */
+  readonly sentence: string;
+  readonly facts: readonly ExplainedFact[];
+  /** Variations that were run. */
+  readonly runs: number;
+  readonly seconds: number;
+  /** The time was up before all variations were run. */
+  readonly cut: boolean;
+}
+
+export interface ExplainedFact {
+  /** "n_ubatch", "order", "sequence 1", "call 2 (remove ...)", "instruction set", ... */
+  readonly what: string;
+  /** "any value fails", "fails only up to 3", "must be there", "does not matter", ... */
+  readonly verdict: string;
+  readonly runs: number;
 }
 
 export interface Failure {
@@ -82,6 +117,10 @@ export interface Failure {
   readonly difference: Difference;
   /** Groups failures: property, model family, what differs first. */
   readonly signature: string;
+  /** Filled in after shrinking. */
+  readonly explanation?: Explanation;
+  /** What probe models say about the same history: "query 1@0: state holds 0@0, which it must not". */
+  readonly probe?: readonly string[];
 }
 
 /** What one case gave. */
