@@ -93,7 +93,8 @@ function laneSquares(terms: Float64Array, n: number, width: number, first: boole
   }
   for (let left = width; left > 1; ) {
     const half = Math.ceil(left / 2);
-    for (let i = 0; i + half < left; i++) {
+    // To add an empty lane is exact.
+    for (let i = 0; i + half < Math.min(left, n); i++) {
       const sum = lanes[i]! + lanes[i + half]!;
       lanes[i] = sum;
       squares += sum * sum;

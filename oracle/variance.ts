@@ -39,10 +39,13 @@ export interface Carried {
   readonly overflow: boolean;
 }
 
-/** Keeps the sigma of each element. */
+/**
+ * Keeps the sigma of each element of one operation. Used again for every call of an operator in a pass: a call states
+ * each of its elements anew before they are read.
+ */
 class Collected implements Site {
   readonly profile: RoundingProfile;
-  readonly sigma: number[] = [];
+  #sigma = new Float64Array(64);
   readonly #steps = new Map<string, Collected>();
 
   constructor(profile: RoundingProfile) {
@@ -50,7 +53,12 @@ class Collected implements Site {
   }
 
   after(element: number, y: number, _b: number, sigma: number): number {
-    this.sigma[element] = sigma;
+    if (element >= this.#sigma.length) {
+      const larger = new Float64Array(2 * element);
+      larger.set(this.#sigma);
+      this.#sigma = larger;
+    }
+    this.#sigma[element] = sigma;
     return y;
   }
 
@@ -65,7 +73,7 @@ class Collected implements Site {
 
   /** Variance that was added at an element. */
   variance(element: number): number {
-    const sigma = this.sigma[element] ?? 0;
+    const sigma = this.#sigma[element]!;
     return sigma * sigma;
   }
 }
@@ -85,15 +93,16 @@ function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): C
 
 export function carried(profile: RoundingProfile, options: ForwardOptions = {}): Operators<Carried> {
   const exact = (v: Float64Array): Carried => rowOf(v, new Float64Array(v.length));
-  const site = () => new Collected(profile);
+  const sites = new Collected(profile);
+  const site = (operator: string) => sites.step(operator);
   return {
     row: (w, token) => exact(row(w, token)),
     constant: exact,
     zeros: (n) => exact(new Float64Array(n)),
     slice: (x, begin, end) => rowOf(x.v.slice(begin, end), x.s.slice(begin, end), x),
-    matVec: (w, x) => carriedProduct(w, x, site()),
+    matVec: (w, x) => carriedProduct(w, x, site('product')),
     add: (a, b) => {
-      const at = site();
+      const at = site('add');
       const v = add(a.v, b.v, at);
       return rowOf(
         v,
@@ -103,13 +112,13 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
       );
     },
     mul: (a, b) => {
-      const at = site();
+      const at = site('mul');
       const v = mul(a.v, b.v, at);
       const s = v.map((_, i) => b.v[i]! ** 2 * a.s[i]! + a.v[i]! ** 2 * b.s[i]! + at.variance(i));
       return rowOf(v, s, a, b);
     },
     silu: (x) => {
-      const at = site();
+      const at = site('silu');
       const v = siluRow(x.v, at);
       return rowOf(
         v,
@@ -117,12 +126,12 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
         x,
       );
     },
-    rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site()),
-    rope: (x, pos, shape) => carriedRope(x, pos, shape, site()),
-    stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site()) : x),
-    attend: (q, k, v, shape) => carriedAttention(q, k, v, shape, site()),
-    ssmConv: (columns, w) => carriedConv(columns, w, site()),
-    ssmScan: (state, A, token) => carriedScan(state, A, token, site()),
+    rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site('norm')),
+    rope: (x, pos, shape) => carriedRope(x, pos, shape, site('rope')),
+    stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site('stored')) : x),
+    attend: (q, k, v, shape) => carriedAttention(q, k, v, shape, site('attention')),
+    ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
+    ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
   };
 }
 
@@ -134,14 +143,15 @@ function slopeOfSilu(x: number): number {
 function carriedProduct(w: Matrix, x: Carried, at: Collected): Carried {
   const v = matVec(w, x.v, at);
   const { n_in, data } = w;
-  const s = v.map((_, o) => {
+  const s = new Float64Array(v.length);
+  for (let o = 0; o < v.length; o++) {
     let sum = at.variance(o);
     for (let i = 0; i < n_in; i++) {
       const wi = data[o * n_in + i]!;
       sum += wi * wi * x.s[i]!;
     }
-    return sum;
-  });
+    s[o] = sum;
+  }
   return rowOf(v, s, x);
 }
 
@@ -152,7 +162,7 @@ function carriedNorm(x: Carried, eps: number, w: Float64Array | undefined, at: C
   let squares = 0;
   for (const xi of x.v) squares += xi * xi;
   const r = Math.sqrt(squares / n + eps);
-  const common = (at.step('scale').sigma[0]! * r) ** 2; // relative
+  const common = at.step('scale').variance(0) * r * r; // relative
   /** Sum over j of (x_j / (n r^3))^2 s_j. */
   let through = 0;
   for (let j = 0; j < n; j++) through += (x.v[j]! / (n * r ** 3)) ** 2 * x.s[j]!;

@@ -29,6 +29,9 @@ interface Node {
 
 const leaf = (): Node => ({ row: null, next: new Map() });
 
+/** Tokens by which the paths of large models grow. */
+const STEP = 16;
+
 /** The rows of one model under one profile. */
 export class OracleRows {
   readonly model: Model;
@@ -60,8 +63,10 @@ export class OracleRows {
   }
 
   private compute(tokens: readonly number[], type_kv: TypeKv): OracleRow {
-    const { paths } = factsOf(this.env).tree;
-    const list = paths.find((path) => tokens.every((token, i) => path[i] === token)) ?? tokens;
+    const { tree, small } = factsOf(this.env);
+    const path = tree.paths.find((p) => tokens.every((token, i) => p[i] === token)) ?? tokens;
+    // Of a large model only as much of the path as is needed now, and a little more.
+    const list = small ? path : path.slice(0, Math.ceil(tokens.length / STEP) * STEP);
     const rows = this.of(entriesAlone(list), type_kv);
     let node = this.root[type_kv];
     list.forEach((token, i) => {
