@@ -126,7 +126,7 @@ function compare({ got, at, want, wantAt }: RowPair, sigma: Float64Array, width:
   const [have, wanted] = [got[at + worst]!, want[wantAt + worst]!];
   const missed: MissedBound = {
     bound: width * sigma[worst]!,
-    sigmas: Math.abs(have - wanted) / sigma[worst]!,
+    sigmas: sigma[worst]! > 0 ? Math.abs(have - wanted) / sigma[worst]! : Number.MAX_VALUE,
     grade: 'not graded',
   };
   return { ...counts, miss: { index: worst, got: have, want: wanted, missed } };

@@ -10,7 +10,7 @@ import { familyOf } from './facts.ts';
 import { type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
 import { type Rows, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
-import type { Case, Difference, Env, Failure, Outcome, Script } from './types.ts';
+import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
 
 interface Tally {
   compared: number;
@@ -50,15 +50,29 @@ function outcome(env: Env, c: Case, run: ScriptRun, tally: Tally): Outcome {
 
 /** One sentence and a signature for a difference. */
 export function failureOf(env: Env, c: Case, difference: Difference, kind: string): Failure {
-  const { what, index, got, want } = difference;
+  const { what, index, got, want, missed } = difference;
   const where = index === undefined ? what : `${what}, element ${index}`;
+  const far = missed === undefined ? '' : ` (${missedInWords(missed)})`;
   return {
     case: c,
-    message: `${c.property}: ${where}: got ${got ?? 'nothing'}, want ${want ?? 'nothing'}`,
+    message: `${c.property}: ${where}: got ${got ?? 'nothing'}, want ${want ?? 'nothing'}${far}`,
     difference,
     signature: `${c.property}/${c.model === 'rules' ? 'rules' : familyOf(env)}/${kind}`,
   };
 }
+
+/** "1.23e+3 derived standard deviations off; the bound is 4.5e-6; no roundings explain it". */
+export function missedInWords({ bound, sigmas, grade }: MissedBound): string {
+  const graded = grade === 'not graded' ? '' : `; ${GRADES[grade]}`;
+  if (bound === 0 || sigmas === Number.MAX_VALUE)
+    return `nothing is rounded here, so it must be equal${graded}`;
+  return `${sigmas.toPrecision(3)} derived standard deviations off; the bound is ${bound.toPrecision(3)}${graded}`;
+}
+
+const GRADES = {
+  'no roundings explain it': 'no roundings explain it',
+  'a conspiracy of roundings': 'only a conspiracy of roundings could explain it',
+} as const;
 
 function comparePositions(c: Case, run: ScriptRun, tally: Tally): void {
   c.positions?.forEach(([call, seq, min, max], k) => {

@@ -40,10 +40,10 @@ export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, typ
 
 /** How a difference beyond its bound is to be understood. */
 export function grade(difference: number, sigma: number, bound: number, worst: number): MissedBound {
-  const share = difference / worst;
+  const share = worst > 0 ? difference / worst : Number.MAX_VALUE;
   return {
     bound,
-    sigmas: sigma > 0 ? difference / sigma : Number.POSITIVE_INFINITY,
+    sigmas: sigma > 0 ? difference / sigma : Number.MAX_VALUE,
     worst_case: share,
     grade: share > WORST_CASE_SLACK ? 'no roundings explain it' : 'a conspiracy of roundings',
   };

@@ -30,15 +30,14 @@ export function judge(got: number, want: number, bound: number): Verdict {
   if (!(bound >= 0 && bound < Infinity)) {
     throw new IsobatchError('internal', `a bound of ${bound} was derived for ${want}`, { bound, want });
   }
-  // Written so that a NaN difference fails.
-  if (!(Math.abs(got - want) <= bound)) return 'divergent';
-  // Equal as numbers, not as bits: +0 and -0.
-  return bound === 0 && got !== expected ? 'divergent' : 'rounding';
+  // Written so that a NaN difference fails. A bound of zero leaves only +0 for -0, which are equal as numbers.
+  return !(Math.abs(got - want) <= bound) ? 'divergent' : 'rounding';
 }
 
 /** Bins of difference / bound: eighths of an octave, numbered from 0 at 1. */
 const BINS = 8;
 const LOWEST = -40 * BINS;
+const HIGHEST = 64 * BINS;
 
 /** Distribution of the shares of their bounds that elements used. Plain JSON; sums of any parts in any order are equal. */
 export interface Use {
@@ -52,17 +51,18 @@ export function emptyUse(): Use {
   return { n: 0, max: 0, bins: {} };
 }
 
-/** Counts one element that used `share` of its bound. */
+/** Counts one element that used `share` of its bound. What is not finite counts as the largest number: this is JSON. */
 export function noteUse(use: Use, share: number): void {
+  const size = Number.isFinite(share) ? share : Number.MAX_VALUE;
   use.n++;
-  if (!(share <= use.max)) use.max = share;
-  const bin = share > 0 ? Math.max(LOWEST, Math.min(Math.floor(BINS * Math.log2(share)), BINS * 64)) : LOWEST;
+  use.max = Math.max(use.max, size);
+  const bin = size > 0 ? Math.max(LOWEST, Math.min(Math.floor(BINS * Math.log2(size)), HIGHEST)) : LOWEST;
   use.bins[bin] = (use.bins[bin] ?? 0) + 1;
 }
 
 export function addUse(into: Use, from: Use): void {
   into.n += from.n;
-  if (!(from.max <= into.max)) into.max = from.max;
+  into.max = Math.max(into.max, from.max);
   for (const [bin, n] of Object.entries(from.bins)) into.bins[bin] = (into.bins[bin] ?? 0) + n;
 }
 

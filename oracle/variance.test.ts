@@ -1,0 +1,174 @@
+/** Each carry rule against derivatives that are taken numerically, and the two flags that a row can get. */
+import { describe, expect, it } from 'vitest';
+import type { RoundingProfile } from '../contract/subject.ts';
+import { Random } from '../native/testkit.ts';
+import type { Matrix } from './math.ts';
+import { type Operators, plain } from './operators.ts';
+import { type Carried, carried } from './variance.ts';
+
+const PROFILE: RoundingProfile = {
+  fma: true,
+  products: { order: 'sequential' },
+  rows: { order: 'sequential' },
+  keys: { order: 'sequential' },
+  rope: 'F32',
+  f16_activations: 'F32',
+  kv: 'as asked',
+};
+const numbers = plain();
+const both = carried(PROFILE);
+const random = new Random(5);
+const rowOf = (n: number, scale = 1) => Float64Array.from({ length: n }, () => random.float() * scale);
+const matrixOf = (n_in: number, n_out: number): Matrix => ({ n_in, n_out, data: rowOf(n_in * n_out) });
+const with_ = (v: Float64Array, s: Float64Array): Carried => ({ v, s, ill: false, overflow: false });
+
+type Formula = <R>(ops: Operators<R>, x: readonly R[]) => R;
+
+/** Variance of each output by (dy/dx)^2 s, derivatives by central differences. */
+function numeric(formula: Formula, x: readonly Float64Array[], s: readonly Float64Array[]): Float64Array {
+  const out = new Float64Array(formula(numbers, x).length);
+  x.forEach((input, k) => {
+    for (let i = 0; i < input.length; i++) {
+      const h = 1e-5 * (Math.abs(input[i]!) + 0.1);
+      const moved = (by: number) =>
+        formula(
+          numbers,
+          x.map((row, other) => (other === k ? row.map((v, j) => (j === i ? v + by : v)) : row)),
+        );
+      const [up, down] = [moved(h), moved(-h)];
+      for (let o = 0; o < out.length; o++) out[o]! += ((up[o]! - down[o]!) / (2 * h)) ** 2 * s[k]![i]!;
+    }
+  });
+  return out;
+}
+
+const w = matrixOf(6, 5);
+const conv = matrixOf(3, 6);
+const shape = { n_embd_head: 6, n_rot: 4, freq_base: 10000, freq_scale: 1 };
+const heads = { n_head: 2, n_head_kv: 1, n_embd_head: 3 };
+const A: Matrix = { n_in: 2, n_out: 3, data: rowOf(6).map((a) => -Math.abs(a) - 0.1) };
+const weights = rowOf(6);
+
+const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> = {
+  'matrix product': { sizes: [6], formula: (ops, [x]) => ops.matVec(w, x!, 'o') },
+  sum: { sizes: [6, 6], formula: (ops, [a, b]) => ops.add(a!, b!, 'o') },
+  product: { sizes: [6, 6], formula: (ops, [a, b]) => ops.mul(a!, b!, 'o') },
+  slice: { sizes: [6], formula: (ops, [x]) => ops.slice(x!, 2, 5) },
+  SiLU: { sizes: [6], formula: (ops, [x]) => ops.silu(x!, 'o') },
+  'RMS norm': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-5, weights, 'o') },
+  'RMS norm without weights': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-2, undefined, 'o') },
+  rope: { sizes: [12], formula: (ops, [x]) => ops.rope(x!, 7, shape) },
+  convolution: { sizes: [6, 6, 6], formula: (ops, x) => ops.ssmConv(x, conv, 'o') },
+  'values of attention': {
+    sizes: [3, 3, 3],
+    formula: (ops, v) => {
+      const [q, k] = [ops.constant(rowsOf.q), rowsOf.k.map((row) => ops.constant(row))];
+      return ops.attend(q, k, v, heads, 'o');
+    },
+  },
+  'one key of attention': {
+    sizes: [3],
+    formula: (ops, [key]) => {
+      const k = [ops.constant(rowsOf.k[0]!), key!, ops.constant(rowsOf.k[2]!)];
+      const v = rowsOf.v.map((row) => ops.constant(row));
+      return ops.attend(ops.constant(rowsOf.q), k, v, heads, 'o');
+    },
+  },
+  'state of the scan': {
+    sizes: [6, 3, 3, 2],
+    formula: (ops, [state, x, dt, B]) =>
+      ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: ops.constant(rowsOf.C) }, 'o').state,
+  },
+  'output of the scan, by state and C': {
+    sizes: [6, 2],
+    formula: (ops, [state, C]) => {
+      const [x, dt, B] = [rowsOf.x, rowsOf.dt, rowsOf.B].map((row) => ops.constant(row));
+      return ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: C! }, 'o').y;
+    },
+  },
+};
+const rowsOf = {
+  q: rowOf(6, 2),
+  k: [rowOf(3), rowOf(3), rowOf(3)],
+  v: [rowOf(3), rowOf(3), rowOf(3)],
+  x: rowOf(3),
+  dt: rowOf(3),
+  B: rowOf(2),
+  C: rowOf(2),
+};
+
+describe('variances are carried by the squared derivatives', () => {
+  it.each(Object.keys(FORMULAS))('%s', (name) => {
+    const { sizes, formula } = FORMULAS[name]!;
+    for (let run = 0; run < 5; run++) {
+      const x = sizes.map((n) => rowOf(n));
+      const s = sizes.map((n) => rowOf(n).map((v) => v * v * 1e-10));
+      const none = sizes.map((n) => new Float64Array(n));
+      const inputs = (variances: readonly Float64Array[]) => x.map((v, k) => with_(v, variances[k]!));
+      const all = formula(both, inputs(s));
+      const local = formula(both, inputs(none));
+      const wanted = numeric(formula, x, s);
+      expect(all.v).toEqual(formula(numbers, x));
+      for (let o = 0; o < wanted.length; o++) {
+        expect((all.s[o]! - local.s[o]!) / wanted[o]!).toBeCloseTo(1, 3);
+      }
+    }
+  });
+
+  it('every operation that rounds adds something', () => {
+    const x = with_(rowOf(6), new Float64Array(6));
+    const added = [
+      both.matVec(w, x, 'o'),
+      both.add(x, x, 'o'),
+      both.mul(x, x, 'o'),
+      both.silu(x, 'o'),
+      both.rmsNorm(x, 1e-5, weights, 'o'),
+      both.ssmConv([x, x, x], conv, 'o'),
+    ];
+    for (const { v, s } of added)
+      s.forEach((si, i) => {
+        expect(Math.sqrt(si) / Math.abs(v[i]!)).toBeGreaterThan(2 ** -26);
+        expect(Math.sqrt(si)).toBeLessThan(2 ** -20 * 6);
+      });
+  });
+
+  it('K and V in F16 add half a unit of F16, uniform', () => {
+    const half = carried(PROFILE, { type_kv: 'F16' });
+    const { v, s } = half.stored(with_(Float64Array.of(1, -3, 1e-7), new Float64Array(3)), 'K');
+    expect(v).toEqual(Float64Array.of(1, -3, 1e-7));
+    const sizes = [2 ** -11, 3 * 2 ** -11, 2 ** -25];
+    for (const [i, b] of sizes.entries()) expect(s[i]! / ((b * b) / 3)).toBeCloseTo(1);
+    const x = with_(Float64Array.of(1), new Float64Array(1));
+    expect(both.stored(x, 'K')).toBe(x);
+  });
+});
+
+describe('flags', () => {
+  const ops = carried(PROFILE, { type_kv: 'F16' });
+
+  it('a norm of a row that is mostly error is ill-conditioned, and so is what comes of it', () => {
+    const tiny = with_(Float64Array.of(1e-6, -1e-6), Float64Array.of(1e-13, 1e-13));
+    const bad = ops.rmsNorm(tiny, 1e-14, undefined, 'o');
+    expect(bad.ill).toBe(true);
+    expect(ops.add(bad, with_(rowOf(2), new Float64Array(2)), 'o').ill).toBe(true);
+    const good = with_(Float64Array.of(1, -1), Float64Array.of(1e-13, 1e-13));
+    expect(ops.rmsNorm(good, 1e-14, undefined, 'o').ill).toBe(false);
+  });
+
+  it('so is attention with a score that may be off by 0.3', () => {
+    const [q, k, v] = [rowsOf.q, rowsOf.k, rowsOf.v];
+    const exact = (row: Float64Array) => with_(row, new Float64Array(row.length));
+    const key = (s: number) => [with_(k[0]!, new Float64Array(3).fill(s)), exact(k[1]!), exact(k[2]!)];
+    expect(ops.attend(exact(q), key(1e-12), v.map(exact), heads, 'o').ill).toBe(false);
+    expect(ops.attend(exact(q), key(1e-1), v.map(exact), heads, 'o').ill).toBe(true);
+  });
+
+  it('a stored value at the end of F16 may overflow', () => {
+    const stored = (x: number, s: number) =>
+      ops.stored(with_(Float64Array.of(0, x), Float64Array.of(0, s)), 'V').overflow;
+    expect(stored(60000, 0)).toBe(false);
+    expect(stored(-65500, 0)).toBe(true);
+    expect(stored(60000, 1e6)).toBe(true);
+    expect(both.stored(with_(Float64Array.of(1e6), Float64Array.of(0)), 'V').overflow).toBe(false);
+  });
+});
