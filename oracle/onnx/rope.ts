@@ -134,7 +134,7 @@ export const rope: Comparison = {
   ort: 'Pow, Cos, Sin, Mul, Add, Sub',
   type: 'float64',
   unit: '(|a| + |b|) max(1, angle) of the pair',
-  limit_ulps: 0,
+  measured_ulps: 1,
   *trials() {
     for (const { n_tokens, n_head, pos, shape, draw } of inputs()) {
       const { n_embd_head, n_rot } = shape;
@@ -192,7 +192,7 @@ export const rotaryEmbedding: Comparison = {
   ort: 'RotaryEmbedding, interleaved',
   type: 'float32',
   unit: '|a| + |b| of the pair',
-  limit_ulps: 0,
+  measured_ulps: 1,
   *trials() {
     for (const { n_tokens, n_head, pos, shape, draw } of inputs()) {
       const { n_embd_head, n_rot } = shape;
