@@ -129,7 +129,7 @@ function compareRow(
 }
 
 /** "logits of token 3 of call 2 (sequence 1, position 4)". */
-function describeToken(script: Script, env: Env, call: number, index: number): string {
+export function describeToken(script: Script, env: Env, call: number, index: number): string {
   const { ids, pos } = trace(script, env.model.memory).calls[call]!.tokens[index]!;
   const name = ids.length === 1 ? `sequence ${ids[0]}` : `sequences ${ids.join(', ')}`;
   return `logits of token ${index} of call ${call} (${name}, position ${pos})`;
