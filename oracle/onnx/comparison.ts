@@ -42,7 +42,7 @@ export interface Comparison {
   readonly type: 'float32' | 'float64';
   /** What one ulp is taken of, in words. */
   readonly unit: string;
-  /** The largest distance over all trials when it was measured (Xeon with AVX-512, ONNX Runtime 1.30), rounded up. */
+  /** The largest distance over all trials when it was measured (AMD EPYC with AVX-512, ONNX Runtime 1.30), rounded up. */
   readonly measured_ulps: number;
   trials(): Iterable<Trial>;
 }

@@ -31,10 +31,10 @@ export const matmul: Comparison = {
   ort: 'MatMul',
   type: 'float64',
   unit: 'sum of |w x|',
-  measured_ulps: 1,
+  measured_ulps: 1.75,
   *trials() {
     for (const [n_in, n_out, n_rows] of CORNERS) yield trial(new Draw(n_in + n_out), n_in, n_out, n_rows);
-    for (let seed = 0; seed < 60; seed++) {
+    for (let seed = 0; seed < 70; seed++) {
       const draw = new Draw(seed);
       yield trial(draw, draw.size(512), draw.size(64), draw.size(9));
     }

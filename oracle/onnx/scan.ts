@@ -48,9 +48,9 @@ export const ssmScan: Comparison = {
   ort: 'Scan of Mul, Exp, Add, MatMul and softplus',
   type: 'float64',
   unit: 'the same recurrence of |x|, |B|, |C| and |state|',
-  measured_ulps: 1,
+  measured_ulps: 16,
   *trials() {
-    for (let seed = 0; seed < 60; seed++) {
+    for (let seed = 0; seed < 70; seed++) {
       const draw = new Draw(seed);
       const d_state = draw.size(16);
       const d_inner = draw.size(48);

@@ -1,4 +1,8 @@
-/** The oracle's softmax and ONNX Runtime's Softmax, both in float64. */
+/**
+ * The oracle's softmax and ONNX Runtime's Softmax, both in float64. The largest distance is the oracle's own: it sums in
+ * order, and of many nearly equal terms each addition is rounded to the same side (285 terms: 15 ulps from the exact
+ * sum, ONNX Runtime 2).
+ */
 import { softmax as oracleSoftmax } from '../math.ts';
 import type { Comparison } from './comparison.ts';
 import { Draw, joined } from './draw.ts';
@@ -16,7 +20,7 @@ export const softmax: Comparison = {
   ort: 'Softmax',
   type: 'float64',
   unit: 'the weight',
-  measured_ulps: 1,
+  measured_ulps: 14,
   *trials() {
     for (let seed = 0; seed < 80; seed++) {
       const draw = new Draw(seed);
@@ -29,7 +33,7 @@ export const softmax: Comparison = {
         graph: GRAPH,
         feeds: { x: float64(joined(x), n_rows, n) },
         outputs: ['y'],
-        wanted: () => x.map(oracleSoftmax),
+        wanted: () => x.map((row) => oracleSoftmax(row)),
         wrong: {
           'the last term of the sum dropped': () => x.map(shortSum),
           'the largest is not taken off': () => x.map(withoutMax),

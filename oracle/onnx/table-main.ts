@@ -21,7 +21,7 @@ function lines(comparison: Comparison, measured: Measured): string {
   const errors = Object.entries(caught).map(([error, n]) => `${error} ${n}/${n_trials}`);
   return [
     `| ${name} | ${ort} | ${type} | ${n_shapes}: ${range.join(', ')} | ${worst.absolute.toExponential(1)} | ` +
-      `${worst.relative.toExponential(1)} | ${worst.ulps.toFixed(2)} | ${limit} | ${unit} |`,
+      `${worst.relative.toExponential(1)} | ${worst.ulps.toFixed(2)} | ${limit.toFixed(2)} | ${unit} |`,
     `    noticed: ${errors.join('; ')}`,
   ].join('\n');
 }
