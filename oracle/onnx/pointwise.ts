@@ -1,0 +1,136 @@
+/**
+ * SiLU and softplus of the oracle and the same composed from ONNX Runtime's float64 operators. It has no Softplus in
+ * float64; ln(1 + u) is taken as ln(v) u / (v - 1) with v = 1 + u rounded, which keeps its digits for small u.
+ */
+import { silu as oracleSilu, softplus as oracleSoftplus } from '../math.ts';
+import type { Comparison } from './comparison.ts';
+import { Draw } from './draw.ts';
+import { float64 } from './feeds.ts';
+import { type Graph, type Node, node } from './graph.ts';
+
+const SILU: Graph = {
+  nodes: [
+    node('Neg', ['x'], 'minus_x'),
+    node('Exp', ['minus_x'], 'e'),
+    node('Add', ['one', 'e'], 'divisor'),
+    node('Div', ['x', 'divisor'], 'y'),
+  ],
+  inputs: { x: 'float64' },
+  outputs: { y: 'float64' },
+  constants: { one: { type: 'float64', value: 1 } },
+};
+
+const SIGMOID: Graph = {
+  nodes: [node('Sigmoid', ['x'], 'sigmoid'), node('Mul', ['x', 'sigmoid'], 'y')],
+  inputs: { x: 'float64' },
+  outputs: { y: 'float64' },
+};
+
+export const SOFTPLUS_CONSTANTS: NonNullable<Graph['constants']> = {
+  one: { type: 'float64', value: 1 },
+  threshold: { type: 'float64', value: 20 },
+};
+
+/** softplus(x), x itself above the threshold. The graph needs `SOFTPLUS_CONSTANTS`. */
+export function softplusNodes(x: string, y: string): Node[] {
+  return [
+    node('Greater', [x, 'threshold'], 'is_above'),
+    // e^x of a large x, which is not used, must not become infinite.
+    node('Min', [x, 'threshold'], 'cut'),
+    node('Exp', ['cut'], 'u'),
+    node('Add', ['one', 'u'], 'v'),
+    node('Sub', ['v', 'one'], 'v_less_1'),
+    node('Equal', ['v', 'one'], 'is_one'),
+    node('Where', ['is_one', 'one', 'v_less_1'], 'divisor'),
+    node('Log', ['v'], 'log_v'),
+    node('Div', ['log_v', 'divisor'], 'quotient'),
+    node('Mul', ['quotient', 'u'], 'product'),
+    node('Where', ['is_one', 'u', 'product'], 'log1p'),
+    node('Where', ['is_above', x, 'log1p'], y),
+  ];
+}
+
+const SOFTPLUS: Graph = {
+  nodes: softplusNodes('x', 'y'),
+  inputs: { x: 'float64' },
+  outputs: { y: 'float64' },
+  constants: SOFTPLUS_CONSTANTS,
+};
+
+/** Numbers from tiny to large, and the places where a formula bends. */
+function* inputs(): Generator<Float64Array> {
+  yield Float64Array.from([0, -0, 1e-300, -1e-300, 20, 20 + 2 ** -48, 20 - 2 ** -48, -20, 36, 37, 700, -700]);
+  for (let seed = 0; seed < 100; seed++) {
+    const draw = new Draw(seed);
+    yield draw.numbers(draw.size(2000), draw.pick([1e-9, 1, 5, 25, 100, 700]));
+  }
+}
+
+type Pointwise = Pick<Comparison, 'name' | 'ort' | 'unit' | 'measured_ulps'> & {
+  graph: Graph;
+  of: (x: number) => number;
+  /** What one ulp is taken of, if it is not the result. */
+  size?: (x: number) => number;
+  wrong: Record<string, (x: number) => number>;
+};
+
+function comparison({ graph, of, size, wrong, ...stated }: Pointwise): Comparison {
+  return {
+    ...stated,
+    type: 'float64',
+    *trials() {
+      for (const x of inputs()) {
+        yield {
+          shape: { n: x.length },
+          graph,
+          feeds: { x: float64(x, x.length) },
+          outputs: ['y'],
+          wanted: () => [x.map(of)],
+          magnitude: () => [x.map(size ?? of)],
+          wrong: Object.fromEntries(Object.entries(wrong).map(([error, f]) => [error, () => [x.map(f)]])),
+        };
+      }
+    },
+  };
+}
+
+const WRONG_SILU = {
+  'the sign of the exponent': (x: number) => x / (1 + Math.exp(x)),
+  'tanh for the sigmoid': (x: number) => x * Math.tanh(x),
+  'sigmoid of 1.702 x': (x: number) => x / (1 + Math.exp(-1.702 * x)),
+};
+
+export const silu = comparison({
+  name: 'silu',
+  ort: 'Exp, Add, Div',
+  unit: 'the result',
+  measured_ulps: 2,
+  graph: SILU,
+  of: oracleSilu,
+  wrong: WRONG_SILU,
+});
+
+/** ONNX Runtime's Sigmoid is right to the last digits of 1 only: it is 0 from -37 on. */
+export const siluBySigmoid = comparison({
+  name: 'silu',
+  ort: 'Sigmoid, Mul',
+  unit: '|x|',
+  measured_ulps: 2,
+  graph: SIGMOID,
+  of: oracleSilu,
+  size: Math.abs,
+  wrong: WRONG_SILU,
+});
+
+export const softplus = comparison({
+  name: 'softplus',
+  ort: 'Exp, Log, Add, Sub, Mul, Div, Where',
+  unit: 'the result',
+  measured_ulps: 3,
+  graph: SOFTPLUS,
+  of: oracleSoftplus,
+  wrong: {
+    'threshold 15': (x) => (x > 15 ? x : Math.log1p(Math.exp(x))),
+    'ln(1 + e^x) rounded at 1': (x) => (x > 20 ? x : Math.log(1 + Math.exp(x))),
+  },
+});

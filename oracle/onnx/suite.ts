@@ -1,0 +1,28 @@
+/** All comparisons of the oracle's operators with ONNX Runtime, in the order of the table. */
+import { attention, fusedAttention } from './attention.ts';
+import type { Comparison } from './comparison.ts';
+import { ssmConv, ssmConvWithState } from './conv.ts';
+import { matmul } from './matmul.ts';
+import { layerNorm, rmsNorm, simplifiedLayerNorm } from './norms.ts';
+import { silu, siluBySigmoid, softplus } from './pointwise.ts';
+import { rope, rotaryEmbedding } from './rope.ts';
+import { ssmScan } from './scan.ts';
+import { softmax } from './softmax.ts';
+
+export const COMPARISONS: readonly Comparison[] = [
+  matmul,
+  softmax,
+  rmsNorm,
+  simplifiedLayerNorm,
+  layerNorm,
+  silu,
+  siluBySigmoid,
+  softplus,
+  ssmScan,
+  rope,
+  attention,
+  ssmConv,
+  ssmConvWithState,
+  rotaryEmbedding,
+  fusedAttention,
+];
