@@ -24,9 +24,11 @@ export interface Matrix {
 
 /** The elements of a tensor, exactly. */
 export function elements(tensor: Tensor): Float64Array {
-  return tensor.data instanceof Uint16Array
-    ? Float64Array.from(tensor.data, halfToNumber)
-    : new Float64Array(tensor.data);
+  const { data } = tensor;
+  if (!(data instanceof Uint16Array)) return new Float64Array(data);
+  const out = new Float64Array(data.length);
+  for (let i = 0; i < data.length; i++) out[i] = halfToNumber(data[i]!);
+  return out;
 }
 
 export function matrix(tensor: Tensor): Matrix {
