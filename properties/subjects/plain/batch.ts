@@ -109,7 +109,7 @@ function checkShared(sets: readonly (readonly SeqId[])[], memory: Memory): void 
 }
 
 /**
- * Tokens are evaluated one by one here, whatever the policy. But a policy also says what a context takes, and a
+ * Tokens are evaluated one by one here, whatever the policy. But two policies also say which batches are taken, and a
  * history that was made for another engine must mean the same on this one.
  */
 function checkPolicy(sets: readonly (readonly SeqId[])[], { split, n_ubatch }: ContextParams): void {

@@ -9,7 +9,7 @@ import type { Forward } from './forward.ts';
 import { Memory } from './memory.ts';
 
 /** Throws `params`. */
-export function checkParams(params: ContextParams, memory: Forward['memory']): void {
+export function checkParams(params: ContextParams): void {
   const fail = (what: string): never => {
     throw new IsobatchError('params', what, { params });
   };
@@ -20,8 +20,6 @@ export function checkParams(params: ContextParams, memory: Forward['memory']): v
   }
   const { split, n_keep_tail = 0, type_kv = 'F32' } = params;
   if (!SPLIT_POLICIES.includes(split)) fail(`the split policy ${split} is not known`);
-  if (split === 'simple' && memory === 'recurrent')
-    fail('the split policy simple needs a slot for each token, which recurrent memory does not have');
   if (!Number.isInteger(n_keep_tail) || n_keep_tail < 0)
     fail(`n_keep_tail is ${n_keep_tail}; it must be a whole number from 0 on`);
   if (type_kv !== 'F32' && type_kv !== 'F16') fail(`type_kv is ${type_kv}; it must be F32 or F16`);

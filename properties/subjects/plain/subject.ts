@@ -56,7 +56,7 @@ const INFO: SubjectInfo = {
   rounding: ROUNDING,
 };
 
-class PlainModel implements SubjectModel {
+export class PlainModel implements SubjectModel {
   readonly info: ModelInfo;
   readonly #forward: Forward;
   readonly #deviation: Deviation;
@@ -69,7 +69,7 @@ class PlainModel implements SubjectModel {
   }
 
   open(params: ContextParams): PlainContext {
-    checkParams(params, this.#forward.memory);
+    checkParams(params);
     const { kind, seed } = this.#deviation;
     const dropped = kind === 'dropped-key' ? new DroppedKey(seed, this.info.n_layer) : null;
     return new PlainContext(this.#forward, params, this.info.n_vocab, dropped);
@@ -78,14 +78,20 @@ class PlainModel implements SubjectModel {
   close(): void {}
 }
 
+/** A model that was read already, ready to be opened. */
+export function plainModel(model: Model, { deviation = 'none', seed = 0 }: PlainOptions = {}): PlainModel {
+  return new PlainModel(model, { kind: deviation, seed });
+}
+
+export interface PlainSubject extends Subject {
+  load(bytes: Uint8Array, name: string): PlainModel;
+}
+
 /** A plain subject; everything that it does is synchronous. A deviant one still claims to be right. */
-export function plainSubject(options: PlainOptions = {}): Subject & {
-  load(bytes: Uint8Array, name: string): SubjectModel & { open(params: ContextParams): PlainContext };
-} {
-  const deviation: Deviation = { kind: options.deviation ?? 'none', seed: options.seed ?? 0 };
+export function plainSubject(options: PlainOptions = {}): PlainSubject {
   return {
     info: INFO,
-    load: (bytes, name) => new PlainModel(loadModel(bytes, name), deviation),
+    load: (bytes, name) => plainModel(loadModel(bytes, name), options),
     close() {},
   };
 }
