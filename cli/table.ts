@@ -70,6 +70,11 @@ export const commands: readonly Command[] = [
       },
       jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
       ...ENGINE,
+      p: {
+        type: 'string',
+        value: 'P',
+        describe: 'chance of accusing a correct subject in one comparison with a derived bound (1e-10)',
+      },
       'shrink-seconds': {
         type: 'string',
         value: 'S',

@@ -24,6 +24,7 @@ export function verifyOptions(args: Args): VerifyOptions {
     properties_module: modulePath(args),
     jobs: numberOption(args, 'jobs', { least: 1, whole: true }),
     isa: args.text.isa,
+    p: numberOption(args, 'p', { least: 0 }),
     fault: args.text.fault,
     shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),
     max_failures: numberOption(args, 'max-failures', { least: 1, whole: true }),

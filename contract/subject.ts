@@ -40,10 +40,14 @@ export type SumOrder =
 export interface RoundingProfile {
   /** Products are added with one rounding (fused multiply-add) instead of two. */
   readonly fma: boolean;
-  /** Sums of matrix products. */
+  /** Sums of matrix products, and of a query with a key. */
   readonly products: SumOrder;
-  /** Sums over a row or over keys: norms, softmax, attention, states of a scan. */
+  /** Sums over a row: norms, the states of a scan, the exponentials of a softmax. */
   readonly rows: SumOrder;
+  /** Sums over the keys of a query: values times weights. */
+  readonly keys: SumOrder;
+  /** Angles of rotary positions: in double, or multiplied up in float32. */
+  readonly rope: 'F64' | 'F32';
   /** Activations before a product with F16 weights: as they are, or rounded to F16 too. */
   readonly f16_activations: 'F32' | 'F16';
   /** K and V: as the context was asked for (`type_kv`), or always F16 (flash attention of ggml). */

@@ -1,7 +1,14 @@
 /** Our engine as a subject: loads models, opens contexts, and states what it can do. */
 import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, ModelInfo, Subject, SubjectInfo, SubjectModel } from '../contract/subject.ts';
+import type {
+  ContextParams,
+  ModelInfo,
+  RoundingProfile,
+  Subject,
+  SubjectInfo,
+  SubjectModel,
+} from '../contract/subject.ts';
 import { loadModel } from '../model/load.ts';
 import type { Model } from '../model/types.ts';
 import { loadKernels } from '../native/binding.ts';
@@ -14,6 +21,17 @@ import { RopeTable } from './rope.ts';
 
 /** Version of the bit contract (ARCHITECTURE.md); golden figures carry it. */
 export const BIT_CONTRACT = 1;
+
+/** How the bit contract rounds (ARCHITECTURE.md). */
+const ROUNDING: RoundingProfile = {
+  fma: true,
+  products: { order: 'blocks', size: 64 },
+  rows: { order: 'lanes', lanes: 16 },
+  keys: { order: 'blocks', size: 256 },
+  rope: 'F64',
+  f16_activations: 'F32',
+  kv: 'as asked',
+};
 
 type KernelLibrary = ReturnType<typeof loadKernels>;
 
@@ -82,6 +100,7 @@ export class EngineSubject implements Subject {
       bit_invariant: true,
       shared_tokens: true,
       remove_anywhere: true,
+      rounding: ROUNDING,
     };
   }
 

@@ -1,13 +1,20 @@
-/** The answer of a model for entries of lists: picks the architecture. */
+/** The answer of a model for entries of lists: picks the architecture, and the numbers that it is computed with. */
+import type { RoundingProfile } from '../contract/subject.ts';
 import type { Model } from '../model/types.ts';
 import type { Entry } from './entries.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
+import { type Operators, plain } from './operators.ts';
+import type { Rounding } from './rounding.ts';
+import { type Carried, carried } from './variance.ts';
 
 export interface ForwardOptions {
   /** F16: K and V are rounded once, when they are stored. Recurrent states are never rounded. */
   readonly type_kv?: 'F32' | 'F16';
 }
+
+/** Architectures that have a forward pass here. */
+export const architectures: readonly string[] = ['llama', 'mamba'];
 
 /**
  * Logits (Float64Array of n_vocab) of each entry, from nothing but the entries that it saw.
@@ -20,10 +27,34 @@ export function logits(
   entries: readonly Entry[],
   options: ForwardOptions = {},
 ): Float64Array[] {
+  return forward(model, entries, plain(options));
+}
+
+/** The same with every operation rounded in one way that `rounding` allows. F16 is noise here and never overflows. */
+export function roundedLogits(
+  model: Model,
+  entries: readonly Entry[],
+  rounding: Rounding,
+  options: ForwardOptions = {},
+): Float64Array[] {
+  return forward(model, entries, plain(options, rounding));
+}
+
+/** The exact logits of each entry, and the variance of what a subject with this profile makes of them. */
+export function carriedLogits(
+  model: Model,
+  entries: readonly Entry[],
+  profile: RoundingProfile,
+  options: ForwardOptions = {},
+): Carried[] {
+  return forward(model, entries, carried(profile, options));
+}
+
+function forward<R>(model: Model, entries: readonly Entry[], ops: Operators<R>): R[] {
   switch (model.hparams.arch) {
     case 'llama':
-      return llama.logits(model, entries, options);
+      return llama.logits(model, entries, ops);
     case 'mamba':
-      return mamba.logits(model, entries);
+      return mamba.logits(model, entries, ops);
   }
 }

@@ -10,6 +10,8 @@ import type { PeerEnd } from './worker-peer.ts';
 export const DEFAULT_CASES: Readonly<Record<string, number>> = {
   white: 20_000,
   model: 1000,
+  /** The oracle's bounds cost more than a second run of the engine. */
+  reference: 400,
 };
 
 /** Trained models get this part of the cases. */

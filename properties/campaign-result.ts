@@ -78,6 +78,8 @@ export interface CampaignSettings {
   readonly jobs: number;
   readonly isa?: string;
   readonly fault?: string;
+  /** Chance of a false alarm in one comparison with a derived bound. */
+  readonly p: number;
   readonly shrink_seconds: number;
   readonly max_failures: number;
   readonly watchdog_s: number;

@@ -20,6 +20,7 @@ import { shrinkFailure } from './campaign-shrink.ts';
 import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Coverage } from './types.ts';
+import { DEFAULT_P, widthOf } from './verdict.ts';
 import { packageVersion } from './version.ts';
 import type { ProbeAnswer, Setting } from './worker-messages.ts';
 import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
@@ -43,6 +44,8 @@ export interface VerifyOptions {
   readonly jobs?: number;
   readonly isa?: string;
   readonly fault?: string;
+  /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
+  readonly p?: number;
   /** Time for shrinking one failure, default 10. */
   readonly shrink_seconds?: number;
   /** Stop after this many different failures, default 20. */
@@ -83,6 +86,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
   const models = [...new Set(options.models?.length ? options.models : DEFAULT_MODELS)];
   for (const model of models) checkModelName(model);
   const subject = options.subject ?? { kind: 'engine' };
+  widthOf(options.p ?? DEFAULT_P);
   if (options.fault !== undefined && subject.kind !== 'engine')
     throw new IsobatchError('usage', 'a planted fault needs our own engine as the subject', {
       fault: options.fault,
@@ -99,6 +103,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     jobs: options.jobs ?? Math.min(8, availableParallelism()),
     isa: options.isa,
     fault: options.fault,
+    p: options.p ?? DEFAULT_P,
     shrink_seconds: options.shrink_seconds ?? 10,
     max_failures: options.max_failures ?? 20,
     watchdog_s: options.watchdog_s ?? 30,
@@ -113,6 +118,7 @@ export function settingOf(settings: CampaignSettings): Setting {
     seed: settings.seed,
     restrict: settings.isa === undefined ? {} : { isa: settings.isa },
     fault: settings.fault,
+    p: settings.p,
     properties_module: settings.properties_module,
     call_timeout_s: callTimeout(settings.watchdog_s),
   };

@@ -1,16 +1,23 @@
 /**
- * Compares what a script gave with what its case demands: rows with rows of the base or with the sequence alone, bit
- * by bit, and positions. Counts every element; the first difference makes the failure.
+ * Compares what a script gave with what its case demands: rows with rows of the base or with the sequence alone, and
+ * positions. A subject that promises the same bits is held to them; for another, two of its answers may differ by what
+ * it rounds, within the bound that is derived for each element. Counts every element; the first difference makes the
+ * failure.
  */
 import { answersOf } from './answers.ts';
+import { BoundedRows } from './bounded.ts';
 import { familyOf } from './facts.ts';
+import { type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
 import { type Rows, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, Outcome, Script } from './types.ts';
 
 interface Tally {
   compared: number;
+  rounding: number;
   divergent: number;
+  /** For a subject that does not promise bits. */
+  readonly near: Near | null;
   first: { readonly difference: Difference; readonly kind: string } | null;
 }
 
@@ -18,7 +25,8 @@ interface Tally {
 export async function runCase(env: Env, c: Case): Promise<Outcome> {
   const script = c.script!;
   const run = await runScript(env.loaded, script, c.positions);
-  const tally: Tally = { compared: 0, divergent: 0, first: null };
+  const near = env.subject.bit_invariant ? null : new Near(env, script);
+  const tally: Tally = { compared: 0, rounding: 0, divergent: 0, near, first: null };
   if (run.unexpected !== null) {
     const { kind, ...difference } = run.unexpected;
     tally.first = { difference, kind };
@@ -33,8 +41,9 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
 }
 
 function outcome(env: Env, c: Case, run: ScriptRun, tally: Tally): Outcome {
-  const { compared, divergent, first } = tally;
-  const counts = { compared, equal: compared - divergent, rounding: 0, divergent, tokens: run.tokens };
+  const { compared, rounding, divergent, first, near } = tally;
+  const equal = compared - rounding - divergent;
+  const counts = { compared, equal, rounding, divergent, tokens: run.tokens, bounds: near?.rows.tally };
   if (first === null) return { status: 'passed', ...counts };
   return { status: 'failed', ...counts, failure: failureOf(env, c, first.difference, first.kind) };
 }
@@ -113,6 +122,10 @@ function compareRow(
   // An index without a row would compare nothing at all: that is a broken case, not a pass.
   if (at < 0 || wantAt < 0) throw new RangeError(`token ${index} of call ${call} is not an output`);
   tally.compared += n_vocab;
+  if (tally.near !== null) {
+    compareNear(env, c, rows, index, call, want, wantAt, tally, tally.near);
+    return;
+  }
   for (let v = 0; v < n_vocab; v++) {
     if (rows.bits[at + v] === want[wantAt + v]) continue;
     tally.divergent++;
@@ -123,13 +136,60 @@ function compareRow(
         index: v,
         got: float(rows.bits[at + v]!),
         want: float(want[wantAt + v]!),
+        at: { call, index },
       },
     };
   }
 }
 
+/** Derived bounds for the rows of a script. */
+class Near {
+  readonly rows: BoundedRows;
+  readonly #env: Env;
+  readonly #script: Script;
+  #oracle: Map<string, OracleRow> | undefined;
+
+  constructor(env: Env, script: Script) {
+    this.rows = new BoundedRows(env, script.params.type_kv ?? 'F32');
+    this.#env = env;
+    this.#script = script;
+  }
+
+  row(call: number, index: number): OracleRow {
+    this.#oracle ??= oracleRowsOf(this.#env, this.#script);
+    return this.#oracle.get(rowKey(call, index))!;
+  }
+}
+
+/** Two answers of the subject to the same list: both round. */
+function compareNear(
+  env: Env,
+  c: Case,
+  rows: Rows,
+  index: number,
+  call: number,
+  want: Uint32Array,
+  wantAt: number,
+  tally: Tally,
+  near: Near,
+): void {
+  const pair = {
+    got: new Float32Array(rows.bits.buffer),
+    at: rows.row[index]! * env.model.n_vocab,
+    want: new Float32Array(want.buffer),
+    wantAt,
+    routes: 2,
+  } as const;
+  const verdict = near.rows.judge(pair, near.row(call, index));
+  tally.rounding += verdict.rounding;
+  tally.divergent += verdict.divergent;
+  if (verdict.miss === null || tally.first !== null) return;
+  const what = describeToken(c.script!, env, call, index);
+  tally.first = { kind: 'logits', difference: { what, at: { call, index }, ...verdict.miss } };
+}
+
 /** "logits of token 3 of call 2 (sequence 1, position 4)". */
-function describeToken(script: Script, env: Env, call: number, index: number): string {
+export function describeToken(script: Script, env: Env, call: number, index: number): string {
   const { ids, pos } = trace(script, env.model.memory).calls[call]!.tokens[index]!;
   const name = ids.length === 1 ? `sequence ${ids[0]}` : `sequences ${ids.join(', ')}`;
   return `logits of token ${index} of call ${call} (${name}, position ${pos})`;

@@ -4,6 +4,7 @@
  * the script, so a smaller script has its demands at once, and shrinking is the same for all.
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
+import { architectures } from '../oracle/forward.ts';
 import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
 import { type Facts, factsOf } from './facts.ts';
@@ -38,8 +39,14 @@ export interface EndToEnd {
   demand(drawn: Drawn, t: Trace, facts: Facts): Demands | null;
 }
 
-const NOT_INVARIANT =
-  'the subject does not promise the same bits for every batch shape, and bounds for others are not derived yet';
+/** Why no two answers of a subject can be compared, or null. */
+function incomparable(subject: SubjectInfo, model: ModelInfo): string | null {
+  if (subject.bit_invariant) return null;
+  if (subject.rounding === undefined)
+    return 'the subject promises neither the same bits for every batch shape nor states how it rounds';
+  if (architectures.includes(model.arch)) return null;
+  return `the subject does not promise the same bits, and the oracle has no forward pass for ${model.arch} to derive bounds from`;
+}
 
 export function endToEnd(p: EndToEnd): Property {
   /** A case of a drawn script, null if there is nothing to check. */
@@ -64,7 +71,8 @@ export function endToEnd(p: EndToEnd): Property {
     white: false,
     classes: p.classes,
     skip(subject, model) {
-      if (!subject.bit_invariant) return NOT_INVARIANT;
+      const reason = incomparable(subject, model);
+      if (reason !== null) return reason;
       if (model.memory === 'none') return 'the model has no memory, so there are no histories';
       return p.skip?.(subject, model) ?? null;
     },

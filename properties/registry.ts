@@ -5,6 +5,7 @@ import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
 import { permute } from './permute.ts';
 import { placement } from './placement.ts';
+import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
 import { share } from './share.ts';
 import { solo } from './solo.ts';
@@ -33,6 +34,7 @@ export const properties: readonly Property[] = [
   reuse,
   atomic,
   placement,
+  reference,
 ];
 
 /** Throws `usage` for an unknown name. */

@@ -5,6 +5,7 @@
 import type { Batch, SplitPolicy } from '../contract/batch.ts';
 import type { ContextParams, ModelInfo, SubjectInfo, SubjectModel } from '../contract/subject.ts';
 import type { WhiteBox } from '../contract/white.ts';
+import type { BoundsTally } from './verdict.ts';
 
 /** One call of a history. An injected illegal call carries the kind of error that must come back. */
 export type Call =
@@ -135,6 +136,8 @@ export interface Outcome {
   readonly divergent: number;
   /** Tokens that the subject evaluated under test (not counting the base). */
   readonly tokens: number;
+  /** If derived bounds were used. */
+  readonly bounds?: BoundsTally;
   readonly failure?: Failure;
 }
 
@@ -152,6 +155,8 @@ export interface Env {
   readonly white?: WhiteBox;
   readonly oracle: WhiteBox;
   readonly coverage: Coverage;
+  /** Chance of a false alarm in one comparison with a derived bound; default 1e-10. */
+  readonly p?: number;
   /** Restricts the generator; empty: everything that is legal. */
   readonly restrict: {
     readonly isa?: string;

@@ -106,6 +106,7 @@ export class WorkerState {
       white,
       oracle: oracleWhite,
       coverage: {},
+      p: this.setting.p,
       restrict: this.setting.restrict,
     };
   }

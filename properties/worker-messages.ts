@@ -6,6 +6,7 @@ import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { ErrorRecord } from './protocol.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Coverage, Env, Failure, Outcome } from './types.ts';
+import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
 
 /** What every request says: with what to run. A worker keeps it from one request to the next. */
 export interface Setting {
@@ -14,6 +15,8 @@ export interface Setting {
   readonly restrict: Env['restrict'];
   /** A planted fault, applied before anything of the engine is loaded. */
   readonly fault?: string;
+  /** Chance of a false alarm in one comparison with a derived bound. */
+  readonly p?: number;
   /** Module that exports `properties`, instead of the built-in ones. */
   readonly properties_module?: string;
   /** A call of a remote subject that takes longer means that it hangs. */
@@ -129,6 +132,8 @@ export interface Tally {
   tokens: number;
   /** Failed cases by signature. */
   signatures: Record<string, number>;
+  /** Derived bounds, where they were used. */
+  bounds?: BoundsTally;
 }
 
 export type Event =
@@ -211,6 +216,12 @@ export function addOutcome(tally: Tally, outcome: Outcome): void {
   if (outcome.status === 'skipped') bump(tally.skipped, outcome.reason ?? 'no reason given');
   for (const field of ['compared', 'equal', 'rounding', 'divergent', 'tokens'] as const)
     tally[field] += outcome[field];
+  if (outcome.bounds !== undefined) mergeBounds(tally, outcome.bounds);
+}
+
+function mergeBounds(into: Tally, from: BoundsTally): void {
+  into.bounds ??= emptyBounds();
+  addBounds(into.bounds, from);
 }
 
 export function addTally(into: Tally, from: Tally): void {
@@ -227,6 +238,7 @@ export function addTally(into: Tally, from: Tally): void {
     into[field] += from[field];
   for (const field of ['skipped', 'signatures'] as const)
     for (const [key, n] of Object.entries(from[field])) bump(into[field], key, n);
+  if (from.bounds !== undefined) mergeBounds(into, from.bounds);
 }
 
 export function addCoverage(into: Coverage, from: Coverage): void {

@@ -45,6 +45,7 @@ const result: CampaignResult = {
     jobs: 2,
     shrink_seconds: 10,
     max_failures: 20,
+    p: 1e-10,
     watchdog_s: 30,
   },
   subject: {

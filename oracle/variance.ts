@@ -1,0 +1,326 @@
+/**
+ * The variance pass: every number carries the variance of the rounding errors that a subject has made until there.
+ * Values and local errors are those of the operators themselves; here stand the carry rules of spec: verdicts.md 5,
+ * s_out = sum over inputs of (dy/dx)^2 s_in, plus the square of the local sigma.
+ *
+ * Errors of different numbers are taken to be independent: correlated roundings (repeated tokens) are seen by the keyed
+ * runs only (`rounding.ts`).
+ */
+import type { RoundingProfile } from '../contract/subject.ts';
+import { type AttentionShape, attend, scores } from './attention.ts';
+import type { ForwardOptions } from './forward.ts';
+import {
+  add,
+  angleError,
+  type Matrix,
+  matVec,
+  mul,
+  type RopeShape,
+  rmsNorm,
+  rope,
+  row,
+  siluRow,
+  softplus,
+} from './math.ts';
+import { noisyHalf, type Operators, type Scanned, storesHalf } from './operators.ts';
+import type { Site } from './rounding.ts';
+import { ssmConv, ssmScan } from './ssm.ts';
+
+/** A row of numbers with their variances. */
+export interface Carried {
+  readonly v: Float64Array;
+  readonly s: Float64Array;
+  /**
+   * Errors on the way were so large that first order does not describe them (spec: verdicts.md 8, linearity guard). Such
+   * a row is reported and its bound is not made wider.
+   */
+  readonly ill: boolean;
+  /** A stored K or V is so near to the end of F16 that a correct subject may refuse it. */
+  readonly overflow: boolean;
+}
+
+/**
+ * Keeps the sigma of each element of one operation. Used again for every call of an operator in a pass: a call states
+ * each of its elements anew before they are read.
+ */
+class Collected implements Site {
+  readonly profile: RoundingProfile;
+  #sigma = new Float64Array(64);
+  readonly #steps = new Map<string, Collected>();
+
+  constructor(profile: RoundingProfile) {
+    this.profile = profile;
+  }
+
+  after(element: number, y: number, _b: number, sigma: number): number {
+    if (element >= this.#sigma.length) {
+      const larger = new Float64Array(2 * element);
+      larger.set(this.#sigma);
+      this.#sigma = larger;
+    }
+    this.#sigma[element] = sigma;
+    return y;
+  }
+
+  step(name: string): Collected {
+    let step = this.#steps.get(name);
+    if (step === undefined) {
+      step = new Collected(this.profile);
+      this.#steps.set(name, step);
+    }
+    return step;
+  }
+
+  /** Variance that was added at an element. */
+  variance(element: number): number {
+    const sigma = this.#sigma[element]!;
+    return sigma * sigma;
+  }
+}
+
+/** A standard deviation is taken to reach this far when it is asked whether first order holds. */
+const REACH = 6;
+/** The largest share of a norm's root, and the largest error of a score, for which it does. */
+const NORM_SHARE = 1 / 10;
+const SCORE_ERROR = 0.3;
+/** Largest F16, and how many standard deviations near it may fall to either side (Hoeffding, p = 1e-15). */
+const HALF_MAX = 65504;
+const HALF_REACH = 14.5;
+
+function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): Carried {
+  return { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
+}
+
+export function carried(profile: RoundingProfile, options: ForwardOptions = {}): Operators<Carried> {
+  const exact = (v: Float64Array): Carried => rowOf(v, new Float64Array(v.length));
+  const sites = new Collected(profile);
+  const site = (operator: string) => sites.step(operator);
+  return {
+    row: (w, token) => exact(row(w, token)),
+    constant: exact,
+    zeros: (n) => exact(new Float64Array(n)),
+    slice: (x, begin, end) => rowOf(x.v.slice(begin, end), x.s.slice(begin, end), x),
+    matVec: (w, x) => carriedProduct(w, x, site('product')),
+    add: (a, b) => {
+      const at = site('add');
+      const v = add(a.v, b.v, at);
+      return rowOf(
+        v,
+        v.map((_, i) => a.s[i]! + b.s[i]! + at.variance(i)),
+        a,
+        b,
+      );
+    },
+    mul: (a, b) => {
+      const at = site('mul');
+      const v = mul(a.v, b.v, at);
+      const s = v.map((_, i) => b.v[i]! ** 2 * a.s[i]! + a.v[i]! ** 2 * b.s[i]! + at.variance(i));
+      return rowOf(v, s, a, b);
+    },
+    silu: (x) => {
+      const at = site('silu');
+      const v = siluRow(x.v, at);
+      return rowOf(
+        v,
+        v.map((_, i) => slopeOfSilu(x.v[i]!) ** 2 * x.s[i]! + at.variance(i)),
+        x,
+      );
+    },
+    rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site('norm')),
+    rope: (x, pos, shape) => carriedRope(x, pos, shape, site('rope')),
+    stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site('stored')) : x),
+    attend: (q, k, v, shape) => carriedAttention(q, k, v, shape, site('attention')),
+    ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
+    ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
+  };
+}
+
+function slopeOfSilu(x: number): number {
+  const sigmoid = 1 / (1 + Math.exp(-x));
+  return sigmoid * (1 + x * (1 - sigmoid));
+}
+
+function carriedProduct(w: Matrix, x: Carried, at: Collected): Carried {
+  const v = matVec(w, x.v, at);
+  const { n_in, data } = w;
+  const s = new Float64Array(v.length);
+  for (let o = 0; o < v.length; o++) {
+    let sum = at.variance(o);
+    for (let i = 0; i < n_in; i++) {
+      const wi = data[o * n_in + i]!;
+      sum += wi * wi * x.s[i]!;
+    }
+    s[o] = sum;
+  }
+  return rowOf(v, s, x);
+}
+
+/** y_i = w_i x_i / r: an error of x_j moves y_i through r too. */
+function carriedNorm(x: Carried, eps: number, w: Float64Array | undefined, at: Collected): Carried {
+  const n = x.v.length;
+  const v = rmsNorm(x.v, eps, w, at);
+  let squares = 0;
+  for (const xi of x.v) squares += xi * xi;
+  const r = Math.sqrt(squares / n + eps);
+  const common = at.step('scale').variance(0) * r * r; // relative
+  /** Sum over j of (x_j / (n r^3))^2 s_j. */
+  let through = 0;
+  for (let j = 0; j < n; j++) through += (x.v[j]! / (n * r ** 3)) ** 2 * x.s[j]!;
+  const s = v.map((vi, i) => {
+    const xi = x.v[i]!;
+    const wi = w ? w[i]! : 1;
+    const bend = xi / (n * r ** 3);
+    const own = (1 / r - xi * bend) ** 2 * x.s[i]!;
+    const others = xi * xi * (through - bend * bend * x.s[i]!);
+    return wi * wi * (own + Math.max(others, 0)) + vi * vi * common + at.variance(i);
+  });
+  // Variance of r itself: sum of (x_j / (n r))^2 s_j, and its own rounding.
+  const spread = Math.sqrt(through * r ** 4 + common * r * r);
+  const out = rowOf(v, s, x);
+  return REACH * spread > r * NORM_SHARE ? { ...out, ill: true } : out;
+}
+
+function carriedRope(x: Carried, pos: number, shape: RopeShape, at: Collected): Carried {
+  const v = rope(x.v, pos, shape, at);
+  const s = x.s.slice();
+  const { n_embd_head, n_rot, freq_base, freq_scale } = shape;
+  for (let i = 0; 2 * i < n_rot; i++) {
+    const angle = pos * freq_scale * freq_base ** ((-2 * i) / n_rot);
+    const cos = Math.cos(angle);
+    const sin = Math.sin(angle);
+    const turn = at.profile.rope === 'F32' ? angleError(i, angle).sigma ** 2 : 0;
+    const cosVariance = at.step('cos').variance(i);
+    const sinVariance = at.step('sin').variance(i);
+    for (let a = 2 * i; a < x.v.length; a += n_embd_head) {
+      const [p, q] = [x.v[a]!, x.v[a + 1]!];
+      const [sp, sq] = [x.s[a]!, x.s[a + 1]!];
+      // The error of the angle moves each of a pair by the other.
+      s[a] =
+        cos * cos * sp +
+        sin * sin * sq +
+        p * p * cosVariance +
+        q * q * sinVariance +
+        turn * v[a + 1]! ** 2 +
+        at.variance(a);
+      s[a + 1] =
+        sin * sin * sp +
+        cos * cos * sq +
+        p * p * sinVariance +
+        q * q * cosVariance +
+        turn * v[a]! ** 2 +
+        at.variance(a + 1);
+    }
+  }
+  return rowOf(v, s, x);
+}
+
+function carriedHalf(x: Carried, at: Collected): Carried {
+  const v = noisyHalf(x.v, at);
+  const s = x.s.map((si, i) => si + at.variance(i));
+  const near = v.some((vi, i) => Math.abs(vi) + HALF_REACH * Math.sqrt(s[i]!) > HALF_MAX);
+  const out = rowOf(v, s, x);
+  return near ? { ...out, overflow: true } : out;
+}
+
+/**
+ * out = sum p v. An error of score k moves out by p_k (v_k - out): that keeps what the softmax cancels. An error of an
+ * exponential is one of its score.
+ */
+function carriedAttention(
+  q: Carried,
+  k: readonly Carried[],
+  v: readonly Carried[],
+  shape: AttentionShape,
+  at: Collected,
+): Carried {
+  const { n_head, n_head_kv, n_embd_head: d } = shape;
+  const keys = k.map((row) => row.v);
+  const values = v.map((row) => row.v);
+  const out = attend(q.v, keys, values, shape, at);
+  const s = new Float64Array(out.length);
+  const [atScore, atExp, atSum] = [at.step('score'), at.step('exp'), at.step('sum')];
+  let ill = false;
+  for (let head = 0; head < n_head; head++) {
+    const q0 = head * d;
+    const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
+    const score = scores(q.v, q0, keys, kv0, d);
+    const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
+    const e = score.map((x) => Math.exp(x - max));
+    const sum = e.reduce((a, b) => a + b, 0);
+    const spread = score.map((_, j) => {
+      const element = head * k.length + j;
+      let carry = 0;
+      for (let i = 0; i < d; i++) {
+        carry += keys[j]![kv0 + i]! ** 2 * q.s[q0 + i]! + q.v[q0 + i]! ** 2 * k[j]!.s[kv0 + i]!;
+      }
+      const variance = carry / d + atScore.variance(element);
+      if (REACH * Math.sqrt(variance) > SCORE_ERROR) ill = true;
+      return variance;
+    });
+    const relativeSum = atSum.variance(head) / (sum * sum);
+    for (let i = 0; i < d; i++) {
+      const o = out[q0 + i]!;
+      let carry = at.variance(q0 + i) + o * o * relativeSum;
+      for (let j = 0; j < k.length; j++) {
+        const p = e[j]! / sum;
+        const exponential = atExp.variance(head * k.length + j) / (sum * sum);
+        const lever = values[j]![kv0 + i]! - o;
+        carry += p * p * v[j]!.s[kv0 + i]! + lever * lever * (p * p * spread[j]! + exponential);
+      }
+      s[q0 + i] = carry;
+    }
+  }
+  const all = rowOf(out, s, q, ...k, ...v);
+  return ill ? { ...all, ill } : all;
+}
+
+function carriedConv(columns: readonly Carried[], w: Matrix, at: Collected): Carried {
+  const v = ssmConv(
+    columns.map((column) => column.v),
+    w,
+    at,
+  )[0]!;
+  const s = v.map((_, c) => {
+    let sum = at.variance(c);
+    for (let k = 0; k < w.n_in; k++) sum += w.data[c * w.n_in + k]! ** 2 * columns[k]!.s[c]!;
+    return sum;
+  });
+  return rowOf(v, s, ...columns);
+}
+
+function carriedScan(
+  state: Carried,
+  A: Matrix,
+  token: { x: Carried; dt: Carried; B: Carried; C: Carried },
+  at: Collected,
+): Scanned<Carried> {
+  const { x, dt, B, C } = token;
+  const scan = ssmScan(state.v, A, [{ x: x.v, dt: dt.v, B: B.v, C: C.v }], at);
+  const y = scan.y[0]!;
+  const now = scan.state;
+  const d_state = A.n_in;
+  const [atSoftplus, atState] = [at.step('softplus'), at.step('state')];
+  const s = new Float64Array(now.length);
+  const out = new Float64Array(y.length);
+  for (let c = 0; c < y.length; c++) {
+    const delta = softplus(dt.v[c]!);
+    const sigmoid = dt.v[c]! > 20 ? 1 : 1 / (1 + Math.exp(-dt.v[c]!));
+    const deltaVariance = sigmoid * sigmoid * dt.s[c]! + atSoftplus.variance(c);
+    let carry = at.variance(c);
+    for (let n = 0; n < d_state; n++) {
+      const i = n + d_state * c;
+      const decay = Math.exp(delta * A.data[i]!);
+      const byDelta = state.v[i]! * decay * A.data[i]! + B.v[n]! * x.v[c]!;
+      s[i] =
+        decay * decay * state.s[i]! +
+        byDelta * byDelta * deltaVariance +
+        (B.v[n]! * delta) ** 2 * x.s[c]! +
+        (x.v[c]! * delta) ** 2 * B.s[n]! +
+        atState.variance(i);
+      carry += C.v[n]! ** 2 * s[i]! + now[i]! ** 2 * C.s[n]!;
+    }
+    out[c] = carry;
+  }
+  const from = [state, x, dt, B, C];
+  return { y: rowOf(y, out, ...from), state: rowOf(now, s, ...from) };
+}

@@ -1,0 +1,133 @@
+/**
+ * Compares rows with derived bounds. A row is judged by its variance pass; if an element lies beyond, keyed runs widen
+ * the bounds of the row, and if it still does, the row diverges and is graded. Two routes of one subject are compared
+ * with the bound of their difference, sqrt(2) times that of one (spec: verdicts.md 1.6).
+ */
+import { grade, keyedSigma, worstCase } from './escalate.ts';
+import { type OracleRow, oracleFor } from './oracle-rows.ts';
+import type { Env, MissedBound } from './types.ts';
+import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, noteUse, widthOf } from './verdict.ts';
+
+/** A row of n_vocab float32 numbers of the subject, and what must come out. */
+export interface RowPair {
+  readonly got: Float32Array;
+  /** Where the row begins. */
+  readonly at: number;
+  readonly want: ArrayLike<number>;
+  readonly wantAt: number;
+  /** 1: `want` is exact. 2: it is another answer of the same subject, which rounds as well. */
+  readonly routes: 1 | 2;
+}
+
+export interface Miss {
+  /** The element that is farthest beyond its bound. */
+  readonly index: number;
+  readonly got: number;
+  readonly want: number;
+  readonly missed: MissedBound;
+}
+
+export interface RowVerdict {
+  readonly equal: number;
+  readonly rounding: number;
+  readonly divergent: number;
+  readonly miss: Miss | null;
+}
+
+/**
+ * After so many confirmed divergences on a model, what lies this far beyond its bound is not looked at again: the
+ * campaign has failed already, and keyed runs have never tripled a bound.
+ */
+const CONFIRMED = 3;
+const FAR = 10;
+
+const confirmed = new WeakMap<object, number>();
+
+/** Judges the rows of one case. */
+export class BoundedRows {
+  readonly tally: BoundsTally = emptyBounds();
+  readonly #env: Env;
+  readonly #type_kv: 'F32' | 'F16';
+  readonly #width: number;
+  #failed = false;
+
+  constructor(env: Env, type_kv: 'F32' | 'F16') {
+    this.#env = env;
+    this.#type_kv = type_kv;
+    this.#width = widthOf(env.p ?? DEFAULT_P);
+  }
+
+  judge(pair: RowPair, row: OracleRow): RowVerdict {
+    if (row.carried.ill) this.tally.ill++;
+    const sigma = row.carried.s.map(Math.sqrt);
+    let verdict = compare(pair, sigma, this.#widthFor(pair));
+    if (verdict.divergent > 0 && !this.#isSettled(verdict)) verdict = this.#again(pair, row, sigma);
+    if (verdict.divergent > 0) this.#failed = true;
+    this.#note(pair, sigma);
+    return verdict;
+  }
+
+  #widthFor(pair: RowPair): number {
+    return Math.sqrt(pair.routes) * this.#width;
+  }
+
+  /** The case has failed already, or this is one of many and far off. */
+  #isSettled({ miss }: RowVerdict): boolean {
+    if (this.#failed) return true;
+    const far = Math.abs(miss!.got - miss!.want) > FAR * miss!.missed.bound;
+    return far && (confirmed.get(this.#env.loaded) ?? 0) >= CONFIRMED;
+  }
+
+  /** With the larger of both standard deviations, which stay in `sigma`; what is still beyond is graded. */
+  #again(pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
+    this.tally.escalated++;
+    const oracle = oracleFor(this.#env);
+    const seen = keyedSigma(oracle, row, this.#type_kv);
+    for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
+    const verdict = compare(pair, sigma, this.#widthFor(pair));
+    const { miss } = verdict;
+    if (miss === null) return verdict;
+    confirmed.set(this.#env.loaded, (confirmed.get(this.#env.loaded) ?? 0) + 1);
+    const difference = Math.abs(miss.got - miss.want);
+    const worst = worstCase(oracle, row, this.#type_kv)[miss.index]! * pair.routes;
+    const missed = grade(difference, sigma[miss.index]!, miss.missed.bound, worst);
+    return { ...verdict, miss: { ...miss, missed } };
+  }
+
+  #note({ got, at, want, wantAt, routes }: RowPair, sigma: Float64Array): void {
+    const name = this.#env.modelName;
+    this.tally.use[name] ??= emptyUse();
+    const use = this.tally.use[name];
+    const width = Math.sqrt(routes) * this.#width;
+    for (let j = 0; j < sigma.length; j++) {
+      const bound = width * sigma[j]!;
+      if (bound === 0) this.tally.exact++;
+      else noteUse(use, Math.abs(got[at + j]! - want[wantAt + j]!) / bound);
+    }
+  }
+}
+
+function compare({ got, at, want, wantAt }: RowPair, sigma: Float64Array, width: number): RowVerdict {
+  const counts = { equal: 0, rounding: 0, divergent: 0 };
+  let worst = -1;
+  let most = 0;
+  for (let j = 0; j < sigma.length; j++) {
+    const bound = width * sigma[j]!;
+    const verdict = judge(got[at + j]!, want[wantAt + j]!, bound);
+    counts[verdict]++;
+    if (verdict !== 'divergent') continue;
+    const share = Math.abs(got[at + j]! - want[wantAt + j]!) / bound;
+    // One that is not finite is farther off than any other.
+    if (worst >= 0 && share <= most) continue;
+    worst = j;
+    most = share;
+  }
+  if (worst < 0) return { ...counts, miss: null };
+  const [have, wanted] = [got[at + worst]!, want[wantAt + worst]!];
+  const missed: MissedBound = {
+    bound: width * sigma[worst]!,
+    sigmas: Math.abs(have - wanted) / sigma[worst]!,
+    grade: 'not graded',
+  };
+  return { ...counts, miss: { index: worst, got: have, want: wanted, missed } };
+}

@@ -1,0 +1,50 @@
+/**
+ * A second look at a row that lies beyond the bound of the variance pass (spec: verdicts.md 1, steps 3 and 4). Keyed
+ * runs see the correlated roundings that the variance pass cannot see and can only make bounds wider; Cauchy runs then
+ * say how much roundings could do at worst, and so what a divergence is.
+ */
+
+import { roundedLogits } from '../oracle/forward.ts';
+import { CAUCHY_SCALE, cauchy, keyed } from '../oracle/rounding.ts';
+import type { OracleRow, OracleRows } from './oracle-rows.ts';
+import type { MissedBound } from './types.ts';
+
+type TypeKv = 'F32' | 'F16';
+
+export const KEYED_RUNS = 64;
+export const CAUCHY_RUNS = 15;
+/** So often the Cauchy estimate of the worst case may be too small (measured: 3.5). */
+const WORST_CASE_SLACK = 4;
+
+/** Standard deviation of each logit over keyed runs, around the exact value. */
+export function keyedSigma(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
+  const squares = new Float64Array(carried.v.length);
+  for (let run = 0; run < KEYED_RUNS; run++) {
+    const y = roundedLogits(oracle.model, [entry], keyed(run, oracle.profile), { type_kv })[0]!;
+    for (let j = 0; j < y.length; j++) squares[j]! += (y[j]! - carried.v[j]!) ** 2;
+  }
+  return squares.map((sum) => Math.sqrt(sum / KEYED_RUNS));
+}
+
+/** Estimate of the largest error of each logit that roundings can make together. */
+export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
+  const runs = Array.from(
+    { length: CAUCHY_RUNS },
+    (_, run) => roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), { type_kv })[0]!,
+  );
+  return carried.v.map((v, j) => {
+    const moved = runs.map((y) => Math.abs(y[j]! - v)).sort((a, b) => a - b);
+    return moved[CAUCHY_RUNS >> 1]! / CAUCHY_SCALE;
+  });
+}
+
+/** How a difference beyond its bound is to be understood. */
+export function grade(difference: number, sigma: number, bound: number, worst: number): MissedBound {
+  const share = difference / worst;
+  return {
+    bound,
+    sigmas: sigma > 0 ? difference / sigma : Number.POSITIVE_INFINITY,
+    worst_case: share,
+    grade: share > WORST_CASE_SLACK ? 'no roundings explain it' : 'a conspiracy of roundings',
+  };
+}

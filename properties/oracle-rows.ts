@@ -1,0 +1,170 @@
+/**
+ * What the oracle says to each output row of a script, with the variance of a subject's rounding errors. Rows whose list
+ * is plain are computed path by path of the campaign's token tree and kept; rows after a removal inside follow their
+ * entries and are computed for this script only. The memo lives here: the oracle itself keeps nothing.
+ */
+import type { ContextParams, RoundingProfile } from '../contract/subject.ts';
+import { loadModel } from '../model/load.ts';
+import type { Model } from '../model/types.ts';
+import { type Entry, Sequences } from '../oracle/entries.ts';
+import { carriedLogits } from '../oracle/forward.ts';
+import type { Carried } from '../oracle/variance.ts';
+import { modelBytes } from './campaign-models.ts';
+import { factsOf } from './facts.ts';
+import { trace } from './trace.ts';
+import type { Env, Script } from './types.ts';
+
+type TypeKv = NonNullable<ContextParams['type_kv']>;
+
+export interface OracleRow {
+  readonly carried: Carried;
+  /** The entry that it answers, for running it again. */
+  readonly entry: Entry;
+}
+
+interface Node {
+  row: OracleRow | null;
+  readonly next: Map<number, Node>;
+}
+
+const leaf = (): Node => ({ row: null, next: new Map() });
+
+/** Tokens by which the paths of large models grow. */
+const STEP = 16;
+
+/** The rows of one model under one profile. */
+export class OracleRows {
+  readonly model: Model;
+  readonly profile: RoundingProfile;
+  private readonly env: Env;
+  private readonly root: Record<TypeKv, Node> = { F32: leaf(), F16: leaf() };
+
+  constructor(env: Env, profile: RoundingProfile) {
+    this.env = env;
+    this.profile = profile;
+    this.model = loadModel(modelBytes(env.modelName), env.modelName);
+  }
+
+  /** What the last token of a sequence alone gives. */
+  plain(tokens: readonly number[], type_kv: TypeKv): OracleRow {
+    return this.find(tokens, type_kv)?.row ?? this.compute(tokens, type_kv);
+  }
+
+  /** What entries of any history give. */
+  of(entries: readonly Entry[], type_kv: TypeKv): OracleRow[] {
+    const rows = carriedLogits(this.model, entries, this.profile, { type_kv });
+    return rows.map((carried, i) => ({ carried, entry: entries[i]! }));
+  }
+
+  private find(tokens: readonly number[], type_kv: TypeKv): Node | undefined {
+    let node: Node | undefined = this.root[type_kv];
+    for (let i = 0; i < tokens.length && node !== undefined; i++) node = node.next.get(tokens[i]!);
+    return node;
+  }
+
+  private compute(tokens: readonly number[], type_kv: TypeKv): OracleRow {
+    const { tree, small } = factsOf(this.env);
+    const path = tree.paths.find((p) => tokens.every((token, i) => p[i] === token)) ?? tokens;
+    // Of a large model only as much of the path as is needed now, and a little more.
+    const list = small ? path : path.slice(0, Math.ceil(tokens.length / STEP) * STEP);
+    const rows = this.of(entriesAlone(list), type_kv);
+    let node = this.root[type_kv];
+    list.forEach((token, i) => {
+      let next = node.next.get(token);
+      if (next === undefined) {
+        next = leaf();
+        node.next.set(token, next);
+      }
+      next.row ??= rows[i]!;
+      node = next;
+    });
+    return rows[tokens.length - 1]!;
+  }
+}
+
+/** The entries of one sequence that was evaluated in one go. */
+export function entriesAlone(tokens: readonly number[]): Entry[] {
+  const sequences = new Sequences(1);
+  return sequences.decode({
+    token: [...tokens],
+    pos: tokens.map((_, i) => i),
+    seq_id: tokens.map(() => [0]),
+    logits: tokens.map(() => true),
+  });
+}
+
+/** The entries of each call of a script, by batch index; empty for what is no decode. Refused calls change nothing. */
+export function entriesOf(script: Script): Entry[][] {
+  const sequences = new Sequences(script.params.n_seq_max);
+  return script.calls.map((call) => {
+    if (call.op === 'clear') sequences.clear();
+    else if (call.refused !== undefined) return [];
+    else if (call.op === 'seqRm') sequences.seqRm(call.seq, call.p0, call.p1);
+    else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
+    else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
+    else {
+      const { token, seq_id } = call.batch;
+      const ids = token.map((_, i) => seq_id?.[i] ?? [0]);
+      return sequences.decode({ token, pos: positionsOf(sequences, ids), seq_id: ids, logits: [] });
+    }
+    return [];
+  });
+}
+
+/** Positions of a batch: one after another in each sequence, the same for all of a shared token's sequences. */
+function positionsOf(sequences: Sequences, ids: readonly (readonly number[])[]): number[] {
+  const next = new Map<number, number>();
+  return ids.map((set) => {
+    const pos = next.get(set[0]!) ?? sequences.posMax(set[0]!) + 1;
+    for (const id of set) next.set(id, pos + 1);
+    return pos;
+  });
+}
+
+/** The oracle's row for each output of a script, by call and batch index. */
+export function oracleRowsOf(env: Env, script: Script): Map<string, OracleRow> {
+  const rows = oracleFor(env);
+  const type_kv = script.params.type_kv ?? 'F32';
+  const out = new Map<string, OracleRow>();
+  const bent: [string, number, number][] = [];
+  trace(script, env.model.memory).calls.forEach(({ tokens }, call) => {
+    tokens.forEach(({ output, seen }, index) => {
+      if (!output) return;
+      if (seen !== null) out.set(rowKey(call, index), rows.plain(seen, type_kv));
+      else bent.push([rowKey(call, index), call, index]);
+    });
+  });
+  if (bent.length === 0) return out;
+  const entries = entriesOf(script);
+  const found = rows.of(
+    bent.map(([, call, index]) => entries[call]![index]!),
+    type_kv,
+  );
+  bent.forEach(([key], i) => {
+    out.set(key, found[i]!);
+  });
+  return out;
+}
+
+export function rowKey(call: number, index: number): string {
+  return `${call}/${index}`;
+}
+
+const known = new WeakMap<object, Map<string, OracleRows>>();
+
+/** The oracle's rows for a loaded model; shared by all properties that run on it. */
+export function oracleFor(env: Env): OracleRows {
+  const profile = env.subject.rounding;
+  if (profile === undefined) throw new RangeError(`${env.subject.name} does not state how it rounds`);
+  let bySeed = known.get(env.loaded);
+  if (bySeed === undefined) {
+    bySeed = new Map();
+    known.set(env.loaded, bySeed);
+  }
+  let rows = bySeed.get(env.seed);
+  if (rows === undefined) {
+    rows = new OracleRows(env, profile);
+    bySeed.set(env.seed, rows);
+  }
+  return rows;
+}

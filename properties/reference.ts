@@ -1,0 +1,87 @@
+/**
+ * `reference`: every answer is the oracle's, within the bound that is derived for that element from its operands and
+ * from how the subject says that it rounds. Histories of every kind: batches of many sequences, removals, copies,
+ * cleared and refilled contexts; after a removal inside, the oracle follows the entries.
+ */
+import { architectures } from '../oracle/forward.ts';
+import { BoundedRows } from './bounded.ts';
+import { describeToken, failureOf } from './compare.ts';
+import { coverScript, HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
+import { endToEnd } from './end-to-end.ts';
+import { newDraft, scriptOf } from './generate/history.ts';
+import { operate } from './generate/operations.ts';
+import { type OracleRow, oracleRowsOf } from './oracle-rows.ts';
+import { runScript, type ScriptRun } from './run-script.ts';
+import { trace } from './trace.ts';
+import type { Case, Difference, Env, Outcome, Property } from './types.ts';
+
+const framed = endToEnd({
+  name: 'reference',
+  statement: "every answer is the oracle's, within the rounding error that is derived for that element",
+  classes: { ...HISTORY_CLASSES, ...REFILL_CLASSES, operations: ['seqRm', 'seqCp', 'seqKeep', 'clear'] },
+  draw(r, facts) {
+    const d = newDraft(r, facts);
+    const rounds = r.between(1, 4);
+    let left = r.between(8, 96);
+    for (let i = 0; i < rounds && left > 0; i++) {
+      left -= d.decode(i === rounds - 1 ? left : r.between(1, Math.ceil((1.5 * left) / (rounds - i))));
+      if (i === rounds - 1) break;
+      for (let k = r.below(3); k > 0; k--) operate(d);
+    }
+    return { script: scriptOf(d) };
+  },
+  demand(_drawn, t) {
+    return t.calls.some(({ tokens }) => tokens.some((x) => x.output)) ? {} : null;
+  },
+});
+
+export const reference: Property = {
+  ...framed,
+  skip(subject, model) {
+    if (subject.rounding === undefined)
+      return 'the subject does not state how it rounds, so no bound can be derived';
+    if (!architectures.includes(model.arch)) return `the oracle has no forward pass for ${model.arch} yet`;
+    return null;
+  },
+  async run(env, c) {
+    coverScript(env.coverage, c.script!, trace(c.script!, env.model.memory));
+    return compareWithOracle(env, c);
+  },
+};
+
+async function compareWithOracle(env: Env, c: Case): Promise<Outcome> {
+  const script = c.script!;
+  const run = await runScript(env.loaded, script);
+  const rows = oracleRowsOf(env, script);
+  const judged = new BoundedRows(env, script.params.type_kv ?? 'F32');
+  const counts = { compared: run.refusals, equal: run.refusals, rounding: 0, divergent: 0 };
+  let first: Difference | null = null;
+  for (const [key, row] of rows) {
+    const [call, index] = key.split('/').map(Number) as [number, number];
+    const answer = run.rows[call];
+    if (answer === undefined || answer === null) continue; // the run ended before
+    const at = answer.row[index]! * env.model.n_vocab;
+    const pair = { got: new Float32Array(answer.bits.buffer), at, want: row.carried.v, wantAt: 0 } as const;
+    const verdict = judged.judge({ ...pair, routes: 1 }, row);
+    counts.compared += env.model.n_vocab;
+    for (const kind of ['equal', 'rounding', 'divergent'] as const) counts[kind] += verdict[kind];
+    if (verdict.miss === null || first !== null) continue;
+    const { miss } = verdict;
+    first = { what: describeToken(script, env, call, index), at: { call, index }, ...miss };
+  }
+  const { unexpected, tokens } = run;
+  const outcome = { ...counts, tokens, bounds: judged.tally };
+  if (unexpected !== null && !mayRefuse(run, rows)) {
+    const { kind, ...difference } = unexpected;
+    return { status: 'failed', ...outcome, failure: failureOf(env, c, difference, kind) };
+  }
+  if (unexpected !== null) judged.tally.overflow++;
+  if (first === null) return { status: 'passed', ...outcome };
+  return { status: 'failed', ...outcome, failure: failureOf(env, c, first, 'logits') };
+}
+
+/** F16 cannot hold some K or V of this history, or nearly so: a refusal is right too. */
+function mayRefuse(run: ScriptRun, rows: ReadonlyMap<string, OracleRow>): boolean {
+  if (run.unexpected?.kind !== 'refused.memory.overflow') return false;
+  return [...rows.values()].some((row) => row.carried.overflow);
+}

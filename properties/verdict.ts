@@ -1,0 +1,106 @@
+/**
+ * The verdict on one compared element (spec: verdicts.md 1, 8; DESIGN "Verdicts without hand-set tolerances"), and how
+ * much of their bounds the elements of a campaign used. The only number that a person chooses is p, the chance of
+ * accusing a correct subject in one comparison.
+ */
+import { IsobatchError } from '../contract/errors.ts';
+
+/** Chance of a false alarm in one comparison, unless `--p` says otherwise. */
+export const DEFAULT_P = 1e-10;
+
+/** How many standard deviations a bound is wide: Hoeffding for sums of independent, centred, bounded errors. */
+export function widthOf(p: number): number {
+  if (!(p > 0 && p < 1)) {
+    throw new IsobatchError('usage', `p must be a probability between 0 and 1, got ${p}`, { p });
+  }
+  return Math.sqrt(2 * Math.log(2 / p)) * Math.sqrt(3);
+}
+
+export type Verdict = 'equal' | 'rounding' | 'divergent';
+
+/**
+ * `got` is a float32 of the subject, `want` what must come out, `bound` how far from it rounding may lead. A value that
+ * is not finite must be of the same class and sign as the wanted one. Throws `internal` for a bound that is no bound:
+ * NaN, infinite or negative is a mistake of the harness and never a pass.
+ */
+export function judge(got: number, want: number, bound: number): Verdict {
+  const expected = Math.fround(want);
+  if (Object.is(got, expected)) return 'equal';
+  if (!Number.isFinite(want)) return 'divergent';
+  if (!(bound >= 0 && bound < Infinity)) {
+    throw new IsobatchError('internal', `a bound of ${bound} was derived for ${want}`, { bound, want });
+  }
+  // Written so that a NaN difference fails.
+  if (!(Math.abs(got - want) <= bound)) return 'divergent';
+  // Equal as numbers, not as bits: +0 and -0.
+  return bound === 0 && got !== expected ? 'divergent' : 'rounding';
+}
+
+/** Bins of difference / bound: eighths of an octave, numbered from 0 at 1. */
+const BINS = 8;
+const LOWEST = -40 * BINS;
+
+/** Distribution of the shares of their bounds that elements used. Plain JSON; sums of any parts in any order are equal. */
+export interface Use {
+  n: number;
+  max: number;
+  /** Elements by bin: floor(8 log2(share)); the lowest bin holds zeros too. */
+  bins: Record<string, number>;
+}
+
+export function emptyUse(): Use {
+  return { n: 0, max: 0, bins: {} };
+}
+
+/** Counts one element that used `share` of its bound. */
+export function noteUse(use: Use, share: number): void {
+  use.n++;
+  if (!(share <= use.max)) use.max = share;
+  const bin = share > 0 ? Math.max(LOWEST, Math.min(Math.floor(BINS * Math.log2(share)), BINS * 64)) : LOWEST;
+  use.bins[bin] = (use.bins[bin] ?? 0) + 1;
+}
+
+export function addUse(into: Use, from: Use): void {
+  into.n += from.n;
+  if (!(from.max <= into.max)) into.max = from.max;
+  for (const [bin, n] of Object.entries(from.bins)) into.bins[bin] = (into.bins[bin] ?? 0) + n;
+}
+
+/** The share that this part of the elements stays below, to the width of a bin (9 %). */
+export function useQuantile(use: Use, part: number): number {
+  const bins = Object.keys(use.bins)
+    .map(Number)
+    .sort((a, b) => a - b);
+  let left = part * use.n;
+  for (const bin of bins) {
+    left -= use.bins[bin]!;
+    if (left <= 0) return bin === LOWEST ? 0 : 2 ** ((bin + 0.5) / BINS);
+  }
+  return 0;
+}
+
+/** What derived bounds were used for in one case or in many. Plain JSON, summed like a tally. */
+export interface BoundsTally {
+  /** By operator or model. */
+  use: Record<string, Use>;
+  /** Rows whose errors are too large for first order: reported, not widened. */
+  ill: number;
+  /** F16 values so near to the end of their range that a refusal was right too. */
+  overflow: number;
+  /** Elements whose bound is zero: only equal bits pass. */
+  exact: number;
+  /** Rows that were looked at again with keyed runs. */
+  escalated: number;
+}
+
+export function emptyBounds(): BoundsTally {
+  return { use: {}, ill: 0, overflow: 0, exact: 0, escalated: 0 };
+}
+
+export function addBounds(into: BoundsTally, from: BoundsTally): void {
+  for (const field of ['ill', 'overflow', 'exact', 'escalated'] as const) into[field] += from[field];
+  for (const [name, use] of Object.entries(from.use)) {
+    into.use[name] ??= emptyUse();
+    addUse(into.use[name], use);
+  }
+}
