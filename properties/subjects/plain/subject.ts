@@ -38,6 +38,8 @@ const ROUNDING: RoundingProfile = {
   fma: false,
   products: { order: 'sequential' },
   rows: { order: 'sequential' },
+  keys: { order: 'sequential' },
+  rope: 'F32',
   f16_activations: 'F32',
   kv: 'as asked',
 };
