@@ -1,6 +1,6 @@
 /**
  * Program: `node dist/properties/subjects/plain/power-main.js [CASES] [--model NAME ...] [--deviation KIND ...]
- * [--property NAME] [--seed S]` measures how much of each planted deviation a property sees (power.ts). Default: 200
+ * [--property NAME] [--kv F32|F16] [--seed S]` measures how much of each planted deviation a property sees (power.ts). Default: 200
  * cases of `reference` on the recipes and trained models of a campaign. A row is printed as soon as it is there.
  *
  * Exit code 0; 1 if something was found in the right subject, which is a false alarm; 2 usage.
@@ -56,6 +56,7 @@ function optionsOf(args: readonly string[]): Omit<PowerOptions, 'onRow'> {
       model: { type: 'string', multiple: true },
       deviation: { type: 'string', multiple: true },
       property: { type: 'string', default: 'reference' },
+      kv: { type: 'string' },
       seed: { type: 'string', default: 'power' },
     },
   });
@@ -67,8 +68,10 @@ function optionsOf(args: readonly string[]): Omit<PowerOptions, 'onRow'> {
     throw usage(`unknown deviation ${JSON.stringify(unknown)}; known are ${DEVIATIONS.join(', ')}`);
   const property = propertyByName(values.property);
   if (property.white) throw usage(`${property.name} looks at rules and runs no model`);
+  const type_kv = values.kv;
+  if (type_kv !== undefined && type_kv !== 'F32' && type_kv !== 'F16') throw usage('--kv is F32 or F16');
   const deviations = values.deviation as DeviationKind[] | undefined;
-  return { property, models: values.model ?? DEFAULT_MODELS, deviations, cases, seed: values.seed };
+  return { property, models: values.model ?? DEFAULT_MODELS, deviations, cases, seed: values.seed, type_kv };
 }
 
 /** Runs, prints, and gives the exit code. */

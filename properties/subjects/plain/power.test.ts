@@ -69,6 +69,23 @@ describe('measurePower', () => {
     );
   });
 
+  it('caches can be kept to one type', async () => {
+    const deviations = ['f16-kv'] as const;
+    const options = {
+      property: blind,
+      models: ['recipe:llama'],
+      deviations,
+      cases: 20,
+      seed: 'test',
+    } as const;
+    const changed = async (type_kv?: 'F32' | 'F16') =>
+      (await measurePower({ ...options, type_kv }))[0]!.changed;
+    expect([await changed('F16'), await changed('F32')]).toEqual([0, 20]);
+    const drawn = await changed();
+    expect(drawn).toBeGreaterThan(0);
+    expect(drawn).toBeLessThan(20);
+  });
+
   it('each case has another weight', async () => {
     const options = {
       property: blind,
@@ -102,6 +119,7 @@ describe('power-main', () => {
   it.each([
     [['many'], 'whole number'],
     [['--deviation', 'luck'], 'unknown deviation "luck"'],
+    [['--kv', 'Q8'], '--kv is F32 or F16'],
     [['--property', 'cells'], 'runs no model'],
     [['--model', 'recipe:none'], 'recipe'],
     [['--fast'], "Unknown option '--fast'"],

@@ -39,6 +39,8 @@ export interface PowerOptions {
   readonly deviations?: readonly DeviationKind[];
   readonly cases: number;
   readonly seed: string;
+  /** Only contexts that keep K and V so; default: as they are drawn. */
+  readonly type_kv?: 'F32' | 'F16';
   /** Gets each row as soon as it is there. */
   readonly onRow?: (row: Power) => void;
 }
@@ -98,7 +100,8 @@ class Bench {
     this.#options = options;
     this.#model = model;
     this.#loaded = new Exchangeable(plainModel(model));
-    this.#env = plainEnv(this.#loaded, name, options.seed);
+    const { seed, type_kv } = options;
+    this.#env = { ...plainEnv(this.#loaded, name, seed), restrict: { type_kv } };
     const reason = options.property.skip(this.#env.subject, this.#env.model);
     if (reason !== null)
       throw new IsobatchError('usage', `${options.property.name} does not run on ${name}: ${reason}`);
