@@ -10,6 +10,8 @@ export interface ReplayOptions {
   readonly subject: SubjectSpec;
   readonly fault?: string;
   readonly isa?: string;
+  /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
+  readonly p?: number;
   readonly watchdog_s?: number;
   readonly properties_module?: string;
   readonly signal?: AbortSignal;
@@ -35,6 +37,7 @@ export async function replayCase(c: Case, options: ReplayOptions): Promise<Repla
     seed: c.seed,
     restrict: options.isa === undefined ? {} : { isa: options.isa },
     fault,
+    p: options.p,
     properties_module: options.properties_module,
     call_timeout_s: callTimeout(watchdog_s),
   };

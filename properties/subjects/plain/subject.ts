@@ -41,6 +41,8 @@ const ROUNDING: RoundingProfile = {
   keys: { order: 'sequential' },
   rope: 'F32',
   f16_activations: 'F32',
+  attention: 'F32',
+  softplus: 'log1p',
   kv: 'as asked',
 };
 
