@@ -95,6 +95,7 @@ export const commands: readonly Command[] = [
         value: 'NAME',
         describe: 'another fault than that of the case; "none": without',
       },
+      json: { type: 'boolean', describe: 'print one JSON record instead of the story' },
       ...QUIET,
       ...COMMON,
     },

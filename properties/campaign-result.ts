@@ -10,6 +10,8 @@ export type Status = 'passed' | 'failed' | 'skipped' | 'not run';
 /** A property on a model. */
 export interface UnitResult {
   readonly property: string;
+  /** What the property states, in one sentence. */
+  readonly statement?: string;
   readonly model: string;
   readonly white: boolean;
   readonly status: Status;

@@ -12,6 +12,7 @@ export function concludeUnits(run: CampaignRun): UnitResult[] {
     const { unit, tally } = state;
     return {
       property: unit.property.name,
+      statement: unit.property.statement,
       model: unit.model,
       white: unit.property.white,
       ...statusOf(state),

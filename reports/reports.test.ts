@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { CampaignResult, FailureRecord, UnitResult } from '../properties/campaign-result.ts';
 import { emptyTally } from '../properties/worker-messages.ts';
+import { batchInWords } from './call-words.ts';
 import { caseFileOf, shellWord } from './case-file.ts';
+import { differenceLines } from './difference.ts';
 import { escapeXml, junitXml } from './junit.ts';
 import { progressLine, progressReporter } from './progress.ts';
-import { batchInWords, caseLines, failureLines } from './story.ts';
+import { caseLines } from './story.ts';
 import { propertyRows, totalsOf } from './summarize.ts';
 import { terminalLines } from './terminal.ts';
 import { paintFor, table } from './text.ts';
@@ -220,14 +222,20 @@ describe('the story of a case', () => {
       ],
     };
     const lines = caseLines({ version: 1, property: 'p', model: 'm', seed: 's', index: 1, script });
-    expect(lines.slice(2)).toEqual([
+    expect(lines).toEqual([
+      'What is done',
+      '  a new context: n_ctx 8, n_batch 8, n_ubatch 2, n_seq_max 2, split equal',
       '  0. remove positions 2 to 4 of all sequences  (must be refused: ops.partial)',
       '  1. copy everything of sequence 0 to sequence 1',
       '  2. clear everything',
-      '  ({sequences} token@position, * is an output row)',
+      '  ({sequences} token@position; * marks an output row)',
     ]);
-    const told = failureLines({ message: 'm', difference: { what: 'w', index: 3, got: 0.5, want: 2 } });
-    expect(told).toEqual(['m', 'first difference: w, element 3', '  got  0.5 (bits 0x3f000000)', '  want 2']);
+    expect(differenceLines({ what: 'logits of w', index: 3, got: 0.5, want: 2 }, 'said alone')).toEqual([
+      '  logits of w, element 3',
+      '  got   0.5 (bits 0x3f000000)',
+      '  want  2 (bits 0x40000000), said alone',
+      '  off by 1.5, 0.75 times the wanted value',
+    ]);
   });
 });
 
