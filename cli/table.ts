@@ -75,6 +75,16 @@ export const commands: readonly Command[] = [
         value: 'S',
         describe: 'time for making one failure smaller (10); 0: no',
       },
+      known: {
+        type: 'string',
+        value: 'FILE',
+        describe: 'failures that are known, by signature: reported, not failing',
+      },
+      against: {
+        type: 'string',
+        value: 'SUBJECT',
+        describe: 'only what this subject does not show too: "engine", a module, or "cmd:CMD"',
+      },
       'max-failures': { type: 'string', value: 'N', describe: 'stop after N different failures (20)' },
       out: { type: 'string', value: 'DIR', describe: 'where the report goes (isobatch-report)' },
       ...QUIET,

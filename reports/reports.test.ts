@@ -69,6 +69,7 @@ const result: CampaignResult = {
     unit('split', 'rules', { white: true, busy_s: 4 }),
   ],
   failures: [failure],
+  excused: [],
   coverage: {},
   missing: { split: ['lengths: 5-8'] },
   interrupted: false,
