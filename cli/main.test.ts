@@ -139,7 +139,12 @@ describe('verify', () => {
     expect(again.out).toContain('decode 1 token: {0} 9*');
     expect(again.out).toContain('element 5');
     expect(again.out).toMatch(/got .*bits 0x[0-9a-f]{8}/);
-    expect(again.out).toContain(`again: isobatch replay ${path}`);
+    expect(again.out).toContain(`  isobatch replay ${path}\n`);
+    expect(again.out).toContain('Property echo: a sequence says what it says');
+    expect(again.out).toContain('^ this row differs');
+    const json = JSON.parse(cli(['replay', path, '--json'], env).out);
+    expect(json).toMatchObject({ exit_code: 1, outcome: { status: 'failed' }, file: { isobatch_case: 2 } });
+    expect(cli(['replay', path, '--quiet'], env).out).toBe('still fails\n');
     const gone = cli(['replay', path]);
     expect([gone.code, gone.out]).toEqual([0, expect.stringContaining('does not fail any more')]);
     writeFileSync(path, JSON.stringify({ ...kept, model_sha256: '0'.repeat(64) }));

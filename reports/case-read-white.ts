@@ -68,7 +68,14 @@ function checkSlots(white: Field): void {
     const op = step.get('op').oneOf(['ubatch', 'rm', 'cp', 'keep', 'clear']);
     if (op === 'ubatch') {
       const sets = step.get('sets').list({ least: 1 });
-      for (const ids of sets) checkSet(ids, n_slots);
+      const busy = new Set<number>();
+      for (const ids of sets) {
+        checkSet(ids, n_slots);
+        for (const id of ids.value as number[]) {
+          if (busy.has(id)) ids.bad('disjoint from the sets before it');
+          busy.add(id);
+        }
+      }
       step.get('n_seq_tokens').integer({ least: 1, most: MOST_CELLS });
       for (const pos of step.get('last_pos').list({ length: sets.length })) pos.integer({ least: 0 });
     }

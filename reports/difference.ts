@@ -42,9 +42,10 @@ function missedLines({ missed }: Difference): string[] {
   const { bound, sigmas, worst_case, grade } = missed;
   const worst =
     worst_case === undefined ? '' : `, ${figure(worst_case)} times the worst that roundings can do at all`;
+  const size = `${figure(sigmas)} standard deviations of the derived rounding error${worst}`;
   return [
     `  bound ${figure(bound)}: no correct subject is farther off by rounding`,
-    `  size  ${figure(sigmas)} standard deviations of the derived rounding error${worst}`,
+    ...wrapped('  size  ', size.split(' ')),
     `  grade ${grade}`,
   ];
 }

@@ -8,7 +8,7 @@ import type { Case } from '../properties/types.ts';
 import type { CellStep, CellsInput } from '../properties/white/cell-history.ts';
 import type { SlotStep } from '../properties/white/slot-books.ts';
 import { rangeInWords } from './call-words.ts';
-import { batchTable } from './picture.ts';
+import { batchTable, numbersInWords } from './picture.ts';
 import { cellLines, setInWords, slotLines, windowLines } from './picture-memory.ts';
 import { wrapped } from './text.ts';
 
@@ -39,8 +39,14 @@ function splitLines({ batch, options }: SplitInput): string[] {
   ]);
   try {
     const ubatches = split(batch, options);
-    const told = ubatches.map(({ index }, u) => `  ubatch ${u} must be the tokens ${index.join(', ')}`);
-    return [...head, ...batchTable(batch, ubatches), ...told.slice(0, MOST_STEPS * 2)];
+    const told = ubatches
+      .slice(0, MOST_STEPS)
+      .flatMap(({ index }, u) =>
+        wrapped(`  ubatch ${u} must be the tokens `, numbersInWords(index).split(' ')),
+      );
+    const more = ubatches.length - MOST_STEPS;
+    const rest = more > 0 ? [`  ... (${more} more ubatches)`] : [];
+    return [...head, ...batchTable(batch, ubatches), ...told, ...rest];
   } catch (error) {
     if (!(error instanceof IsobatchError)) throw error;
     return [...head, ...batchTable(batch, null), `  By the rules this is refused (${error.kind}).`];

@@ -46,9 +46,10 @@ export function otherPictureLines(
   options: PictureOptions,
   first: readonly string[],
 ): string[] {
-  const seen = first.join('\n');
+  const unmarked = (lines: readonly string[]) => lines.filter((line) => !/^ *\^ /.test(line)).join('\n');
+  const seen = unmarked(first);
   const blocks = callBlocks(script, options);
-  const known = blocks.map((block) => seen.includes(block.filter((line) => !/^ *\^ /.test(line)).join('\n')));
+  const known = blocks.map((block) => seen.includes(unmarked(block)));
   if (known.every(Boolean)) return [];
   return joined(earlier(blocks.map((block, c) => (known[c] ? [`call ${c}: as above`] : block))));
 }

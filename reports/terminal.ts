@@ -82,7 +82,7 @@ function failureLines({ first, also }: Group, paint: Paint, caseFile: CaseFileOf
     ...indented(failure.probe?.[0] ?? ''),
     ...indented(againstInWords(first)),
     ...lastWords(first, paint),
-    ...indented(alsoInWords(also)),
+    ...indented(alsoInWords(first, also)),
     ...commandLines(first, caseFile(first)),
   ].filter((line) => line.trim() !== '');
 }
@@ -111,9 +111,10 @@ function lastWords({ log }: FailureRecord, paint: Paint): string[] {
 }
 
 /** The others of a group: where each was found, without doubles. */
-function alsoInWords(also: readonly FailureRecord[]): string {
-  if (also.length === 0) return '';
-  const where = [...new Set(also.map((f) => `${f.property} on ${f.model}`))];
+function alsoInWords(first: FailureRecord, also: readonly FailureRecord[]): string {
+  const name = (f: FailureRecord) => `${f.property} on ${f.model}`;
+  const where = [...new Set(also.map(name))].filter((other) => other !== name(first));
+  if (where.length === 0) return '';
   const more = where.length > 6 ? `, and ${where.length - 6} more` : '';
   return `also found by: ${where.slice(0, 6).join(', ')}${more}`;
 }

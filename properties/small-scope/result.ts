@@ -30,6 +30,11 @@ const MOST_FAILURES = 20;
 /** Failures that differ in kind are told beyond that, up to so many kinds. */
 export const MOST_SIGNATURES = 100;
 
+/** What broke, whatever the numbers: by this the failures of the small scope are grouped. */
+export function kindOf(rule: string, what: string): string {
+  return `${rule}/${what.replaceAll(/\d+/g, 'N')}`;
+}
+
 /** Tells which failures are told in full: the first ones, and the first of each kind. */
 export class ToldFailures {
   #told = 0;
@@ -56,7 +61,7 @@ export class ScopeTally {
   fail(where: string, wrong: Broken): void {
     this.failed++;
     const { what, got, want } = wrong.difference;
-    if (!this.#told.tell(`${wrong.rule}/${what}`)) return;
+    if (!this.#told.tell(kindOf(wrong.rule, what))) return;
     this.failures.push({ where, rule: wrong.rule, what, got: String(got), want: String(want) });
   }
 
