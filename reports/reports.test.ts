@@ -172,6 +172,41 @@ describe('the summary', () => {
     expect(lines.at(-1)).toBe('x does not hold: 1 different failure');
   });
 
+  it('tells a failure with its explanation, what a probe saw, and by what else it was found', () => {
+    const explanation = { sentence: 'It needs two ubatches.', facts: [], runs: 3, seconds: 0.1, cut: false };
+    const script = {
+      params: { n_ctx: 8, n_batch: 8, n_ubatch: 2, n_seq_max: 2, split: 'equal' as const },
+      calls: [{ op: 'decode' as const, batch: { token: [1] } }],
+    };
+    const found = (property: string, model: string): FailureRecord => ({
+      ...failure,
+      log: undefined,
+      property,
+      model,
+      signature: `${property}/x/logits`,
+      failure: {
+        ...failure.failure,
+        case: { ...failure.failure.case, property, model, script },
+        message: 'logits: got 1.5, want 2',
+        explanation,
+        probe: ['query 1@0: state holds 0@0, which it must not', 'more'],
+      },
+    });
+    const failures = [found('solo', 'm1'), found('permute', 'm2')];
+    const lines = terminalLines({ ...result, failures }, paintFor({}), () => 'out/1.json');
+    const at = lines.indexOf('FAILED solo on m1, case 4, 3 cases like it');
+    expect(lines.slice(at, at + 7)).toEqual([
+      'FAILED solo on m1, case 4, 3 cases like it',
+      '  logits: got 1.5, want 2',
+      '  It needs two ubatches.',
+      '  query 1@0: state holds 0@0, which it must not',
+      '  also found by: permute on m2',
+      '  isobatch replay out/1.json',
+      '',
+    ]);
+    expect(lines.join('\n')).not.toContain('FAILED permute');
+  });
+
   it('uses colours only on a terminal that wants them', () => {
     expect(paintFor({ isTTY: true }, { NO_COLOR: '1' })('red', 'x')).toBe('x');
     expect(paintFor({ isTTY: false }, {})('red', 'x')).toBe('x');
