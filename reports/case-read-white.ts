@@ -14,9 +14,14 @@ const CHECKS: Readonly<Record<string, (white: Field) => void>> = {
 const MOST_SEQ = 64;
 const MOST_CELLS = 1 << 16;
 
-/** Throws `file`, naming the field. Inputs of other properties are their own business. */
+/** A built-in property that looks at rules. */
+export function isWhite(property: string): boolean {
+  return Object.hasOwn(CHECKS, property);
+}
+
+/** Throws `file`, naming the field. */
 export function checkWhite(property: string, white: Field): void {
-  if (Object.hasOwn(CHECKS, property)) CHECKS[property]!(white);
+  CHECKS[property]!(white);
 }
 
 function checkSplit(white: Field): void {

@@ -1,10 +1,11 @@
 /** The reader of case files against files that are wrong in one place, and in thousands of places. */
 import { describe, expect, it } from 'vitest';
 import { IsobatchError } from '../contract/errors.ts';
+import { oracleWhite } from '../oracle/white.ts';
 import { caseRandom } from '../properties/random.ts';
 import { properties } from '../properties/registry.ts';
 import { fakeEnv } from '../properties/testing.ts';
-import type { Case, Outcome } from '../properties/types.ts';
+import type { Case, Env, Outcome } from '../properties/types.ts';
 import type { CaseFile } from './case-file.ts';
 import { parseCaseFile, readCaseFile } from './case-read.ts';
 import { storyLines } from './story.ts';
@@ -273,6 +274,42 @@ describe('mutated case files', () => {
     }
     expect(seen.refused).toBeGreaterThan(900);
     expect(seen.told).toBeGreaterThan(600);
+  });
+});
+
+describe('what was read can be run', () => {
+  it('however it was changed: the worst that comes out is a refusal', async () => {
+    const r = caseRandom('mutated case files', 'run', 'x', 0);
+    const envs = new Map<string, Env>();
+    let ran = 0;
+    const files = FILES.filter((file) => JSON.stringify(file.case).length < 4000);
+    for (let i = 0; i < 2000; i++) {
+      const from = files[i % files.length]!;
+      const text = JSON.stringify({
+        ...from,
+        case: mutate(from.case, (n) => r.below(n)),
+        original: undefined,
+      });
+      if (kindOf(() => parseCaseFile(text, 'f')).kind !== 'none') continue;
+      const { case: c } = parseCaseFile(text, 'f');
+      const property = properties.find((p) => p.name === c.property);
+      if (property === undefined) continue;
+      const memory = from.model_info!.memory as 'attention' | 'recurrent';
+      if (!envs.has(memory)) envs.set(memory, { ...fakeEnv(memory), white: oracleWhite });
+      ran++;
+      try {
+        await property.run(envs.get(memory)!, c);
+      } catch (error) {
+        if (!(error instanceof IsobatchError)) throw new Error(`${(error as Error).stack}\n${text}`);
+      }
+    }
+    expect(ran).toBeGreaterThan(300);
+  });
+
+  it('inputs of the small scope, and cases that could not be generated, are refused', () => {
+    expect(message('case.property', 'small-scope')).toContain('not replayed; run: isobatch verify');
+    const nothing = { version: 1, property: 'solo', model: 'm', seed: 's', index: 1 };
+    expect(message('case', nothing)).toContain('case.script must be an object, got nothing');
   });
 });
 

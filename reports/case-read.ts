@@ -7,8 +7,9 @@ import { type MemoryKind, SPLIT_POLICIES } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import { type Field, parseJson, readJson } from '../properties/fields.ts';
 import type { Call, Script } from '../properties/types.ts';
+import { SMALL_SCOPE } from '../properties/worker-scope.ts';
 import { CASE_VERSION, type CaseFile } from './case-file.ts';
-import { checkWhite } from './case-read-white.ts';
+import { checkWhite, isWhite } from './case-read-white.ts';
 
 /** No context of a case is larger: cells, tokens of a batch, sequences. */
 const LARGEST = 1 << 20;
@@ -36,6 +37,7 @@ function checkCaseFile(file: Field): CaseFile {
   file.optional('count')?.integer({ least: 1 });
   checkSubject(file);
   checkModelInfo(file.optional('model_info'));
+  checkReplayable(file);
   const builtIn = file.value !== null && file.optional('properties_module') === undefined;
   checkCase(file.get('case'), builtIn);
   const original = file.optional('original');
@@ -57,6 +59,18 @@ function checkVersion(file: Field): void {
     'file',
     `${file.file} is a case file of version ${JSON.stringify(version.value)}, this isobatch reads version ${CASE_VERSION}${anew}`,
     { path: file.file, field: 'isobatch_case', got: version.value, want: CASE_VERSION },
+  );
+}
+
+/** What lies in a report and cannot be run by itself. */
+function checkReplayable(file: Field): void {
+  const property = file.get('case').get('property');
+  if (property.value !== SMALL_SCOPE) return;
+  const again = file.get('again').text();
+  throw new IsobatchError(
+    'file',
+    `${file.file} keeps an input of the small scope, which is enumerated and not replayed; run: ${again}`,
+    { path: file.file, field: property.name, got: property.value },
   );
 }
 
@@ -97,7 +111,9 @@ function checkCase(c: Field, builtIn: boolean): void {
     if (key === 'pairs' && base === undefined) field.bad('left out where there is no base');
   }
   if (script !== undefined) checkDemands(c, script.value as Script, base?.value as Script | undefined);
-  if (builtIn) checkWhite(property, c.get('white'));
+  if (!builtIn) return;
+  if (isWhite(property)) checkWhite(property, c.get('white'));
+  else if (script === undefined) c.get('script').object(); // nothing to run
 }
 
 function checkScript(script: Field): void {

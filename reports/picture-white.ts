@@ -14,11 +14,11 @@ import { wrapped } from './text.ts';
 
 const MOST_STEPS = 12;
 
-/** Null if the input is none that is known here. Inputs were checked when the case was read. */
-export function whitePicture({ property, white }: Case): string[] | null {
+/** Null if the input is none that is known here; `step` is the one that differs. Inputs were checked when the case was read. */
+export function whitePicture({ property, white }: Case, step?: number): string[] | null {
   if (property === 'split' || property === 'outputs') return splitLines(white as SplitInput);
-  if (property === 'cells' || property === 'mask') return cellSteps(white as CellsInput);
-  if (property === 'slots') return slotSteps(white as SlotsInput);
+  if (property === 'cells' || property === 'mask') return cellSteps(white as CellsInput, step);
+  if (property === 'slots') return slotSteps(white as SlotsInput, step);
   return null;
 }
 
@@ -42,7 +42,10 @@ function splitLines({ batch, options }: SplitInput): string[] {
     const told = ubatches
       .slice(0, MOST_STEPS)
       .flatMap(({ index }, u) =>
-        wrapped(`  ubatch ${u} must be the tokens `, numbersInWords(index).split(' ')),
+        wrapped(
+          `  ubatch ${u} must be ${index.length === 1 ? 'token' : 'the tokens'} `,
+          numbersInWords(index).split(' '),
+        ),
       );
     const more = ubatches.length - MOST_STEPS;
     const rest = more > 0 ? [`  ... (${more} more ubatches)`] : [];
@@ -53,19 +56,27 @@ function splitLines({ batch, options }: SplitInput): string[] {
   }
 }
 
-function drawn(steps: number, lines: readonly string[][]): string[] {
-  const late = steps - MOST_STEPS;
-  return [...lines.slice(0, MOST_STEPS).flat(), ...(late > 0 ? [`  ... (${late} more steps)`] : [])];
+function mark(differs: boolean): string[] {
+  return differs ? ['  ^ this step differs'] : [];
 }
 
-function cellSteps({ n_cells, n_seq, steps }: CellsInput): string[] {
+/** Steps up to the one that differs, the last ones of many. */
+function drawn(lines: readonly string[][], step: number | undefined): string[] {
+  const end = Math.min((step ?? Number.POSITIVE_INFINITY) + 1, lines.length);
+  const first = Math.max(0, end - MOST_STEPS);
+  const shown = lines.slice(first, end);
+  return [...(first > 0 ? [`  ... (${first} earlier steps)`] : []), ...shown.flat()];
+}
+
+function cellSteps({ n_cells, n_seq, steps }: CellsInput, differs?: number): string[] {
   const cells = new Cells(n_cells);
   const lines = steps.map((step, k) => {
     const before = cells.view();
     doCellStep(cells, step);
-    return [...wrapped(`  step ${k}: `, cellStepInWords(step)), ...cellLines(before, cells.view())];
+    const title = wrapped(`  step ${k}: `, cellStepInWords(step));
+    return [...title, ...mark(k === differs), ...cellLines(before, cells.view())];
   });
-  return [`  ${n_cells} cells, ${n_seq} sequences`, ...drawn(steps.length, lines)];
+  return [`  memory of n_cells ${n_cells} for n_seq ${n_seq}`, ...drawn(lines, differs)];
 }
 
 function cellStepInWords(step: CellStep): string[] {
@@ -103,15 +114,20 @@ function doCellStep(cells: Cells, step: CellStep): void {
   else cells.clear();
 }
 
-function slotSteps({ n_slots, steps }: SlotsInput): string[] {
+function slotSteps({ n_slots, steps }: SlotsInput, differs?: number): string[] {
   const slots = new Slots(n_slots);
   const lines = steps.map((step, k) => {
     const before = slots.view();
     const told = doSlotStep(slots, step);
     const words = step.op === 'ubatch' ? ubatchInWords(step) : operationInWords(step);
-    return [...wrapped(`  step ${k}: `, words.split(' ')), ...told, ...slotLines(before, slots.view())];
+    const title = wrapped(`  step ${k}: `, words.split(' '));
+    return [...title, ...mark(k === differs), ...told, ...slotLines(before, slots.view())];
   });
-  return [`  ${n_slots} slots, as many sequences`, ...drawn(steps.length, lines)];
+  return [
+    `  memory of n_slots ${n_slots}, as many sequences`,
+    '  (state 1, 2, ... below: what the first, second, ... set of all ubatches has made)',
+    ...drawn(lines, differs),
+  ];
 }
 
 function ubatchInWords({ sets, n_seq_tokens, last_pos }: Extract<SlotStep, { op: 'ubatch' }>): string {

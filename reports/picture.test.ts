@@ -5,6 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Call, Script } from '../properties/types.ts';
 import { batchTable, numbersInWords, otherPictureLines, pictureLines } from './picture.ts';
+import { whitePicture } from './picture-white.ts';
 import { WIDTH } from './text.ts';
 
 function script(calls: readonly Call[], params: Partial<Script['params']> = {}): Script {
@@ -267,5 +268,69 @@ describe('a long batch', () => {
   it('tells runs of numbers as one', () => {
     expect(numbersInWords([0, 1, 2, 3, 7, 9, 10])).toBe('0..3, 7, 9, 10');
     expect(numbersInWords([2])).toBe('2');
+  });
+});
+
+describe('a picture of a rule', () => {
+  const of = (property: string, white: unknown, step?: number) =>
+    whitePicture({ version: 1, property, model: 'rules', seed: 's', index: 0, white }, step);
+
+  it('of splitting shows which tokens each ubatch must hold', () => {
+    const batch = {
+      token: [0, 1, 4],
+      pos: [0, 0, 1],
+      seq_id: [[6], [3, 7], [6]],
+      logits: [false, false, true],
+    };
+    // 2.3: the shared set first and alone, then {6} with two tokens.
+    expect(of('split', { batch, options: { policy: 'equal', n_ubatch: 2 } })).toEqual([
+      '  cut 3 tokens by equal, n_ubatch 2',
+      '  batch index    0  1  2',
+      '  token          0  1  4',
+      '  position       0  0  1',
+      '  sequence 3     .  x  .',
+      '  sequence 6     x  .  x',
+      '  sequence 7     .  x  .',
+      '  ubatch         1  0  1',
+      '  output         .  .  *',
+      '  ubatch 0 must be token 1',
+      '  ubatch 1 must be the tokens 0, 2',
+    ]);
+    // 2.4 step 1: sequential splits refuse coupled sequences.
+    const refused = of('split', { batch, options: { policy: 'equal-sequential', n_ubatch: 2 } });
+    expect(refused!.at(-1)).toBe('  By the rules this is refused (batch.coupled).');
+  });
+
+  it('of cells and slots shows the steps up to the one that differs', () => {
+    const steps = [
+      { op: 'place', pos: [0, 1], sets: [[2], [2]] },
+      { op: 'rm', seq: 2, p0: 1, p1: -1 },
+      { op: 'clear' },
+    ];
+    expect(of('cells', { n_cells: 2, n_seq: 3, steps }, 1)).toEqual([
+      '  memory of n_cells 2 for n_seq 3',
+      '  step 0: place {2}@0 {2}@1',
+      '  cells before       0..1:free',
+      '  cells after        0..1:{2}@0..1 (new)',
+      '  step 1: remove positions 1 to the end of sequence 2',
+      '  ^ this step differs',
+      '  cells before       0..1:{2}@0..1',
+      '  cells after        0:{2}@0  1:free (freed)',
+    ]);
+    const ubatch = { op: 'ubatch', sets: [[1], [0]], n_seq_tokens: 2, last_pos: [1, 1] };
+    const history = { n_slots: 2, steps: [ubatch, { op: 'rm', seq: 1, p0: 1, p1: -1 }] };
+    expect(of('slots', history, 1)!.slice(2)).toEqual([
+      '  step 0: a ubatch of 2 tokens each for {1} up to position 1, {0} up to position 1',
+      '    slot 0: {1} starts from the zero state',
+      '    slot 1: {0} starts from the zero state',
+      '  slots     before      after',
+      '  slot 0    empty   ->  {1}@1',
+      '  slot 1    empty   ->  {0}@1',
+      '  step 1: remove positions 1 to the end of sequence 1',
+      '  ^ this step differs',
+      '  refused: only a part of a state',
+      '  slots, unchanged   0:{1}@1  1:{0}@1',
+    ]);
+    expect(of('echo', {})).toBeNull();
   });
 });

@@ -9,7 +9,7 @@ import { type CaseFile, shellWord } from './case-file.ts';
 import { differenceLines, explanationLines, placeOf } from './difference.ts';
 import { otherPictureLines, pictureLines } from './picture.ts';
 import { whitePicture } from './picture-white.ts';
-import { wrapped } from './text.ts';
+import { WIDTH, wrapped } from './text.ts';
 
 function paramsInWords(params: ContextParams): string[] {
   return Object.entries(params)
@@ -50,8 +50,8 @@ function whiteLines(white: unknown): string[] {
   });
 }
 
-/** The history of a case. */
-export function caseLines(c: Case): string[] {
+/** The history of a case; `step` is the one of a white-box history that differs. */
+export function caseLines(c: Case, step?: number): string[] {
   const lines: string[] = [];
   if (c.script !== undefined) lines.push('What is done', ...scriptLines(c.script), LEGEND);
   if (c.script !== undefined && c.base !== undefined) lines.push(...baseLines(c.script, c.base));
@@ -62,7 +62,7 @@ export function caseLines(c: Case): string[] {
         : `Each of ${c.alone.length} rows must be what its sequence says alone.`,
     );
   if (c.white !== undefined)
-    lines.push('What the rule is asked', ...(whitePicture(c) ?? whiteLines(c.white)));
+    lines.push('What the rule is asked', ...(whitePicture(c, step) ?? whiteLines(c.white)));
   if (lines.length === 0) lines.push('(the case could not be generated again)');
   return lines;
 }
@@ -89,7 +89,7 @@ export function storyLines(story: Story): string[] {
   const same = failure.signature === file.failure.signature;
   const sections = [
     headLines(story),
-    caseLines(file.case),
+    caseLines(file.case, stepOf(failure.difference)),
     pictureSection(story, failure.difference),
     differenceSection(story, failure),
     same && file.failure.explanation !== undefined
@@ -105,9 +105,19 @@ export function storyLines(story: Story): string[] {
     .flatMap((lines, i) => (i === 0 ? lines : ['', ...lines]));
 }
 
+/** White-box histories say at which step they broke. */
+function stepOf({ what }: Difference): number | undefined {
+  const step = /^step (\d+)\b/.exec(what);
+  return step === null ? undefined : Number(step[1]);
+}
+
 function originalLines(file: CaseFile): string[] {
   if (file.original === undefined) return [];
   return ['and as it was before it was made smaller', `  ${file.again}`];
+}
+
+function statementLines(text: string): string[] {
+  return wrapped('', text.split(' '), ' ', WIDTH - 2).map((line, i) => (i === 0 ? line : `  ${line}`));
 }
 
 function headLines(story: Story): string[] {
@@ -123,7 +133,7 @@ function headLines(story: Story): string[] {
   const shrunk = file.original === undefined ? '' : ', made smaller';
   const number = index < 0 ? 'one of the small scope' : `case ${index} of seed ${seed}`;
   return [
-    ...wrapped(`Property ${property}${statement === undefined ? '' : ': '}`, (statement ?? '').split(' ')),
+    ...statementLines(`Property ${property}${statement === undefined ? '' : `: ${statement}`}`),
     ...(model === 'rules' ? [] : [`  model    ${model}${facts}`]),
     `  subject  ${subject.name} ${subject.version}${fault}`,
     `  case     ${number}${shrunk}${like}`,
@@ -205,5 +215,5 @@ function tail(log: string, lines: number): string[] {
 export function outcomeLine(outcome: Outcome): string {
   if (outcome.status === 'skipped') return `skipped: ${outcome.reason ?? 'no reason given'}`;
   const { compared, equal, rounding, divergent, tokens } = outcome;
-  return `${outcome.status}: ${tokens} tokens, ${compared} elements compared: ${equal} equal, ${rounding} within rounding, ${divergent} divergent`;
+  return `${outcome.status}: ${tokens} ${tokens === 1 ? 'token' : 'tokens'}, ${compared} elements compared: ${equal} equal, ${rounding} within rounding, ${divergent} divergent`;
 }
