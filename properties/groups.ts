@@ -4,7 +4,7 @@
  * whatever the sequences are called and the tokens are), with the same kind of difference.
  */
 import type { FailureRecord } from './campaign-result.ts';
-import { idsOf, isOutput } from './trace.ts';
+import { idsOf } from './trace.ts';
 import type { Call, Script } from './types.ts';
 
 export interface Group {
@@ -38,7 +38,7 @@ function keysOf({ signature, failure }: FailureRecord): string[] {
   return [own, `shape ${parts[1]} ${parts.at(-1)} ${shapeOf(script)}`];
 }
 
-/** The calls of a script, with sequences numbered as they appear and without tokens, positions and sizes. */
+/** The calls of a script, with sequences numbered as they appear and without tokens, positions, outputs and sizes. */
 export function shapeOf(script: Script): string {
   const names = new Map<number, number>();
   const name = (seq: number): number => {
@@ -56,7 +56,7 @@ function callShape(call: Call, name: (seq: number) => number): string {
       const { batch } = call;
       const tokens = batch.token.map((_, i) => {
         const ids = idsOf(batch, i).map(name);
-        return `{${ids.sort((a, b) => a - b).join()}}${isOutput(batch, i) ? '*' : ''}`;
+        return `{${ids.sort((a, b) => a - b).join()}}`;
       });
       return `decode ${tokens.join(' ')}${refused}`;
     }

@@ -5,7 +5,7 @@ import { oracleWhite } from '../oracle/white.ts';
 import { caseRandom } from '../properties/random.ts';
 import { properties } from '../properties/registry.ts';
 import { fakeEnv } from '../properties/testing.ts';
-import type { Case, Env, Outcome } from '../properties/types.ts';
+import type { Case, Difference, Env, Outcome } from '../properties/types.ts';
 import type { CaseFile } from './case-file.ts';
 import { parseCaseFile, readCaseFile } from './case-read.ts';
 import { storyLines } from './story.ts';
@@ -351,6 +351,31 @@ describe('the story', () => {
       expect(text.indexOf(part, from), part).toBeGreaterThanOrEqual(0);
       from = text.indexOf(part, from);
     }
+  });
+
+  it('draws the history in which something differs, and the other one where that is drawn differently', () => {
+    const calls = [{ op: 'decode' as const, batch: { token: [3, 4], logits: [true, true] } }];
+    const params = { n_ctx: 4, n_batch: 4, n_ubatch: 2, n_seq_max: 1, split: 'simple' as const };
+    const c: Case = {
+      ...{ version: 1, property: 'ubatch', model: 'm', seed: 's', index: 0 },
+      script: { params, calls },
+      base: { params: { ...params, n_ubatch: 1 }, calls },
+      pairs: [[0, 1, 0, 1]],
+    };
+    const told = (difference: Difference) =>
+      story({ ...fileOf(c, 'attention'), failure: { message: 'm', difference, signature: 's/x/y' } });
+    const pair = told({ what: 'logits', index: 0, got: 1.5, want: 2, at: { call: 0, index: 1 } });
+    const title = pair.findIndex((line) => line.startsWith('The same in the other context'));
+    expect(pair.slice(0, title)).toContain('  ubatch         0  0');
+    expect(pair.slice(title)).toContain('  ubatch         0  1');
+    expect(pair).toContain('  want  2 (bits 0x40000000), the same row in the other context');
+    expect(pair).toContain('  a context with n_ubatch 1');
+    const base = told({ what: 'base history: decode, call 0', got: 'refused: x', want: 'accepted' });
+    expect(base).toContain('Batch by batch, in the other context, where it went wrong');
+    expect(base).toContain('  ^ this call differs');
+    expect(base).toContain('  ubatch         0  1');
+    expect(base).not.toContain('  ubatch         0  0');
+    expect(base).toContain('  in the other history: decode, call 0');
   });
 
   it('says nothing of explanations that a case does not have, or that are of another failure', () => {

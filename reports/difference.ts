@@ -54,7 +54,8 @@ function missedLines({ missed }: Difference): string[] {
 export function differenceLines(difference: Difference, against?: string): string[] {
   const { what, index, got, want } = difference;
   const real = isReal(difference);
-  const where = `  ${what}${index === undefined ? '' : `, element ${index}`}`;
+  const seen = what.replace(/^base history: /, 'in the other history: ');
+  const where = `  ${seen}${index === undefined ? '' : `, element ${index}`}`;
   return [
     ...wrapped('', where.split(/(?<=\S) /)),
     ...wrapped('  got   ', [valueInWords(got, real)]),

@@ -7,7 +7,7 @@ import type { Case, Difference, Failure, Outcome, Script } from '../properties/t
 import { callInWords } from './call-words.ts';
 import { type CaseFile, shellWord } from './case-file.ts';
 import { differenceLines, explanationLines, placeOf } from './difference.ts';
-import { otherPictureLines, pictureLines } from './picture.ts';
+import { otherPictureLines, type PictureOptions, pictureLines } from './picture.ts';
 import { whitePicture } from './picture-white.ts';
 import { WIDTH, wrapped } from './text.ts';
 
@@ -147,8 +147,10 @@ function pictureSection(story: Story, difference: Difference): string[] {
   if (c.script === undefined || info === undefined) return [];
   const { splits } = story.subject ?? story.file.subject_info;
   const cutsByItself = (splits[info.memory] ?? []).length === 0;
-  const at = placeOf(difference);
   const options = { memory: info.memory, cutsByItself };
+  if (c.base !== undefined && difference.what.startsWith(IN_BASE))
+    return basePicture(c, c.base, difference, options);
+  const at = placeOf(difference);
   const lines = pictureLines(c.script, { ...options, at });
   if (lines.length === 0) return [];
   const title = `Batch by batch${cutsByItself ? '' : ', by the rules'} (x: the token belongs to the sequence; *: it is an output)`;
@@ -167,6 +169,22 @@ function pictureSection(story: Story, difference: Difference): string[] {
     '',
     ...more,
   ];
+}
+
+/** So a difference begins that came up while the other history ran. */
+const IN_BASE = 'base history: ';
+
+/** It is the other history that went wrong, so that is what is drawn. */
+function basePicture(
+  c: Case,
+  base: Script,
+  difference: Difference,
+  options: Omit<PictureOptions, 'at'>,
+): string[] {
+  const at = placeOf({ ...difference, what: difference.what.slice(IN_BASE.length) });
+  const what =
+    c.script !== undefined && sameCalls(c.script, base) ? 'in the other context' : 'the other history';
+  return [`Batch by batch, ${what}, where it went wrong`, '', ...pictureLines(base, { ...options, at })];
 }
 
 type Place = ReturnType<typeof placeOf>;
