@@ -1,8 +1,10 @@
 /** `isobatch verify`: reads the options, runs the campaign, prints and writes the report. */
 import { join } from 'node:path';
 import { faultByName, knownFaults } from '../faults/apply.ts';
+import { againstSpec } from '../properties/against.ts';
 import { type VerifyOptions, verify } from '../properties/campaign.ts';
 import { exitCodeOf } from '../properties/campaign-result.ts';
+import { readKnown } from '../properties/known.ts';
 import { subjectSpec } from '../properties/subjects/registry.ts';
 import { progressReporter } from '../reports/progress.ts';
 import { terminalLines } from '../reports/terminal.ts';
@@ -29,6 +31,8 @@ export function verifyOptions(args: Args): VerifyOptions {
     shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),
     max_failures: numberOption(args, 'max-failures', { least: 1, whole: true }),
     watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
+    known: args.text.known === undefined ? undefined : readKnown(args.text.known),
+    against: args.text.against === undefined ? undefined : againstSpec(args.text.against),
   };
 }
 

@@ -17,12 +17,11 @@ export interface ReplayOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface Replayed {
+/** The facts beside the outcome are missing if the process died. */
+export interface Replayed extends Partial<ReplayAnswer> {
   readonly outcome: Outcome;
   /** Last words, if the process died. */
   readonly log?: string;
-  /** Of the model's bytes, if it was loaded. */
-  readonly model_sha256?: string;
 }
 
 /** Throws `usage`, `file`, `gguf` or `model` if the case cannot be run, `subject` if it dies before the case. */

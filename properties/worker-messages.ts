@@ -166,6 +166,11 @@ export type Event =
 export interface ReplayAnswer {
   readonly outcome: Outcome;
   readonly model_sha256: string;
+  /** What the property states, in one sentence. */
+  readonly statement: string;
+  readonly subject: SubjectInfo;
+  /** Undefined for white-box cases. */
+  readonly model_info?: ModelInfo;
 }
 
 export interface ShrinkAnswer {

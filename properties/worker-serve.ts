@@ -4,7 +4,7 @@ import type { IsobatchError } from '../contract/errors.ts';
 import { RULES } from './campaign-models.ts';
 import { errorRecord } from './protocol.ts';
 import { shrinkCase } from './shrinker.ts';
-import type { Case, Env, Property } from './types.ts';
+import type { Case, Env, Outcome, Property } from './types.ts';
 import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
@@ -122,8 +122,21 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
   const c: Case = request.case;
   const { property, env } = await unit(s, c.property, c.model, emit);
   const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256;
+  const facts = {
+    model_sha256,
+    statement: property.statement,
+    subject: env.subject,
+    model_info: property.white ? undefined : env.model,
+  };
+  const reason = skipReason(property, await s.subject(), env.model);
+  if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
-  return { outcome: await runCase(property, env, c), model_sha256 };
+  return { outcome: await runCase(property, env, c), ...facts };
+}
+
+/** The property does not apply to this subject (another one than the case was found on). */
+function skippedOutcome(reason: string): Outcome {
+  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 }
 
 async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promise<ShrinkAnswer> {
