@@ -1,0 +1,178 @@
+/**
+ * What a probe says about a failing history. The history is run again on a tiny model whose logits spell what each
+ * query saw (`golden/probes/`), and every query that saw something wrong becomes a sentence: "query 1@0: state holds
+ * 0@0 0@1, which it must not; ages 2 1". `1@0` is the token of sequence 1 at position 0.
+ *
+ * No sentence means: the probe saw nothing wrong. It cannot see roundings, numbers that are wrong in the same way for
+ * all keys, faults of a second layer, of feed-forward nets or of a fault's own model shape, positions that memory
+ * reports, wrong refusals, and histories with more tokens than a probe can tell apart.
+ */
+import type { MemoryKind } from '../../contract/batch.ts';
+import type { MaybePromise, SubjectInfo, SubjectModel } from '../../contract/subject.ts';
+import { MAX_DISTANCE } from '../../golden/probes/llama-positions.ts';
+import { positionProbe, setProbes, stateProbes } from '../../golden/probes/registry.ts';
+import type { Probe } from '../../golden/probes/types.ts';
+import { runScript } from '../run-script.ts';
+import type { Case, Script } from '../types.ts';
+import { type Finding, Judge } from './findings.ts';
+import { countEvents, type History, historyOf, type Query, relabel } from './history.ts';
+
+/** `Subject.load`. */
+export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
+
+export interface ProbeStory {
+  /** At most six, worst first, and one that counts the rest. Empty: nothing wrong was seen, or see `note`. */
+  readonly sentences: readonly string[];
+  /** Why nothing could be said: no probe fits, the history is too long, or the subject refused it. */
+  readonly note?: string;
+  /** Rows that were read, over all runs. */
+  readonly rows: number;
+  /** Distance of the worst element from an integer, by what was read. */
+  readonly margins: Readonly<Record<string, number>>;
+}
+
+const MOST_SENTENCES = 6;
+
+/** What the probe runs have in common. */
+interface Telling {
+  readonly load: Load;
+  readonly script: Script;
+  rows: number;
+  readonly margins: Record<string, number>;
+  note?: string;
+  /** The run ended at logits that are no numbers. */
+  notFinite?: string;
+}
+
+/**
+ * Runs a history on the probes of its kind of memory. Rejects only if the subject itself fails to load a probe or
+ * throws something that is no answer; see `probeFailure`.
+ */
+export async function probeStory(load: Load, script: Script, memory: MemoryKind): Promise<ProbeStory> {
+  const telling: Telling = { load, script, rows: 0, margins: {} };
+  const sentences = await tell(telling, memory);
+  const { rows, margins, note, notFinite } = telling;
+  if (sentences.length === 0 && notFinite !== undefined) sentences.push(notFinite);
+  return { sentences, rows, margins, ...(note === undefined ? {} : { note }) };
+}
+
+async function tell(telling: Telling, memory: MemoryKind): Promise<string[]> {
+  const { script } = telling;
+  const n = countEvents(script);
+  const candidates = memory === 'attention' ? setProbes : memory === 'recurrent' ? stateProbes : [];
+  if (candidates.length === 0) {
+    telling.note = `there is no probe for ${memory} memory`;
+    return [];
+  }
+  const probe = candidates.find(({ n_ids }) => n_ids >= n);
+  if (probe === undefined) {
+    const most = candidates.at(-1)!.n_ids;
+    telling.note = `the history has ${n} tokens, a probe can tell ${most} apart`;
+    return [];
+  }
+  const found = await runOn(telling, probe, historyOf(script, memory, probe.n_ids));
+  if (found.length > 0 || memory !== 'attention' || n > positionProbe.n_ids) return sentencesOf(found);
+  const history = historyOf(script, memory, positionProbe.n_ids);
+  if (reach(history) > MAX_DISTANCE) return [];
+  return sentencesOf(await runOn(telling, positionProbe, history));
+}
+
+/** Largest distance between a query and a key that it must see. */
+function reach({ queries, events }: History): number {
+  let most = 0;
+  for (const query of queries.flatMap((some) => some ?? []))
+    most = Math.max(most, query.event.pos - events[query.sees[0]!]!.pos);
+  return most;
+}
+
+/** Every token as an output; only if that shows nothing, the outputs of the script: some faults need rows to be left out. */
+async function runOn(telling: Telling, probe: Probe, history: History): Promise<Finding[]> {
+  const model = await telling.load(probe.build(), `probe:${probe.name}`);
+  try {
+    const all = await runOnce(telling, probe, history, model, 'all');
+    return all.length > 0 ? all : await runOnce(telling, probe, history, model, 'own');
+  } finally {
+    await model.close();
+  }
+}
+
+async function runOnce(
+  telling: Telling,
+  probe: Probe,
+  history: History,
+  model: SubjectModel,
+  outputs: 'all' | 'own',
+): Promise<Finding[]> {
+  const script = relabel(telling.script, history, probe.token, outputs);
+  const run = await runScript(model, script);
+  if (run.unexpected !== null) {
+    const { kind, what, got } = run.unexpected;
+    telling.note = `the probe's run ended at ${what}: got ${got}`;
+    if (kind === 'not-finite') telling.notFinite = `on the probe, too, ${what} are not finite (${got})`;
+  }
+  const judge = new Judge(history);
+  const findings: Finding[] = [];
+  const faults = new Map<Query, string>();
+  run.rows.forEach((answer, c) => {
+    const queries = history.queries[c];
+    if (answer === null || queries == null) return;
+    const logits = new Float32Array(answer.bits.buffer);
+    for (const query of queries) {
+      const row = answer.row[query.event.index]!;
+      if (row < 0) continue;
+      const reading = probe.read(logits.subarray(row * probe.n_vocab, (row + 1) * probe.n_vocab));
+      telling.rows++;
+      if (reading.kind !== 'unreadable')
+        telling.margins[reading.kind] = Math.max(telling.margins[reading.kind] ?? 0, reading.margin);
+      const found = judge.judge(query, reading);
+      if (found === null) continue;
+      const { severity, text, fault } = found;
+      const inherited = fault !== '' && query.before !== null && faults.get(query.before) === fault;
+      faults.set(query, fault);
+      findings.push({ query, severity, inherited, text });
+    }
+  });
+  return findings;
+}
+
+/** The first wrong call first: what follows is mostly its consequence. */
+function sentencesOf(findings: readonly Finding[]): string[] {
+  const sorted = [...findings].sort(
+    (a, b) =>
+      a.query.event.call - b.query.event.call ||
+      Number(a.inherited) - Number(b.inherited) ||
+      a.severity - b.severity ||
+      a.query.event.index - b.query.event.index,
+  );
+  const told = sorted.slice(0, MOST_SENTENCES).map(({ text }) => text);
+  const rest = sorted.length - told.length;
+  if (rest > 0) told.push(`and ${rest} more ${rest === 1 ? 'query' : 'queries'}`);
+  return told;
+}
+
+/** What `probeFailure` needs to know. */
+export interface ProbeEnv {
+  readonly load: Load;
+  /** Of the model whose case failed. */
+  readonly memory: MemoryKind;
+  readonly subject: Pick<SubjectInfo, 'architectures'>;
+}
+
+/**
+ * Sentences about a failing case: of its history, and if that shows nothing, of the history that it is compared with.
+ * Never rejects: whatever goes wrong on the way (a refusal, a death) only means that the probe has nothing to say.
+ */
+export async function probeFailure(env: ProbeEnv, c: Case): Promise<string[]> {
+  const { subject, memory } = env;
+  const arch = memory === 'attention' ? 'llama' : 'mamba';
+  if (!subject.architectures.includes(arch)) return [];
+  try {
+    if (c.script === undefined) return [];
+    const { sentences } = await probeStory(env.load, c.script, memory);
+    if (sentences.length > 0 || c.base === undefined) return [...sentences];
+    const base = await probeStory(env.load, c.base, memory);
+    return base.sentences.map((sentence) => `in the history that it is compared with: ${sentence}`);
+  } catch {
+    return [];
+  }
+}
