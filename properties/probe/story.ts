@@ -90,7 +90,8 @@ async function runOn(telling: Telling, probe: Probe, history: History): Promise<
   const model = await telling.load(probe.build(), `probe:${probe.name}`);
   try {
     const all = await runOnce(telling, probe, history, model, 'all');
-    return all.length > 0 ? all : await runOnce(telling, probe, history, model, 'own');
+    if (all.length > 0 || telling.notFinite !== undefined) return all;
+    return await runOnce(telling, probe, history, model, 'own');
   } finally {
     await model.close();
   }
@@ -135,17 +136,19 @@ async function runOnce(
   return findings;
 }
 
-/** The first wrong call first: what follows is mostly its consequence. */
+/** The first wrong call first: what follows is mostly its consequence. Inherited faults are only counted. */
 function sentencesOf(findings: readonly Finding[]): string[] {
-  const sorted = [...findings].sort(
-    (a, b) =>
-      a.query.event.call - b.query.event.call ||
-      Number(a.inherited) - Number(b.inherited) ||
-      a.severity - b.severity ||
-      a.query.event.index - b.query.event.index,
-  );
-  const told = sorted.slice(0, MOST_SENTENCES).map(({ text }) => text);
-  const rest = sorted.length - told.length;
+  const told = findings
+    .filter(({ inherited }) => !inherited)
+    .sort(
+      (a, b) =>
+        a.query.event.call - b.query.event.call ||
+        a.severity - b.severity ||
+        a.query.event.index - b.query.event.index,
+    )
+    .slice(0, MOST_SENTENCES)
+    .map(({ text }) => text);
+  const rest = findings.length - told.length;
   if (rest > 0) told.push(`and ${rest} more ${rest === 1 ? 'query' : 'queries'}`);
   return told;
 }

@@ -1,10 +1,21 @@
 /**
- * What the probes' tests share: random histories of our generators, and a subject that wraps another one and makes one
- * mistake. Nothing of the product uses this file.
+ * What the probes' tests share: random histories of our generators, the oracle as a subject, and subjects that make
+ * one mistake. Nothing of the product uses this file.
  */
 import type { Batch } from '../../contract/batch.ts';
-import type { DecodeResult, Subject, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import type {
+  ContextParams,
+  DecodeResult,
+  Subject,
+  SubjectContext,
+  SubjectModel,
+} from '../../contract/subject.ts';
 import { buildRecipe } from '../../golden/recipes.ts';
+import { loadModel } from '../../model/load.ts';
+import type { Model } from '../../model/types.ts';
+import { completeBatch } from '../../oracle/batch.ts';
+import { type Entry, Sequences } from '../../oracle/entries.ts';
+import { logits } from '../../oracle/forward.ts';
 import { oracleWhite } from '../../oracle/white.ts';
 import type { Env, Property } from '../types.ts';
 import type { Load } from './story.ts';
@@ -65,4 +76,91 @@ export function reordered(result: DecodeResult, order: readonly number[], n_voca
     logits.set(result.logits.subarray(from * n_vocab, (from + 1) * n_vocab), k * n_vocab);
   });
   return { n_outputs: result.n_outputs, logits };
+}
+
+/** What an entry becomes before it is evaluated; `i` is its place in its batch. */
+export type Twist = (entry: Entry, i: number, batch: readonly Entry[]) => Entry;
+
+/** The oracle as a subject: float64, one entry after the other. `twist` plants a mistake into what is evaluated. */
+export function oracleLoad(twist: Twist = (entry) => entry): Load {
+  return (bytes, name) => {
+    const model = loadModel(bytes, name);
+    const { hparams, n_params } = model;
+    const { arch, n_vocab, n_embd, n_layer } = hparams;
+    return {
+      info: {
+        arch,
+        n_vocab,
+        n_embd,
+        n_layer,
+        n_params,
+        memory: arch === 'llama' ? 'attention' : 'recurrent',
+      },
+      open: (params) => new OracleContext(model, params, twist),
+      close: () => undefined,
+    };
+  };
+}
+
+class OracleContext implements SubjectContext {
+  readonly #model: Model;
+  readonly #params: ContextParams;
+  readonly #twist: Twist;
+  readonly #memory: Sequences;
+  /** What was evaluated instead of an entry. */
+  readonly #twisted = new Map<Entry, Entry>();
+
+  constructor(model: Model, params: ContextParams, twist: Twist) {
+    this.#model = model;
+    this.#params = params;
+    this.#twist = twist;
+    this.#memory = new Sequences(params.n_seq_max);
+  }
+
+  decode(batch: Batch): DecodeResult {
+    const { n_vocab } = this.#model.hparams;
+    const { n_batch, n_seq_max, type_kv } = this.#params;
+    const complete = completeBatch(batch, this.#memory, { n_vocab, n_batch, n_seq_max });
+    const entries = this.#memory.decode(complete);
+    const evaluated = entries.map((entry, i) => {
+      const saw = entry.saw.map((seen) => this.#twisted.get(seen) ?? seen);
+      const copy: Entry = { ...entry, saw };
+      saw[saw.length - 1] = copy;
+      const twisted = this.#twist(copy, i, entries);
+      this.#twisted.set(entry, twisted);
+      return twisted;
+    });
+    const rows = evaluated.filter((_, i) => complete.logits[i]);
+    const answer = new Float32Array(rows.length * n_vocab);
+    logits(this.#model, rows, { type_kv }).forEach((row, k) => {
+      answer.set(row, k * n_vocab);
+    });
+    return { n_outputs: rows.length, logits: answer };
+  }
+
+  seqRm(seq: number, p0: number, p1: number): void {
+    this.#memory.seqRm(seq, p0, p1);
+  }
+
+  seqCp(from: number, to: number, p0: number, p1: number): void {
+    this.#memory.seqCp(from, to, p0, p1);
+  }
+
+  seqKeep(seq: number): void {
+    this.#memory.seqKeep(seq);
+  }
+
+  clear(): void {
+    this.#memory.clear();
+  }
+
+  seqPosMin(seq: number): number {
+    return this.#memory.posMin(seq);
+  }
+
+  seqPosMax(seq: number): number {
+    return this.#memory.posMax(seq);
+  }
+
+  close(): void {}
 }
