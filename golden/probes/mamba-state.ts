@@ -82,7 +82,7 @@ function build(name: string, frame: Frame, n_groups: number): Uint8Array {
     if (c < used && group === 2) for (let tap = 0; tap < D_CONV; tap++) conv(tap, c, 2 ** tap);
     else conv(D_CONV - 1, c, 1);
     for (let n = 0; n < D_STATE; n++) ssm_a(n, c, c < used ? RATES[group]! : 0);
-    if (c < used) ssm_out(c, P + c, G ** -3);
+    if (c < used) ssm_out(c, P + c, 1 / (G * G * G));
   }
   ssm_x(used, DT_RANK, 1 / G);
   ssm_x(used, DT_RANK + D_STATE, 1 / G);

@@ -15,6 +15,8 @@ export interface Finding {
   readonly severity: Severity;
   /** A state goes on with the fault of the query before it, and adds none of its own. */
   readonly inherited: boolean;
+  /** The row is all zeros: nothing is known of its query. */
+  readonly blank: boolean;
   readonly text: string;
 }
 
@@ -23,6 +25,7 @@ export interface Found {
   readonly text: string;
   /** What is wrong, whoever sees it: equal for a query that only inherits it. */
   readonly fault: string;
+  readonly blank?: boolean;
 }
 
 /** A distance that is further off than this is wrong (spec: probes.md 2). */
@@ -52,10 +55,15 @@ export class Judge {
 
   #unreadable(query: Query, { reason, blank }: Unreadable): Found {
     const name = this.words.query(query);
-    const text = blank
-      ? `row of ${name} was never written (${reason})`
-      : `row of ${name} cannot be read: ${reason}`;
-    return { severity: blank ? 0 : 3, text, fault: text };
+    if (blank) return { severity: 0, text: this.blankRows([query]), fault: `blank ${name}`, blank };
+    const text = `row of ${name} cannot be read: ${reason}`;
+    return { severity: 3, text, fault: text };
+  }
+
+  blankRows(queries: readonly Query[]): string {
+    const names = this.words.names(queries.map(({ event }) => event.id));
+    const [rows, were, their] = queries.length === 1 ? ['row', 'was', 'its'] : ['rows', 'were', 'their'];
+    return `${rows} of ${names} ${were} never written (all ${their} logits are 0)`;
   }
 
   /** The row belongs to another token: either the rows are mixed up, or the wrong token was evaluated. */

@@ -8,7 +8,7 @@
  */
 import type { Batch, MemoryKind } from '../../contract/batch.ts';
 import { Lists } from '../lists.ts';
-import { applyCall, idsOf } from '../trace.ts';
+import { applyCall, idsOf, isOutput } from '../trace.ts';
 import type { Call, Script } from '../types.ts';
 
 type Decode = Extract<Call, { op: 'decode' }>;
@@ -95,12 +95,19 @@ function offerEvents({ batch }: Decode, call: number, events: Event[], n_ids: nu
 /** A token that no vocabulary has, in any width that a subject may keep it in. */
 const NO_TOKEN = 2 ** 30;
 
-/** The script on a probe. `outputs`: every token is an output, or those of the script. */
+export interface Relabel {
+  /** Every token is an output, or those of the script. */
+  readonly outputs: 'all' | 'own';
+  /** `roomy`: twice the cells, and positions of legal batches left to the subject, whatever it has kept. */
+  readonly memory: 'as given' | 'roomy';
+}
+
+/** The script on a probe. */
 export function relabel(
   script: Script,
   { events }: History,
   token: (id: number) => number,
-  outputs: 'all' | 'own',
+  { outputs, memory }: Relabel,
 ): Script {
   const names = new Map(events.map((e) => [`${e.call} ${e.index}`, token(e.id)]));
   const tokensOf = (batch: Batch, c: number): number[] =>
@@ -111,10 +118,23 @@ export function relabel(
     if (call.refused === 'batch.token') spoil(renamed, call.batch.token);
     const batch: { -readonly [K in keyof Batch]: Batch[K] } = { ...call.batch, token: renamed };
     // Whatever makes another refused batch illegal lies in its other fields.
-    if (call.refused === undefined && outputs === 'all') batch.logits = renamed.map(() => true);
+    if (call.refused !== undefined) return { ...call, batch };
+    if (outputs === 'all') batch.logits = renamed.map(() => true);
+    if (memory === 'roomy') delete batch.pos;
     return { ...call, batch };
   });
-  return { params: script.params, calls };
+  const { params } = script;
+  return { params: memory === 'roomy' ? { ...params, n_ctx: 2 * params.n_ctx } : params, calls };
+}
+
+/** True if some token is not an output. */
+export function leavesOut(script: Script): boolean {
+  return script.calls.some(
+    (call) =>
+      call.op === 'decode' &&
+      call.refused === undefined &&
+      call.batch.token.some((_, i) => !isOutput(call.batch, i)),
+  );
 }
 
 /** Keeps a batch illegal whose token is not in the vocabulary: the probe has another vocabulary. */

@@ -5,7 +5,8 @@ import type { DecodeResult, SubjectContext } from '../../contract/subject.ts';
 import { engineSubject } from '../../engine/subject.ts';
 import type { Entry } from '../../oracle/entries.ts';
 import type { Call, Case, Script } from '../types.ts';
-import { probeFailure, probeStory } from './story.ts';
+import { probeFailure } from './failure.ts';
+import { type Load, probeStory } from './story.ts';
 import { type Mistake, mistaken, oracleLoad, reordered, type Twist } from './testing.ts';
 
 const engine = engineSubject();
@@ -215,6 +216,35 @@ test('logits that are no numbers', async () => {
   ]);
 });
 
+test('a legal batch that is refused because of what memory has kept', async () => {
+  const removed = script(decode(0), { op: 'seqRm', seq: 0, p0: 0, p1: -1 }, decode(0));
+  const batch = { token: [1], pos: [0], seq_id: [[0]] };
+  const calls = removed.calls.map((call) => (call.op === 'decode' ? { ...call, batch } : call));
+  const drop: Mistake = () => ({ seqRm: async () => undefined });
+  const want =
+    'with more cells, and positions left out: ' +
+    'query 0@0 of call 2: saw 0@0 of call 0 (removed), which it must not';
+  for (const n_ctx of [1, 32])
+    expect(await told('attention', { params: { ...removed.params, n_ctx }, calls }, drop)).toEqual([want]);
+});
+
+test('what is compared with the sequence alone: the fault can lie there', async () => {
+  // Wrong only where a context has one sequence: the second token does not see the first.
+  const lonely: Load = async (bytes, name) => {
+    const model = await engine.load(bytes, name);
+    const lost = await oracleLoad((entry) => seeing(entry, []))(bytes, name);
+    return { ...lost, open: (params) => (params.n_seq_max === 1 ? lost : model).open(params) };
+  };
+  const c: Case = {
+    ...{ version: 1, property: 'solo', model: 'recipe:llama', seed: 's', index: 0 },
+    script: script(decode(0, 0)),
+    alone: [{ call: 0, index: 1, tokens: [5, 5] }],
+  };
+  expect(await probeFailure({ load: lonely, memory: 'attention', subject: engine.info }, c)).toEqual([
+    'in the sequence alone, token by token: query 0@1: did not see 0@0',
+  ]);
+});
+
 test('probeFailure never rejects, and looks at the other history too', async () => {
   const load = (bytes: Uint8Array, name: string) => engine.load(bytes, name);
   const good = script(decode(0, 0));
@@ -223,7 +253,7 @@ test('probeFailure never rejects, and looks at the other history too', async () 
   expect(await probeFailure(env, c)).toEqual([]);
   const { script: _, ...white } = c;
   expect(await probeFailure(env, white)).toEqual([]);
-  expect(await probeFailure({ ...env, subject: { architectures: ['gpt2'] } }, c)).toEqual([]);
+  expect(await probeFailure({ ...env, subject: { architectures: ['gpt2'], splits: {} } }, c)).toEqual([]);
   const dies = async () => Promise.reject(new IsobatchError('subject', 'died'));
   expect(await probeFailure({ ...env, load: dies }, c)).toEqual([]);
   const illegal = script({ op: 'decode', batch: { token: [1], seq_id: [[99]] } });
@@ -239,7 +269,10 @@ test('probeFailure never rejects, and looks at the other history too', async () 
     { ...env, load: mistaken(engine, three) },
     { ...c, base: script(decode(0, 0, 0)) },
   );
-  expect(sentences).toEqual(['x']);
+  expect(sentences).toEqual([
+    'in the history that it is compared with: query 0@1: saw 0@0 twice',
+    'in the history that it is compared with: query 0@2: saw 0@0 twice',
+  ]);
 });
 
 test('more tokens than a probe can tell apart: no sentence, and a note', async () => {

@@ -8,14 +8,22 @@
  * reports, wrong refusals, and histories with more tokens than a probe can tell apart.
  */
 import type { MemoryKind } from '../../contract/batch.ts';
-import type { MaybePromise, SubjectInfo, SubjectModel } from '../../contract/subject.ts';
+import type { MaybePromise, SubjectModel } from '../../contract/subject.ts';
 import { MAX_DISTANCE } from '../../golden/probes/llama-positions.ts';
 import { positionProbe, setProbes, stateProbes } from '../../golden/probes/registry.ts';
 import type { Probe } from '../../golden/probes/types.ts';
-import { runScript } from '../run-script.ts';
-import type { Case, Script } from '../types.ts';
+import { runScript, type ScriptRun } from '../run-script.ts';
+import type { Script } from '../types.ts';
 import { type Finding, Judge } from './findings.ts';
-import { countEvents, type History, historyOf, type Query, relabel } from './history.ts';
+import {
+  countEvents,
+  type History,
+  historyOf,
+  leavesOut,
+  type Query,
+  type Relabel,
+  relabel,
+} from './history.ts';
 
 /** `Subject.load`. */
 export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
@@ -40,8 +48,6 @@ interface Telling {
   rows: number;
   readonly margins: Record<string, number>;
   note?: string;
-  /** The run ended at logits that are no numbers. */
-  notFinite?: string;
 }
 
 /**
@@ -51,8 +57,7 @@ interface Telling {
 export async function probeStory(load: Load, script: Script, memory: MemoryKind): Promise<ProbeStory> {
   const telling: Telling = { load, script, rows: 0, margins: {} };
   const sentences = await tell(telling, memory);
-  const { rows, margins, note, notFinite } = telling;
-  if (sentences.length === 0 && notFinite !== undefined) sentences.push(notFinite);
+  const { rows, margins, note } = telling;
   return { sentences, rows, margins, ...(note === undefined ? {} : { note }) };
 }
 
@@ -71,10 +76,10 @@ async function tell(telling: Telling, memory: MemoryKind): Promise<string[]> {
     return [];
   }
   const found = await runOn(telling, probe, historyOf(script, memory, probe.n_ids));
-  if (found.length > 0 || memory !== 'attention' || n > positionProbe.n_ids) return sentencesOf(found);
+  if (found.length > 0 || memory !== 'attention' || n > positionProbe.n_ids) return found;
   const history = historyOf(script, memory, positionProbe.n_ids);
   if (reach(history) > MAX_DISTANCE) return [];
-  return sentencesOf(await runOn(telling, positionProbe, history));
+  return await runOn(telling, positionProbe, history);
 }
 
 /** Largest distance between a query and a key that it must see. */
@@ -85,16 +90,34 @@ function reach({ queries, events }: History): number {
   return most;
 }
 
-/** Every token as an output; only if that shows nothing, the outputs of the script: some faults need rows to be left out. */
-async function runOn(telling: Telling, probe: Probe, history: History): Promise<Finding[]> {
+/**
+ * Every token as an output; if that shows nothing, the outputs of the script, because some faults need rows to be left
+ * out; if the subject refused a legal batch because of what memory holds, a run that it can accept, to see what that is.
+ */
+async function runOn(telling: Telling, probe: Probe, history: History): Promise<string[]> {
   const model = await telling.load(probe.build(), `probe:${probe.name}`);
+  const run = (how: Relabel) => runOnce(telling, probe, history, model, how);
   try {
-    const all = await runOnce(telling, probe, history, model, 'all');
-    if (all.length > 0 || telling.notFinite !== undefined) return all;
-    return await runOnce(telling, probe, history, model, 'own');
+    const all = await run({ outputs: 'all', memory: 'as given' });
+    if (all.sentences.length > 0 || all.ended === 'not-finite') return all.sentences;
+    if (all.ended !== undefined && OF_MEMORY.includes(all.ended)) {
+      const { sentences } = await run({ outputs: 'all', memory: 'roomy' });
+      return sentences.map((sentence) => `with more cells, and positions left out: ${sentence}`);
+    }
+    if (!leavesOut(telling.script)) return [];
+    return (await run({ outputs: 'own', memory: 'as given' })).sentences;
   } finally {
     await model.close();
   }
+}
+
+/** Refusals of legal batches that say: memory holds more, or less, than it must. */
+const OF_MEMORY = ['refused.batch.position', 'refused.memory.full'];
+
+interface Told {
+  readonly sentences: string[];
+  /** What kind of surprise ended the run before its time. */
+  readonly ended?: string;
 }
 
 async function runOnce(
@@ -102,16 +125,20 @@ async function runOnce(
   probe: Probe,
   history: History,
   model: SubjectModel,
-  outputs: 'all' | 'own',
-): Promise<Finding[]> {
-  const script = relabel(telling.script, history, probe.token, outputs);
-  const run = await runScript(model, script);
-  if (run.unexpected !== null) {
-    const { kind, what, got } = run.unexpected;
-    telling.note = `the probe's run ended at ${what}: got ${got}`;
-    if (kind === 'not-finite') telling.notFinite = `on the probe, too, ${what} are not finite (${got})`;
-  }
+  how: Relabel,
+): Promise<Told> {
+  const run = await runScript(model, relabel(telling.script, history, probe.token, how));
   const judge = new Judge(history);
+  const sentences = sentencesOf(readRows(telling, probe, history, judge, run), judge);
+  if (run.unexpected === null) return { sentences };
+  const { kind, what, got } = run.unexpected;
+  telling.note ??= `the probe's run ended at ${what}: got ${got}`;
+  if (kind === 'not-finite' && sentences.length === 0)
+    sentences.push(`on the probe, too, ${what} are not finite (${got})`);
+  return { sentences, ended: kind };
+}
+
+function readRows(telling: Telling, probe: Probe, history: History, judge: Judge, run: ScriptRun): Finding[] {
   const findings: Finding[] = [];
   const faults = new Map<Query, string>();
   run.rows.forEach((answer, c) => {
@@ -127,55 +154,42 @@ async function runOnce(
         telling.margins[reading.kind] = Math.max(telling.margins[reading.kind] ?? 0, reading.margin);
       const found = judge.judge(query, reading);
       if (found === null) continue;
-      const { severity, text, fault } = found;
+      const { severity, text, fault, blank = false } = found;
       const inherited = fault !== '' && query.before !== null && faults.get(query.before) === fault;
       faults.set(query, fault);
-      findings.push({ query, severity, inherited, text });
+      findings.push({ query, severity, inherited, blank, text });
     }
   });
   return findings;
 }
 
-/** The first wrong call first: what follows is mostly its consequence. Inherited faults are only counted. */
-function sentencesOf(findings: readonly Finding[]): string[] {
-  const told = findings
+/**
+ * The first wrong call first: what follows is mostly its consequence. Inherited faults are only counted, and blank
+ * rows of a call are one sentence.
+ */
+function sentencesOf(findings: readonly Finding[], judge: Judge): string[] {
+  const own = findings
     .filter(({ inherited }) => !inherited)
     .sort(
       (a, b) =>
         a.query.event.call - b.query.event.call ||
         a.severity - b.severity ||
         a.query.event.index - b.query.event.index,
-    )
-    .slice(0, MOST_SENTENCES)
-    .map(({ text }) => text);
-  const rest = findings.length - told.length;
+    );
+  const told: string[] = [];
+  let rest = findings.length;
+  for (const { query, blank, text } of own) {
+    if (told.length === MOST_SENTENCES) break;
+    const group = blank ? blankOf(own, query.event.call) : [query];
+    // The first of a group speaks for it.
+    if (group[0] !== query) continue;
+    told.push(blank ? judge.blankRows(group) : text);
+    rest -= group.length;
+  }
   if (rest > 0) told.push(`and ${rest} more ${rest === 1 ? 'query' : 'queries'}`);
   return told;
 }
 
-/** What `probeFailure` needs to know. */
-export interface ProbeEnv {
-  readonly load: Load;
-  /** Of the model whose case failed. */
-  readonly memory: MemoryKind;
-  readonly subject: Pick<SubjectInfo, 'architectures'>;
-}
-
-/**
- * Sentences about a failing case: of its history, and if that shows nothing, of the history that it is compared with.
- * Never rejects: whatever goes wrong on the way (a refusal, a death) only means that the probe has nothing to say.
- */
-export async function probeFailure(env: ProbeEnv, c: Case): Promise<string[]> {
-  const { subject, memory } = env;
-  const arch = memory === 'attention' ? 'llama' : 'mamba';
-  if (!subject.architectures.includes(arch)) return [];
-  try {
-    if (c.script === undefined) return [];
-    const { sentences } = await probeStory(env.load, c.script, memory);
-    if (sentences.length > 0 || c.base === undefined) return [...sentences];
-    const base = await probeStory(env.load, c.base, memory);
-    return base.sentences.map((sentence) => `in the history that it is compared with: ${sentence}`);
-  } catch {
-    return [];
-  }
+function blankOf(findings: readonly Finding[], call: number): Query[] {
+  return findings.filter(({ blank, query }) => blank && query.event.call === call).map(({ query }) => query);
 }
