@@ -3,8 +3,10 @@
  * every norm into a constant scale, and the readers through which the logits show the normed state.
  *
  * A row of the residual: dims 0..P-1 are the token's own code, then come the regions that layers write, the last dim
- * is the ballast sqrt(E) * 2^20. The last E tokens of the vocabulary are readers: their embeddings are unit vectors,
- * and as the output matrix is tied, logit n_vocab - E + d is dim d of the normed state.
+ * is the ballast sqrt(E) * 2^20. The last E tokens of the vocabulary are readers: their rows of the output matrix are
+ * unit vectors, so logit n_vocab - E + d is dim d of the normed state. (The recipe ties the output to the embeddings.
+ * Here they are apart: a tied reader has no ballast, so as an input it makes values of millions, too large for F16;
+ * apart, every token of the vocabulary is a legal input, and campaigns can run on a probe like on any model.)
  */
 import { type GgufValue, writeGguf } from '../../model/gguf.ts';
 import type { Tensor } from '../../model/types.ts';
@@ -54,15 +56,15 @@ export class Chosen {
   }
 }
 
-/** Embeddings (codes with ballast, then readers) and the output norm that undoes the scale. */
+/** Embeddings (codes with ballast), readers, and the output norm that undoes the scale. */
 export function addFrame(chosen: Chosen, { n_embd, code }: Frame): void {
   const n_ids = idsOf(code);
-  const n_vocab = N_SPECIAL + n_ids + n_embd;
+  const n_vocab = vocabOf({ n_embd, code });
   const embd = chosen.zeros('token_embd.weight', n_embd, n_vocab);
-  for (let token = 0; token < n_vocab - n_embd; token++)
-    embd[(token + 1) * n_embd - 1] = Math.sqrt(n_embd) * BALLAST;
+  for (let token = 0; token < n_vocab; token++) embd[(token + 1) * n_embd - 1] = Math.sqrt(n_embd) * BALLAST;
   for (let id = 0; id < n_ids; id++) embd[tokenOf(id) * n_embd + dimOf(code, id)] = weightOf(code, id);
-  for (let d = 0; d < n_embd; d++) embd[(n_vocab - n_embd + d) * n_embd + d] = 1;
+  const read = chosen.matrix('output.weight', n_embd, n_vocab);
+  for (let d = 0; d < n_embd; d++) read(d, n_vocab - n_embd + d, 1);
   const norm = chosen.zeros('output_norm.weight', n_embd);
   norm.fill(BALLAST);
   norm[n_embd - 1] = 1;

@@ -9,11 +9,11 @@ import type { Probe } from './types.ts';
 
 /** A changed sum means changed weights: kept cases and recorded margins are then void. */
 const SHA256: Readonly<Record<string, string>> = {
-  'llama-set': '797ba81f0aa1d3fdbc8f0d13287a238fb0611a66fd28099819a29970d9315395',
-  'llama-set-wide': '9dca86855479f312150873398c46feb2d5ecf06f00c43a9ccdeb55bdbb1bb2d5',
-  'llama-positions': 'cb2a79bffb12aa2e7af59ddf167274d47a858059c59a26102da2fbd8a0f88778',
-  mamba: '697294292a02604d7c986a42db97bb58cd294e39be81a5ec655676306fd07228',
-  'mamba-count': '49eea4b7659ffc2c82d55df15c4915e660b2b821d5508ce547c5d68c7db58622',
+  'llama-set': 'a97156ad49980aab424ef52ac0dd6d7515c6eead10f0988b9ce0366458a5394e',
+  'llama-set-wide': '180d0805e2d7a14c950ed9b079beaa9a379c69bf0389f6eb026920495a6e56f6',
+  'llama-positions': 'ca84fe1ccf8f459a43d2d8ba08e9212bf414b44d64ec587aca3c28af2216b8c6',
+  mamba: '1da4891e3746f275df2b6b4b97c0d9114ea304127e29ff6c25a27f37931e666e',
+  'mamba-count': 'e4612afe163fb164fa2836bc1b31a2674a7d4a5ea3e4ca1d91aee8b8a5f143b5',
 };
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

@@ -65,7 +65,7 @@ function* configurations(memory: 'attention' | 'recurrent') {
   const types = memory === 'attention' ? (['F32', 'F16'] as const) : (['F32'] as const);
   let turn = 0;
   for (const isa of subject.info.isas)
-    for (const n_ubatch of [1, 3, 64])
+    for (const n_ubatch of isa === 'portable' ? [3] : [1, 3, 64])
       for (const type_kv of types) {
         const split = splits[turn++ % splits.length]!;
         yield { n_ctx: 64, n_batch: 64, n_ubatch, n_seq_max: 4, split, type_kv, isa };
