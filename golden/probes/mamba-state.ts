@@ -3,7 +3,8 @@
  * state is the count of all tokens since its start; with decay 1/2 it holds their order; with immediate decay and the
  * taps 1, 2, 4, 8 it holds what the convolution sees now. Gates are SiLU(32) = 32 and SiLU(0) = 0, exact in float32.
  *
- * `mamba` has one dim an id and reads count, order and convolution; `mamba-count` has five digits and only counts.
+ * `mamba` has one dim an id and reads count, order and convolution; `mamba-count` has five digits and only counts (in
+ * three groups of digits nobody could tell a later token from a heavier one).
  * Ages are read for tokens that are there once. They cannot see positions (a recurrence has none), nor what only a
  * second layer does.
  */
@@ -22,8 +23,6 @@ import {
 } from './construction.ts';
 import type { Row, StateProbe, StateReading, Unreadable } from './types.ts';
 
-const N_EMBD = 256;
-const D_INNER = 2 * N_EMBD;
 /** Tokens that the convolution sees: lags 0 to 3. */
 export const D_CONV = 4;
 const D_STATE = 16;
@@ -35,11 +34,12 @@ const RATES = [0, -Math.LN2 / G, -1000];
 /** An age is this near to an integer. */
 const AGE_TOLERANCE = 0.01;
 
-export function mambaState(name: string, n_digits: 1 | 5): StateProbe {
+/** Widths whose root is a power of two: the ballast, and with it every sum, is then exact. */
+export function mambaState(name: string, n_embd: 64 | 256, n_digits: 1 | 5): StateProbe {
   // The order of tokens is readable only if each has its own channel.
   const n_groups = n_digits === 1 ? 3 : 1;
-  const code: Code = { n_dims: Math.floor((N_EMBD - 1) / (1 + n_groups)), n_digits };
-  const frame = { n_embd: N_EMBD, code };
+  const code: Code = { n_dims: Math.floor((n_embd - 1) / (1 + n_groups)), n_digits };
+  const frame = { n_embd, code };
   const n_ids = idsOf(code);
   const reads = n_groups === 3 ? 'count, order and convolution window' : 'count';
   return {
@@ -47,7 +47,7 @@ export function mambaState(name: string, n_digits: 1 | 5): StateProbe {
     reads: 'state',
     arch: 'mamba',
     memory: 'recurrent',
-    describe: `${reads} of ${n_ids} tokens in a state: mamba, 1 layer, width ${N_EMBD}`,
+    describe: `${reads} of ${n_ids} tokens in a state: mamba, 1 layer, width ${n_embd}`,
     n_ids,
     n_vocab: vocabOf(frame),
     token: tokenOf,
@@ -57,28 +57,30 @@ export function mambaState(name: string, n_digits: 1 | 5): StateProbe {
 }
 
 function build(name: string, frame: Frame, n_groups: number): Uint8Array {
+  const { n_embd } = frame;
+  const d_inner = 2 * n_embd;
   const P = frame.code.n_dims;
   const used = n_groups * P;
   const chosen = new Chosen();
   addFrame(chosen, frame);
-  chosen.filled('blk.0.attn_norm.weight', 1, N_EMBD);
-  const ssm_in = chosen.matrix('blk.0.ssm_in.weight', N_EMBD, 2 * D_INNER);
-  const conv = chosen.matrix('blk.0.ssm_conv1d.weight', D_CONV, D_INNER);
-  chosen.zeros('blk.0.ssm_conv1d.bias', D_INNER);
-  const ssm_x = chosen.matrix('blk.0.ssm_x.weight', D_INNER, DT_RANK + 2 * D_STATE);
-  chosen.zeros('blk.0.ssm_dt.weight', DT_RANK, D_INNER);
-  chosen.filled('blk.0.ssm_dt.bias', G, D_INNER);
-  const ssm_a = chosen.matrix('blk.0.ssm_a', D_STATE, D_INNER);
-  chosen.zeros('blk.0.ssm_d', D_INNER);
-  const ssm_out = chosen.matrix('blk.0.ssm_out.weight', D_INNER, N_EMBD);
+  chosen.filled('blk.0.attn_norm.weight', 1, n_embd);
+  const ssm_in = chosen.matrix('blk.0.ssm_in.weight', n_embd, 2 * d_inner);
+  const conv = chosen.matrix('blk.0.ssm_conv1d.weight', D_CONV, d_inner);
+  chosen.zeros('blk.0.ssm_conv1d.bias', d_inner);
+  const ssm_x = chosen.matrix('blk.0.ssm_x.weight', d_inner, DT_RANK + 2 * D_STATE);
+  chosen.zeros('blk.0.ssm_dt.weight', DT_RANK, d_inner);
+  chosen.filled('blk.0.ssm_dt.bias', G, d_inner);
+  const ssm_a = chosen.matrix('blk.0.ssm_a', D_STATE, d_inner);
+  chosen.zeros('blk.0.ssm_d', d_inner);
+  const ssm_out = chosen.matrix('blk.0.ssm_out.weight', d_inner, n_embd);
 
-  const constant = G / Math.sqrt(N_EMBD);
+  const constant = G / Math.sqrt(n_embd);
   for (let c = 0; c <= used; c++) {
     const group = Math.floor(c / P);
     // The channel after the groups is constant; it makes B and C.
-    if (c === used) ssm_in(N_EMBD - 1, c, constant);
+    if (c === used) ssm_in(n_embd - 1, c, constant);
     else ssm_in(c % P, c, G * BALLAST);
-    ssm_in(N_EMBD - 1, D_INNER + c, constant);
+    ssm_in(n_embd - 1, d_inner + c, constant);
     if (c < used && group === 2) for (let tap = 0; tap < D_CONV; tap++) conv(tap, c, 2 ** tap);
     else conv(D_CONV - 1, c, 1);
     for (let n = 0; n < D_STATE; n++) ssm_a(n, c, c < used ? RATES[group]! : 0);
@@ -94,7 +96,7 @@ function build(name: string, frame: Frame, n_groups: number): Uint8Array {
       ['mamba.feed_forward_length', u32(0)],
       ['mamba.attention.head_count', u32(0)],
       ['mamba.ssm.conv_kernel', u32(D_CONV)],
-      ['mamba.ssm.inner_size', u32(D_INNER)],
+      ['mamba.ssm.inner_size', u32(d_inner)],
       ['mamba.ssm.state_size', u32(D_STATE)],
       ['mamba.ssm.time_step_rank', u32(DT_RANK)],
     ],

@@ -7,13 +7,14 @@
  * into ids, or says that the row is unreadable. Decoders use ratios only, so neither the precision of K and V nor a
  * constant scale matters. `properties/probe/` runs histories on them and puts what it finds into words.
  *
- * | model           | reads                                      | ids | bytes  |
- * |-----------------|--------------------------------------------|-----|--------|
- * | llama-set       | the set of visible keys                    | 155 | 0.2 MB |
- * | llama-set-wide  | the same, for longer histories             | 315 | 0.5 MB |
- * | llama-positions | the distance of each visible key           | 127 | 1.8 MB |
- * | mamba           | count, order, convolution window of a state | 63  | 2.2 MB |
- * | mamba-count     | only the count                             | 635 | 2.8 MB |
+ * | model            | reads                                       | ids | bytes  |
+ * |------------------|---------------------------------------------|-----|--------|
+ * | llama-set        | the set of visible keys                     | 155 | 0.2 MB |
+ * | llama-set-wide   | the same, for longer histories              | 315 | 0.8 MB |
+ * | llama-positions  | the distance of each visible key            | 127 | 2.0 MB |
+ * | mamba            | count, order, convolution window of a state | 63  | 2.4 MB |
+ * | mamba-count      | only the count                              | 155 | 0.3 MB |
+ * | mamba-count-wide | only the count, for longer histories        | 635 | 3.6 MB |
  *
  * A new architecture is a file with a builder and a decoder, and a line in `probes`.
  */
@@ -27,7 +28,11 @@ import type { Probe, SetProbe, StateProbe } from './types.ts';
 export const setProbes: readonly SetProbe[] = [llamaSet('llama-set', 64), llamaSet('llama-set-wide', 128)];
 export const positionProbe = llamaPositions('llama-positions');
 /** The one that reads most first. */
-export const stateProbes: readonly StateProbe[] = [mambaState('mamba', 1), mambaState('mamba-count', 5)];
+export const stateProbes: readonly StateProbe[] = [
+  mambaState('mamba', 256, 1),
+  mambaState('mamba-count', 64, 5),
+  mambaState('mamba-count-wide', 256, 5),
+];
 
 export const probes: readonly Probe[] = [...setProbes, positionProbe, ...stateProbes];
 export const probeNames: readonly string[] = probes.map((probe) => probe.name);

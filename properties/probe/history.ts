@@ -95,19 +95,12 @@ function offerEvents({ batch }: Decode, call: number, events: Event[], n_ids: nu
 /** A token that no vocabulary has, in any width that a subject may keep it in. */
 const NO_TOKEN = 2 ** 30;
 
-export interface Relabel {
-  /** Every token is an output, or those of the script. */
-  readonly outputs: 'all' | 'own';
-  /** `roomy`: twice the cells, and positions of legal batches left to the subject, whatever it has kept. */
-  readonly memory: 'as given' | 'roomy';
-}
-
-/** The script on a probe. */
+/** The script on a probe. `outputs`: every token is one, or those of the script. */
 export function relabel(
   script: Script,
   { events }: History,
   token: (id: number) => number,
-  { outputs, memory }: Relabel,
+  outputs: 'all' | 'own',
 ): Script {
   const names = new Map(events.map((e) => [`${e.call} ${e.index}`, token(e.id)]));
   const tokensOf = (batch: Batch, c: number): number[] =>
@@ -120,11 +113,28 @@ export function relabel(
     // Whatever makes another refused batch illegal lies in its other fields.
     if (call.refused !== undefined) return { ...call, batch };
     if (outputs === 'all') batch.logits = renamed.map(() => true);
-    if (memory === 'roomy') delete batch.pos;
     return { ...call, batch };
   });
-  const { params } = script;
-  return { params: memory === 'roomy' ? { ...params, n_ctx: 2 * params.n_ctx } : params, calls };
+  return { params: script.params, calls };
+}
+
+/**
+ * The first calls of a script, and then one token more in every sequence, in a context with room for them. A batch that
+ * must be refused for want of cells would be accepted there; an empty removal takes its place, so that calls keep
+ * their numbers.
+ */
+export function askedAfter({ params, calls }: Script, n_calls: number): Script {
+  const nothing: Call = { op: 'seqRm', seq: 0, p0: 0, p1: 0 };
+  const first = calls
+    .slice(0, n_calls)
+    .map((call) => (call.op === 'decode' && call.refused === 'memory.full' ? nothing : call));
+  const more = Array.from({ length: params.n_seq_max }, (_, seq): Call => {
+    return { op: 'decode', batch: { token: [0], seq_id: [[seq]] } };
+  });
+  return {
+    params: { ...params, n_ctx: params.n_ctx + params.n_seq_max },
+    calls: [...first, ...more],
+  };
 }
 
 /** True if some token is not an output. */

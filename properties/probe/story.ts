@@ -16,12 +16,12 @@ import { runScript, type ScriptRun } from '../run-script.ts';
 import type { Script } from '../types.ts';
 import { type Finding, Judge } from './findings.ts';
 import {
+  askedAfter,
   countEvents,
   type History,
   historyOf,
   leavesOut,
   type Query,
-  type Relabel,
   relabel,
 } from './history.ts';
 
@@ -48,6 +48,8 @@ interface Telling {
   rows: number;
   readonly margins: Record<string, number>;
   note?: string;
+  /** Probes that are loaded. */
+  readonly models: Map<Probe, SubjectModel>;
 }
 
 /**
@@ -55,13 +57,17 @@ interface Telling {
  * throws something that is no answer; see `probeFailure`.
  */
 export async function probeStory(load: Load, script: Script, memory: MemoryKind): Promise<ProbeStory> {
-  const telling: Telling = { load, script, rows: 0, margins: {} };
-  const sentences = await tell(telling, memory);
-  const { rows, margins, note } = telling;
-  return { sentences, rows, margins, ...(note === undefined ? {} : { note }) };
+  const telling: Telling = { load, script, rows: 0, margins: {}, models: new Map() };
+  try {
+    const sentences = await tell(telling, memory);
+    const { rows, margins, note } = telling;
+    return { sentences, rows, margins, ...(note === undefined ? {} : { note }) };
+  } finally {
+    for (const model of telling.models.values()) await model.close();
+  }
 }
 
-async function tell(telling: Telling, memory: MemoryKind): Promise<string[]> {
+async function tell(telling: Telling, memory: MemoryKind): Promise<readonly string[]> {
   const { script } = telling;
   const n = countEvents(script);
   const candidates = memory === 'attention' ? setProbes : memory === 'recurrent' ? stateProbes : [];
@@ -75,11 +81,18 @@ async function tell(telling: Telling, memory: MemoryKind): Promise<string[]> {
     telling.note = `the history has ${n} tokens, a probe can tell ${most} apart`;
     return [];
   }
-  const found = await runOn(telling, probe, historyOf(script, memory, probe.n_ids));
-  if (found.length > 0 || memory !== 'attention' || n > positionProbe.n_ids) return found;
-  const history = historyOf(script, memory, positionProbe.n_ids);
+  const seen = await runOn(telling, probe, script, historyOf(script, memory, probe.n_ids));
+  if (seen.sentences.length > 0) return seen.sentences;
+  const placed = memory === 'attention' ? await tellPositions(telling, n) : [];
+  return placed.length > 0 ? placed : await askAfter(telling, probe, memory, seen.n_calls);
+}
+
+async function tellPositions(telling: Telling, n: number): Promise<readonly string[]> {
+  const { script } = telling;
+  if (n > positionProbe.n_ids) return [];
+  const history = historyOf(script, 'attention', positionProbe.n_ids);
   if (reach(history) > MAX_DISTANCE) return [];
-  return await runOn(telling, positionProbe, history);
+  return (await runOn(telling, positionProbe, script, history)).sentences;
 }
 
 /** Largest distance between a query and a key that it must see. */
@@ -92,50 +105,62 @@ function reach({ queries, events }: History): number {
 
 /**
  * Every token as an output; if that shows nothing, the outputs of the script, because some faults need rows to be left
- * out; if the subject refused a legal batch because of what memory holds, a run that it can accept, to see what that is.
+ * out.
  */
-async function runOn(telling: Telling, probe: Probe, history: History): Promise<string[]> {
-  const model = await telling.load(probe.build(), `probe:${probe.name}`);
-  const run = (how: Relabel) => runOnce(telling, probe, history, model, how);
-  try {
-    const all = await run({ outputs: 'all', memory: 'as given' });
-    if (all.sentences.length > 0 || all.ended === 'not-finite') return all.sentences;
-    if (all.ended !== undefined && OF_MEMORY.includes(all.ended)) {
-      const { sentences } = await run({ outputs: 'all', memory: 'roomy' });
-      return sentences.map((sentence) => `with more cells, and positions left out: ${sentence}`);
-    }
-    if (!leavesOut(telling.script)) return [];
-    return (await run({ outputs: 'own', memory: 'as given' })).sentences;
-  } finally {
-    await model.close();
-  }
+async function runOn(telling: Telling, probe: Probe, script: Script, history: History): Promise<Told> {
+  const all = await runOnce(telling, probe, script, history, 'all');
+  if (all.sentences.length > 0 || all.ended || !leavesOut(script)) return all;
+  return await runOnce(telling, probe, script, history, 'own');
 }
 
-/** Refusals of legal batches that say: memory holds more, or less, than it must. */
-const OF_MEMORY = ['refused.batch.position', 'refused.memory.full'];
+async function modelOf({ models, load }: Telling, probe: Probe): Promise<SubjectModel> {
+  const model = models.get(probe) ?? (await load(probe.build(), `probe:${probe.name}`));
+  models.set(probe, model);
+  return model;
+}
+
+/**
+ * What no query of the script sees can still be in memory, and be the reason for a refusal or a wrong position: one
+ * token more in every sequence, after the call that ended the run or after the last one, shows what is there.
+ */
+async function askAfter(
+  telling: Telling,
+  probe: Probe,
+  memory: MemoryKind,
+  n_calls: number,
+): Promise<readonly string[]> {
+  const script = askedAfter(telling.script, n_calls);
+  if (n_calls === 0 || countEvents(script) > probe.n_ids) return [];
+  const { sentences } = await runOn(telling, probe, script, historyOf(script, memory, probe.n_ids));
+  return sentences.map((sentence) => `asked after call ${n_calls - 1}: ${sentence}`);
+}
 
 interface Told {
   readonly sentences: string[];
-  /** What kind of surprise ended the run before its time. */
-  readonly ended?: string;
+  /** The subject did something against the script, and the run ended before its time. */
+  readonly ended: boolean;
+  /** Calls that were done. */
+  readonly n_calls: number;
 }
 
 async function runOnce(
   telling: Telling,
   probe: Probe,
+  script: Script,
   history: History,
-  model: SubjectModel,
-  how: Relabel,
+  outputs: 'all' | 'own',
 ): Promise<Told> {
-  const run = await runScript(model, relabel(telling.script, history, probe.token, how));
+  const model = await modelOf(telling, probe);
+  const run = await runScript(model, relabel(script, history, probe.token, outputs));
   const judge = new Judge(history);
   const sentences = sentencesOf(readRows(telling, probe, history, judge, run), judge);
-  if (run.unexpected === null) return { sentences };
+  const n_calls = run.rows.length;
+  if (run.unexpected === null) return { sentences, ended: false, n_calls };
   const { kind, what, got } = run.unexpected;
   telling.note ??= `the probe's run ended at ${what}: got ${got}`;
   if (kind === 'not-finite' && sentences.length === 0)
     sentences.push(`on the probe, too, ${what} are not finite (${got})`);
-  return { sentences, ended: kind };
+  return { sentences, ended: true, n_calls };
 }
 
 function readRows(telling: Telling, probe: Probe, history: History, judge: Judge, run: ScriptRun): Finding[] {
