@@ -49,12 +49,12 @@ export class Judge {
     if (reading.own !== query.event.id) return this.#other(query, reading);
     const parts = this.#parts(query, reading);
     if (parts.text.length === 0) return null;
-    const text = `query ${this.words.query(query)}: ${parts.text.join('; ')}`;
+    const text = `${this.words.query(query)}: ${parts.text.join('; ')}`;
     return { severity: parts.severity, text, fault: parts.fault };
   }
 
   #unreadable(query: Query, { reason, blank }: Unreadable): Found {
-    const name = this.words.query(query);
+    const name = this.words.name(query.event.id);
     if (blank) return { severity: 0, text: this.blankRows([query]), fault: `blank ${name}`, blank };
     const text = `row of ${name} cannot be read: ${reason}`;
     return { severity: 3, text, fault: text };
@@ -69,7 +69,7 @@ export class Judge {
   /** The row belongs to another token: either the rows are mixed up, or the wrong token was evaluated. */
   #other(query: Query, reading: SetReading | StateReading): Found {
     const { words } = this;
-    const name = words.query(query);
+    const name = words.name(query.event.id);
     const own = words.name(reading.own);
     const other = this.#queries.get(reading.own);
     let text: string;
@@ -78,7 +78,7 @@ export class Judge {
       text = `row of ${name} is the answer of ${own}${old} (output rows are mixed up)`;
     } else {
       const verb = reading.kind === 'set' ? 'saw' : 'its state holds';
-      text = `query ${name}: the token of ${own} was evaluated in its place; ${verb} ${words.names([...reading.counts.keys()])}`;
+      text = `${words.query(query)}: the token of ${own} was evaluated in its place; ${verb} ${words.names([...reading.counts.keys()])}`;
     }
     return { severity: 0, text, fault: text };
   }
@@ -105,7 +105,7 @@ export class Judge {
     if (wrong.length === 0) return null;
     const steps = new Set(wrong.map(({ got, want }) => Math.round(got - want)));
     const [step] = steps as Set<number> & Iterable<number>;
-    const name = `query ${words.query(query)}`;
+    const name = words.query(query);
     if (steps.size === 1 && right === 0 && step !== 0) {
       const text = `${name}: sees its keys ${positions(Math.abs(step!))} too ${step! > 0 ? 'far' : 'near'}`;
       return { severity: 1, text, fault: text };

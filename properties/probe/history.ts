@@ -23,6 +23,8 @@ export interface Event {
   readonly seqs: readonly number[];
   readonly pos: number;
   readonly refused: boolean;
+  /** It is none of the script's own: it asks what memory holds after the script. */
+  readonly asked: boolean;
 }
 
 /** What a row must say. */
@@ -50,7 +52,13 @@ export function countEvents(script: Script): number {
   return n;
 }
 
-export function historyOf(script: Script, memory: MemoryKind, n_ids: number): History {
+/** `n_calls`: what comes after so many calls only asks (see `askedAfter`). */
+export function historyOf(
+  script: Script,
+  memory: MemoryKind,
+  n_ids: number,
+  n_calls = script.calls.length,
+): History {
   const lists = new Lists(script.params.n_seq_max, memory);
   const events: Event[] = [];
   const byId: Query[] = [];
@@ -65,7 +73,8 @@ export function historyOf(script: Script, memory: MemoryKind, n_ids: number): Hi
       const id = events.length;
       const previous = lists.owned(ids[0]!).at(-1);
       const { pos } = lists.append(id, ids);
-      const event = { id, call: c, index, seqs: [...ids].sort((a, b) => a - b), pos, refused: false };
+      const seqs = [...ids].sort((a, b) => a - b);
+      const event = { id, call: c, index, seqs, pos, refused: false, asked: c >= n_calls };
       events.push(event);
       const before = previous === undefined ? null : byId[previous.token]!;
       const query = { event, sees: lists.tokens(ids[0]!), before, held };
@@ -88,7 +97,8 @@ function heldBy(lists: Lists): Set<number> {
 function offerEvents({ batch }: Decode, call: number, events: Event[], n_ids: number): void {
   for (let index = 0; index < batch.token.length && events.length < n_ids; index++) {
     const seqs = [...idsOf(batch, index)].sort((a, b) => a - b);
-    events.push({ id: events.length, call, index, seqs, pos: batch.pos?.[index] ?? -1, refused: true });
+    const pos = batch.pos?.[index] ?? -1;
+    events.push({ id: events.length, call, index, seqs, pos, refused: true, asked: false });
   }
 }
 

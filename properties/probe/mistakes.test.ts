@@ -221,7 +221,7 @@ test('a legal batch that is refused because of what memory has kept', async () =
   const batch = { token: [1], pos: [0], seq_id: [[0]] };
   const calls = removed.calls.map((call) => (call.op === 'decode' ? { ...call, batch } : call));
   const drop: Mistake = () => ({ seqRm: async () => undefined });
-  const want = 'asked after call 1: query 0@0 of call 2: saw 0@0 of call 0 (removed), which it must not';
+  const want = 'asked after call 1: the next token of sequence 0: saw 0@0 (removed), which it must not';
   for (const n_ctx of [1, 32])
     expect(await told('attention', { params: { ...removed.params, n_ctx }, calls }, drop)).toEqual([want]);
 });
@@ -230,7 +230,7 @@ test('what memory has kept though no query sees it', async () => {
   const drop: Mistake = () => ({ seqRm: async () => undefined });
   const s = script(decode(0, 0, 1), { op: 'seqRm', seq: 0, p0: 1, p1: -1 }, decode(1));
   expect(await told('attention', s, drop)).toEqual([
-    'asked after call 2: query 0@1 of call 3: saw 0@1 of call 0 (removed), which it must not',
+    'asked after call 2: the next token of sequence 0: saw 0@1 (removed), which it must not',
   ]);
 });
 

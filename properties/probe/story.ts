@@ -131,7 +131,8 @@ async function askAfter(
 ): Promise<readonly string[]> {
   const script = askedAfter(telling.script, n_calls);
   if (n_calls === 0 || countEvents(script) > probe.n_ids) return [];
-  const { sentences } = await runOn(telling, probe, script, historyOf(script, memory, probe.n_ids));
+  const history = historyOf(script, memory, probe.n_ids, n_calls);
+  const { sentences } = await runOn(telling, probe, script, history);
   return sentences.map((sentence) => `asked after call ${n_calls - 1}: ${sentence}`);
 }
 

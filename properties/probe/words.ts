@@ -12,7 +12,7 @@ export class Words {
   constructor({ events }: History) {
     this.#events = events;
     for (const event of events) {
-      if (event.refused) continue;
+      if (event.refused || event.asked) continue;
       const name = plain(event);
       this.#alike.set(name, (this.#alike.get(name) ?? 0) + 1);
     }
@@ -23,12 +23,14 @@ export class Words {
     const event = this.#events[id];
     if (event === undefined) return `token ${id}, which the history does not have`;
     if (event.refused) return `token ${event.index} of the refused call ${event.call}`;
+    if (event.asked) return `the next token of sequence ${event.seqs[0]}`;
     const name = plain(event);
     return this.#alike.get(name)! > 1 ? `${name} of call ${event.call}` : name;
   }
 
+  /** The beginning of a sentence about a query. */
   query({ event }: Query): string {
-    return this.name(event.id);
+    return event.asked ? this.name(event.id) : `query ${this.name(event.id)}`;
   }
 
   /** Names in order; those that follow each other in a sequence are drawn together where there are many. */
@@ -67,8 +69,9 @@ export class Words {
   #why(id: number, { event, held }: Query): string {
     const other = this.#events[id];
     if (other === undefined || other.refused) return '';
-    if (other.call < event.call) return held.has(id) ? '' : ' (removed)';
     const together = other.seqs.some((seq) => event.seqs.includes(seq));
+    // What was in this sequence before and is not any more, or what no sequence has any more.
+    if (other.call < event.call) return together || !held.has(id) ? ' (removed)' : '';
     return together && other.pos > event.pos ? ' (later)' : '';
   }
 
