@@ -63,14 +63,6 @@ const PLANTED: readonly Planted[] = [
     says: ['query 0@1 of call 2: saw 0@1 of call 0 (removed), which it must not'],
   },
   {
-    fault: 'mask-next-token',
-    memory: 'attention',
-    split: 'simple',
-    n_ubatch: 4,
-    calls: [decode(1, 0, 0)],
-    says: ['query 0@0: saw 0@1 (later), which it must not'],
-  },
-  {
     fault: 'outputs-stale-rows',
     memory: 'attention',
     split: 'simple',

@@ -103,10 +103,9 @@ export class Judge {
       else right++;
     }
     if (wrong.length === 0) return null;
-    const steps = new Set(wrong.map(({ got, want }) => Math.round(got - want)));
-    const [step] = steps as Set<number> & Iterable<number>;
+    const [step, ...others] = new Set(wrong.map(({ got, want }) => Math.round(got - want)));
     const name = words.query(query);
-    if (steps.size === 1 && right === 0 && step !== 0) {
+    if (others.length === 0 && right === 0 && step !== 0) {
       const text = `${name}: sees its keys ${positions(Math.abs(step!))} too ${step! > 0 ? 'far' : 'near'}`;
       return { severity: 1, text, fault: text };
     }
@@ -151,7 +150,8 @@ function setParts(words: Words, query: Query, { counts, mass }: SetReading): Par
   for (const count of counts.values()) n += count;
   const empty = counts.size === 0 ? 0 : Math.round(n / mass) - n;
   if (empty > 0) text.push(`saw ${empty === 1 ? 'a cell' : `${empty} cells`} without content`);
-  const severity = wrong.length > 0 || often.length > 0 || empty > 0 ? 1 : 2;
+  if (empty < 0) text.push(`the sum of its attention weights is ${mass.toPrecision(3)}, must be 1`);
+  const severity = wrong.length > 0 || often.length > 0 || empty !== 0 ? 1 : 2;
   return { text, severity, fault: '' };
 }
 
@@ -193,18 +193,33 @@ function wrongAges(words: Words, query: Query, ages: ReadonlyMap<number, number>
 
 /** The window holds the last entries of the list; a part of it that was wrong before may still be there. */
 function wrongLags(words: Words, query: Query, lags: ReadonlyMap<number, readonly number[]>): string[] {
-  const { sees } = query;
-  const wanted = new Map(sees.slice(-D_CONV).map((id, k, all) => [id, all.length - 1 - k]));
+  const wanted = new Map(query.sees.slice(-D_CONV).map((id, k, all) => [id, all.length - 1 - k]));
+  const foreign: [id: number, lags: readonly number[]][] = [];
   const text: string[] = [];
   for (const [id, seen] of lags) {
     const want = wanted.get(id);
-    const off = seen.filter((lag) => lag !== want);
-    if (off.length === 0) continue;
-    const name = want === undefined ? words.foreign([id], query).text : words.name(id);
-    const must = want === undefined ? 'which it must not' : `must be ${want}`;
-    text.push(`convolution holds ${name} at lag ${off.join(' and ')}, ${must}`);
+    if (want === undefined) foreign.push([id, seen]);
+    else if (seen.some((lag) => lag !== want))
+      text.push(`convolution holds ${words.name(id)} at ${lagsOf([seen])}, must be ${want}`);
   }
-  for (const [id, want] of wanted)
-    if (!lags.has(id)) text.push(`convolution lacks ${words.name(id)} at lag ${want}`);
+  if (foreign.length > 0) {
+    const told = words.foreign(
+      foreign.map(([id]) => id),
+      query,
+    );
+    const at = lagsOf(told.ids.map((id) => lags.get(id)!));
+    text.unshift(`convolution holds ${told.text} at ${at}, which it must not`);
+  }
+  const missing = words.sorted([...wanted.keys()].filter((id) => !lags.has(id)));
+  if (missing.length > 0) {
+    const at = lagsOf(missing.map((id) => [wanted.get(id)!]));
+    text.push(`convolution lacks ${words.names(missing)} at ${at}`);
+  }
   return text;
+}
+
+/** "lag 1", "lags 3 2 1", "lags 2+1" for one token at two lags. */
+function lagsOf(seen: readonly (readonly number[])[]): string {
+  const many = seen.length > 1 || seen[0]!.length > 1;
+  return `${many ? 'lags' : 'lag'} ${seen.map((lags) => lags.join('+')).join(' ')}`;
 }

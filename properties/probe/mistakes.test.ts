@@ -94,7 +94,7 @@ test('sequences that are swapped in the second call', async () => {
   ]);
   const [first, second] = await told('recurrent', s, swap);
   expect(first).toMatch(
-    /^query 0@2: state holds 1@0 1@1, which it must not; ages 2 1; state lacks 0@0 0@1; convolution holds 1@0 at lag 2/,
+    /^query 0@2: state holds 1@0 1@1, which it must not; ages 2 1; state lacks 0@0 0@1; convolution holds 1@0 1@1 at lags 2 1, which it must not; convolution lacks 0@0 0@1 at lags 2 1$/,
   );
   expect(second).toMatch(/^query 1@2: state holds 0@0 0@1, which it must not; ages 2 1; state lacks 1@0 1@1/);
 });
@@ -109,7 +109,7 @@ test('a removal that does not happen', async () => {
   const whole = script(decode(0, 0, 0), { op: 'seqRm', seq: 0, p0: 0, p1: -1 }, decode(0));
   const [sentence] = await told('recurrent', whole, drop);
   expect(sentence).toMatch(
-    /^query 0@0 of call 2: state holds 0@0 of call 0 0@1 0@2 \(removed\), which it must not; ages 3 2 1; convolution/,
+    /^query 0@0 of call 2: state holds 0@0 of call 0 0@1 0@2 \(removed\), which it must not; ages 3 2 1; convolution holds .* at lags 3 2 1, which it must not$/,
   );
 });
 
@@ -127,6 +127,32 @@ test('a key that is lost, a key that comes later, a key of another sequence', as
 test('a key that is seen twice', async () => {
   const twice: Twist = (entry, i) => (i === 2 ? seeing(entry, [others(entry)[0]!, ...others(entry)]) : entry);
   expect(await toldOracle(script(decode(0, 0, 0)), twice)).toEqual(['query 0@2: saw 0@0 twice']);
+});
+
+test('cells without content, weights that do not add up', async () => {
+  const frame = { 'probe:llama-set': 64 } as Readonly<Record<string, number>>;
+  /** Scales what attention has written, and its mass, by `by`: region and mass lie behind the code. */
+  const scaled = (by: number): Load => {
+    return async (bytes, name) => {
+      const n_embd = frame[name];
+      const mistake: Mistake = (context, n_vocab) => ({
+        decode: async (batch) => {
+          const { n_outputs, logits } = await context.decode(batch);
+          const copy = logits.slice();
+          if (n_embd !== undefined)
+            for (let d = 31; d <= 62; d++) copy[(n_outputs - 1) * n_vocab + n_vocab - n_embd + d]! *= by;
+          return { n_outputs, logits: copy };
+        },
+      });
+      return mistaken(engine, mistake)(bytes, name);
+    };
+  };
+  const s = script(decode(0, 0));
+  const say = async (by: number) => (await probeStory(scaled(by), s, 'attention')).sentences;
+  expect(await say(2 / 3)).toEqual(['query 0@1: saw a cell without content']);
+  expect(await say(1 / 2)).toEqual(['query 0@1: saw 2 cells without content']);
+  expect(await say(2)).toEqual(['query 0@1: the sum of its attention weights is 2.00, must be 1']);
+  expect(await say(0)).toEqual(['query 0@1: saw nothing']);
 });
 
 test('positions that are applied wrongly: of a query, of a single key', async () => {
