@@ -110,7 +110,10 @@ function unpadded(from: Float32Array, at: number, rows: number, n: number): Floa
     for (let c = n; c < stride; c++) {
       const behind = from[row + c]!;
       if (behind !== 0)
-        throw new IsobatchError('native', `${behind} stands behind the last column of row ${r}`, { row: r, c });
+        throw new IsobatchError('native', `${behind} stands behind the last column of row ${r}`, {
+          row: r,
+          c,
+        });
     }
   }
   return values;

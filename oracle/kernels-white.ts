@@ -332,7 +332,12 @@ const LOST_EXP = 4 * TINY32;
  * s' = s E + B x delta with E = e^(delta A): delta is off by softplus' own error, which moves the exponent by |A| as
  * much; s is off by what the tokens before have left.
  */
-function stateErrors(s: Row, A: Matrix, token: { x: Float64Array; dt: Float64Array; B: Float64Array }, at: Kept) {
+function stateErrors(
+  s: Row,
+  A: Matrix,
+  token: { x: Float64Array; dt: Float64Array; B: Float64Array },
+  at: Kept,
+) {
   const d_state = A.n_in;
   const soft = at.step('softplus').b;
   return s.v.map((si, i) => {
