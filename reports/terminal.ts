@@ -6,6 +6,7 @@ import {
   type Status,
 } from '../properties/campaign-result.ts';
 import { plural } from '../properties/campaign-verdict.ts';
+import { boundLines } from './bounds.ts';
 import { isReplayable, shellWord } from './case-file.ts';
 import { type PropertyRow, propertyRows, totalsOf } from './summarize.ts';
 import { grouped, type Paint, rate, seconds, table } from './text.ts';
@@ -30,6 +31,7 @@ export function terminalLines(
   const early = result.stopped || result.interrupted;
   for (const row of rows.filter((r) => !early || r.status === 'skipped'))
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
+  lines.push(...boundLines(result).map((line) => paint('dim', line)));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
   for (const failure of result.failures) lines.push('', ...failureLines(failure, paint, caseFile(failure)));
   return [...lines, '', ...kernelLine(result), ...verdictLines(result, paint)];

@@ -6,6 +6,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
+import { boundSummary } from './bounds.ts';
 import { type CaseFile, caseFileOf } from './case-file.ts';
 import { junitXml } from './junit.ts';
 import { propertyRows, totalsOf } from './summarize.ts';
@@ -49,6 +50,7 @@ export function summaryOf(result: CampaignResult): object {
     kernels: result.kernels,
     models,
     properties,
+    bounds: boundSummary(result),
     small_scope: scope,
     missing,
     coverage,
