@@ -14,7 +14,7 @@ import type {
   OperatorName,
   OperatorOutput,
 } from '../contract/operators.ts';
-import { type KernelSet, loadKernels } from '../native/binding.ts';
+import type { KernelSet } from '../native/binding.ts';
 import {
   DIM,
   type Memory,
@@ -455,11 +455,11 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
   },
 };
 
-/** The kernels of the native library that the options choose; it is loaded when the box is first asked. */
-export function makeKernelBox(options: Parameters<typeof loadKernels>[0] = {}): KernelBox {
+/** The kernels of a set, which is loaded when the box is first asked: building it may take seconds. */
+export function makeKernelBox(load: () => KernelSet): KernelBox {
   let set: KernelSet | undefined;
   const kernels = (): KernelSet => {
-    set ??= loadKernels(options);
+    set ??= load();
     return set;
   };
   return {

@@ -4,6 +4,7 @@
  */
 import type { CompleteBatch, SplitOptions, Ubatch } from '../contract/batch.ts';
 import type { WhiteBox } from '../contract/white.ts';
+import { type LoadKernelsOptions, loadKernels } from '../native/binding.ts';
 import { flatten } from './batch.ts';
 import { Cells } from './cells.ts';
 import { FlatBatch } from './flat-batch.ts';
@@ -14,7 +15,7 @@ import { Slots } from './slots.ts';
 import { Splitter } from './split.ts';
 
 /** `options` choose the native library, as for `engineSubject`. */
-export function makeEngineWhite(options: Parameters<typeof makeKernelBox>[0] = {}): WhiteBox {
+export function makeEngineWhite(options: LoadKernelsOptions = {}): WhiteBox {
   const flat = new FlatBatch();
   const splitter = new Splitter();
   let ids = new Int32Array(64);
@@ -53,7 +54,7 @@ export function makeEngineWhite(options: Parameters<typeof makeKernelBox>[0] = {
     },
     slots: (n_slots) => new Slots(n_slots),
     cells: (n_cells) => new Cells(n_cells),
-    kernels: makeKernelBox(options),
+    kernels: makeKernelBox(() => loadKernels(options)),
   };
 }
 

@@ -37,7 +37,10 @@ function useOf(use: Use): BoundUse {
 }
 
 function rowsOf({ use, ill, exact, overflow, escalated }: BoundsTally): BoundRows {
-  const named = Object.entries(use).filter(([, { n }]) => n > 0);
+  // Sums come in the order in which workers finish; a report is the same each time.
+  const named = Object.entries(use)
+    .filter(([, { n }]) => n > 0)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
   return {
     use: Object.fromEntries(named.map(([name, each]) => [name, useOf(each)])),
     exact,

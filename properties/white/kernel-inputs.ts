@@ -94,7 +94,7 @@ function drawAttention(r: Random): Drawn {
   const d = even(r.pick([2, 6, 8, 16, 18, 32, 64, 70, 128, r.between(1, 64)]));
   const n_head_kv = r.between(1, 3);
   const group = r.between(1, 3);
-  const count = r.chance(0.1) ? r.between(257, 600) : r.chance(0.5) ? r.ragged(256) : r.between(1, 100);
+  const count = r.chance(0.15) ? r.between(257, 600) : r.chance(0.5) ? r.ragged(256) : r.between(1, 100);
   const queries = Math.max(1, Math.min(r.between(1, 6), Math.floor(WORK / (n_head_kv * group * d * count))));
   const many = count > 256;
   const first = many ? 256 * r.below(4) : r.chance(0.5) ? 0 : r.below(2000);

@@ -3,6 +3,7 @@
  * rigorous (spec: verdicts.md 4): the worst that roundings can do in the order of sums that the subject states, with no
  * probability. Implementations that promise the same bits must have them.
  */
+import { IsobatchError } from '../../contract/errors.ts';
 import type {
   BoundedOutput,
   KernelBox,
@@ -15,7 +16,6 @@ import { note } from '../coverage.ts';
 import { caseRandom } from '../random.ts';
 import type { Case, Coverage, Env, Outcome, Property } from '../types.ts';
 import { type BoundsTally, emptyBounds, emptyUse, judge, noteUse, type Verdict } from '../verdict.ts';
-import { answerOf } from './frame.ts';
 import { drawSpec, inputOf, type KernelSpec, OPERATORS, ROW_KINDS, smallerSpecs } from './kernel-inputs.ts';
 
 const NAME = 'kernels';
@@ -102,15 +102,17 @@ function boundInWords(got: number, want: number, bound: number): string {
   return `the bound of its error is ${bound.toPrecision(3)}, and it is off by ${share.toPrecision(3)} times that`;
 }
 
-/** Runs an operator on one implementation; what it threw, if that is no refusal, is an answer of the wrong shape. */
-function answers(
-  run: () => readonly OperatorOutput[],
-): { outputs: readonly OperatorOutput[] } | { threw: string } {
+type Answer =
+  | { readonly outputs: readonly OperatorOutput[] }
+  | { readonly kind: string; readonly words: string };
+
+/** What an implementation answers, or what it threw: by its kind a refusal is compared. */
+function answerOf(run: () => readonly OperatorOutput[]): Answer {
   try {
-    const answer = answerOf(run);
-    return 'value' in answer ? { outputs: answer.value } : { threw: answer.refused };
+    return { outputs: run() };
   } catch (error) {
-    return { threw: String(error) };
+    if (!(error instanceof IsobatchError)) return { kind: 'threw', words: String(error) };
+    return { kind: error.kind, words: `${error.kind}: ${error.message}` };
   }
 }
 
@@ -163,6 +165,16 @@ function compareOne(
   return { isa, outputs, found };
 }
 
+/** What must come out: numbers with bounds, or the kind of a refusal. */
+function wantedOf(run: () => readonly BoundedOutput[]): readonly BoundedOutput[] | string {
+  try {
+    return run();
+  } catch (error) {
+    if (error instanceof IsobatchError && error.kind === 'memory.overflow') return error.kind;
+    throw error;
+  }
+}
+
 /** All implementations against the oracle, and against each other. */
 function compareAll(
   box: KernelBox,
@@ -173,12 +185,11 @@ function compareAll(
   const c = new Comparison(input.op);
   let first: First | null = null;
   for (const isa of isas) {
-    const answer = answers(() => box.run(isa, input));
-    if (typeof want === 'string' || 'threw' in answer) {
-      const got = 'threw' in answer ? answer.threw : 'an answer';
-      const wanted = typeof want === 'string' ? want : 'an answer';
-      if (got === wanted) c.count('equal');
-      else c.shape(isa, 'the call', got, wanted);
+    const answer = answerOf(() => box.run(isa, input));
+    if ('kind' in answer || typeof want === 'string') {
+      const got = 'kind' in answer ? answer.words : 'an answer';
+      if ('kind' in answer && answer.kind === want) c.count('equal');
+      else c.shape(isa, 'the call', got, typeof want === 'string' ? want : 'an answer');
       continue;
     }
     const done = compareOne(c, isa, answer.outputs, want, first, box.same_bits);
@@ -262,8 +273,7 @@ export const kernels: Property = {
     cover(env.coverage, spec, isas);
     const input = inputOf(spec);
     const profile: RoundingProfile = subject.rounding;
-    const answer = answerOf(() => oracle.operators!.run(profile, input));
-    const want = 'value' in answer ? answer.value : answer.refused;
+    const want = wantedOf(() => oracle.operators!.run(profile, input));
     return outcomeOf(compareAll(white.kernels, isas, want, input), spec, theCase);
   },
   *shrink(env, c) {
