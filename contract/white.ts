@@ -3,6 +3,7 @@
  * interface, so that a white property is a comparison of two of them.
  */
 import type { CompleteBatch, Pos, SeqId, SplitOptions, Ubatch } from './batch.ts';
+import type { BoundedOperators, KernelBox } from './operators.ts';
 
 /** Recurrent memory of n_seq_max slots: bookkeeping only, no state data (spec: batching.md 4). */
 export interface SlotMemory {
@@ -75,4 +76,8 @@ export interface WhiteBox {
   outputRows(batch: CompleteBatch, ubatches: readonly Ubatch[]): readonly number[];
   slots(n_slots: number): SlotMemory;
   cells(n_cells: number): CellMemory;
+  /** The kernels one by one, of a subject that shows them. */
+  readonly kernels?: KernelBox;
+  /** What the kernels must give, of the oracle. */
+  readonly operators?: BoundedOperators;
 }

@@ -4,15 +4,18 @@
  */
 import type { CompleteBatch, SplitOptions, Ubatch } from '../contract/batch.ts';
 import type { WhiteBox } from '../contract/white.ts';
+import { type LoadKernelsOptions, loadKernels } from '../native/binding.ts';
 import { flatten } from './batch.ts';
 import { Cells } from './cells.ts';
 import { FlatBatch } from './flat-batch.ts';
+import { makeKernelBox } from './kernels-white.ts';
 import { ubatchOutputs } from './outputs.ts';
 import { checkSplit } from './params.ts';
 import { Slots } from './slots.ts';
 import { Splitter } from './split.ts';
 
-export function makeEngineWhite(): WhiteBox {
+/** `options` choose the native library, as for `engineSubject`. */
+export function makeEngineWhite(options: LoadKernelsOptions = {}): WhiteBox {
   const flat = new FlatBatch();
   const splitter = new Splitter();
   let ids = new Int32Array(64);
@@ -51,6 +54,7 @@ export function makeEngineWhite(): WhiteBox {
     },
     slots: (n_slots) => new Slots(n_slots),
     cells: (n_cells) => new Cells(n_cells),
+    kernels: makeKernelBox(() => loadKernels(options)),
   };
 }
 

@@ -1,6 +1,7 @@
 /** The oracle as a white box: the rules one by one, for comparison with an engine. */
 import type { WhiteBox } from '../contract/white.ts';
 import { Cells } from './cells.ts';
+import { boundedOperators } from './kernels-white.ts';
 import { outputRows } from './outputs.ts';
 import { Slots } from './slots.ts';
 import { split } from './split.ts';
@@ -10,4 +11,5 @@ export const oracleWhite: WhiteBox = {
   outputRows,
   slots: (n_slots) => new Slots(n_slots),
   cells: (n_cells) => new Cells(n_cells),
+  operators: boundedOperators,
 };

@@ -12,6 +12,8 @@ export const DEFAULT_CASES: Readonly<Record<string, number>> = {
   model: 1000,
   /** The oracle's bounds cost more than a second run of the engine. */
   reference: 400,
+  /** Every implementation runs, the portable one too. */
+  kernels: 800,
 };
 
 /** Trained models get this part of the cases. */

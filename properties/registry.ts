@@ -13,6 +13,7 @@ import type { Property } from './types.ts';
 import { ubatch } from './ubatch.ts';
 import { validity } from './validity.ts';
 import { cells } from './white/cells.ts';
+import { kernels } from './white/kernels.ts';
 import { mask } from './white/mask.ts';
 import { outputs } from './white/outputs.ts';
 import { slots } from './white/slots.ts';
@@ -24,6 +25,7 @@ export const properties: readonly Property[] = [
   slots,
   cells,
   mask,
+  kernels,
   validity,
   solo,
   ubatch,

@@ -176,6 +176,8 @@ export interface Property {
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** Null if it applies, else the reason for skipping it. */
   skip(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** White-box properties: the same, by what the subject shows of its rules. */
+  skipRules?(white: WhiteBox): string | null;
   /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */
   generate(env: Env, index: number): Case;
   run(env: Env, c: Case): Outcome | Promise<Outcome>;

@@ -131,7 +131,11 @@ async function loadProperties(module: string | undefined): Promise<readonly Prop
 
 /** Why a property does not apply to a subject and a model, or null. */
 export function skipReason(property: Property, open: OpenSubject, model: ModelInfo): string | null {
-  if (property.white && open.white === undefined) return 'the subject does not show its rules';
+  if (property.white) {
+    if (open.white === undefined) return 'the subject does not show its rules';
+    const reason = property.skipRules?.(open.white) ?? null;
+    if (reason !== null) return reason;
+  }
   return property.skip(open.subject.info, model);
 }
 

@@ -7,6 +7,7 @@ import {
 } from '../properties/campaign-result.ts';
 import { plural } from '../properties/campaign-verdict.ts';
 import { type Group, groupsOf } from '../properties/groups.ts';
+import { boundLines } from './bounds.ts';
 import { isReplayable, shellWord } from './case-file.ts';
 import { type PropertyRow, propertyRows, totalsOf } from './summarize.ts';
 import { grouped, type Paint, rate, seconds, sentenceLines, table } from './text.ts';
@@ -37,6 +38,7 @@ export function terminalLines(
   const early = result.stopped || result.interrupted;
   for (const row of rows.filter((r) => !early || r.status === 'skipped' || r.status === 'excused'))
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
+  lines.push(...boundLines(result).map((line) => paint('dim', line)));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
   for (const group of groupsOf(result.failures)) lines.push('', ...failureLines(group, paint, caseFile));
   lines.push(...excusedLines(result, paint));

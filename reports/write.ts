@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
 import { groupsOf } from '../properties/groups.ts';
+import { boundSummary } from './bounds.ts';
 import { type CaseFile, caseFileOf } from './case-file.ts';
 import { junitXml } from './junit.ts';
 import { propertyRows, totalsOf } from './summarize.ts';
@@ -58,6 +59,7 @@ export function summaryOf(result: CampaignResult): object {
     kernels: result.kernels,
     models,
     properties,
+    bounds: boundSummary(result),
     small_scope: scope,
     missing,
     coverage,

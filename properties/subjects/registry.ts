@@ -69,11 +69,12 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
   if (spec.kind === 'plain') return { subject: (await import('./plain/subject.ts')).plainSubject() };
   const { faultPatches } = await import('../../faults/apply.ts');
   const { engineSubject } = await import('../../engine/subject.ts');
-  const { engineWhite } = await import('../../engine/white.ts');
+  const { makeEngineWhite } = await import('../../engine/white.ts');
   const patches = faultPatches();
   const { completeBatch } = await import('../../engine/batch.ts');
-  const subject = engineSubject(patches.length > 0 ? { patches } : {});
-  return { subject, white: engineWhite, complete: completeBatch };
+  const library = patches.length > 0 ? { patches } : {};
+  const subject = engineSubject(library);
+  return { subject, white: makeEngineWhite(library), complete: completeBatch };
 }
 
 async function openModule(path: string): Promise<OpenSubject> {

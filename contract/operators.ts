@@ -1,0 +1,183 @@
+/**
+ * The operators of a forward pass one by one, as plain arrays: what a white-box property needs to compare the kernels
+ * of an engine with the oracle's formulas (spec: verdicts.md 4). An operator here is what one kernel does in one go, so
+ * a convolution comes with its bias and SiLU.
+ *
+ * Matrices and tables are rows of the input width, row-major; numbers of type F16 are given as the floats that they
+ * stand for, so they lose nothing when they are stored.
+ */
+import type { RoundingProfile } from './subject.ts';
+
+export type ElementType = 'F32' | 'F16';
+
+/** Rows `tokens` of a table {n, n_vocab}. */
+export interface EmbedInput {
+  readonly op: 'embed';
+  readonly n: number;
+  readonly type: ElementType;
+  readonly table: Float32Array;
+  readonly tokens: readonly number[];
+}
+
+/** x / sqrt(mean(x^2) + eps), times `weight` {n} if there is one; x is {n, rows}. `eps` is a float32. */
+export interface RmsNormInput {
+  readonly op: 'rmsNorm';
+  readonly n: number;
+  readonly rows: number;
+  readonly eps: number;
+  readonly x: Float32Array;
+  readonly weight: Float32Array | null;
+}
+
+/** w x, then + bias {n}, then + old {n, rows}, where given; x is {k, rows}, w {k, n}. */
+export interface MatmulInput {
+  readonly op: 'matmul';
+  readonly k: number;
+  readonly n: number;
+  readonly rows: number;
+  readonly type: ElementType;
+  readonly x: Float32Array;
+  readonly w: Float32Array;
+  readonly bias: Float32Array | null;
+  readonly old: Float32Array | null;
+}
+
+/** Pairs (2i, 2i+1), 2i < n_rot, of each head turned by pos * freq_scale * freq_base^(-2i/n_rot). */
+export interface RopeInput {
+  readonly op: 'rope';
+  readonly n_head: number;
+  readonly n_embd_head: number;
+  readonly n_rot: number;
+  readonly freq_base: number;
+  readonly freq_scale: number;
+  readonly pos: readonly number[];
+  readonly x: Float32Array;
+}
+
+/** Rows {n} stored in memory and read again. Throws `memory.overflow` for a value that F16 cannot hold. */
+export interface KvStoreInput {
+  readonly op: 'kvStore';
+  readonly n: number;
+  readonly rows: number;
+  readonly type: ElementType;
+  readonly x: Float32Array;
+}
+
+/**
+ * Attention of each query over the keys [begin, end) of one list. q is {n_head * n_embd_head, queries}, k and v are
+ * {n_head_kv * n_embd_head, keys} in memory of `type`. Keys ascend by position. An empty range gives zeros.
+ */
+export interface AttentionInput {
+  readonly op: 'attention';
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  readonly n_embd_head: number;
+  readonly type: ElementType;
+  readonly q: Float32Array;
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+  readonly pos: readonly number[];
+  readonly ranges: readonly (readonly [number, number])[];
+}
+
+/** SiLU(gate) * up, element by element; both {n, rows}. */
+export interface SiluMulInput {
+  readonly op: 'siluMul';
+  readonly n: number;
+  readonly rows: number;
+  readonly gate: Float32Array;
+  readonly up: Float32Array;
+}
+
+/**
+ * SiLU(causal convolution + bias) of n_seq_tokens tokens a set, set after set; x is {n, tokens}, w {d_conv, n}, a state
+ * the last d_conv-1 columns {n}, oldest first, or null for zeros. Also answers the new states.
+ */
+export interface SsmConvInput {
+  readonly op: 'ssmConv';
+  readonly n: number;
+  readonly d_conv: number;
+  readonly n_seq_tokens: number;
+  readonly x: Float32Array;
+  readonly w: Float32Array;
+  readonly bias: Float32Array;
+  readonly states: readonly (Float32Array | null)[];
+}
+
+/**
+ * Selective scan: delta = softplus(dt), s = s exp(delta A) + B (x delta), y = sum s C. x and dt are {n, tokens}, B and C
+ * {d_state, tokens}, A and each state {d_state, n}; a state is null for zeros. Also answers the new states.
+ */
+export interface SsmScanInput {
+  readonly op: 'ssmScan';
+  readonly n: number;
+  readonly d_state: number;
+  readonly n_seq_tokens: number;
+  readonly x: Float32Array;
+  readonly dt: Float32Array;
+  readonly B: Float32Array;
+  readonly C: Float32Array;
+  readonly A: Float32Array;
+  readonly states: readonly (Float32Array | null)[];
+}
+
+/** (y + skip x) * SiLU(z); y, x and z are {n, rows}, skip {n}. */
+export interface SsmGateInput {
+  readonly op: 'ssmGate';
+  readonly n: number;
+  readonly rows: number;
+  readonly y: Float32Array;
+  readonly x: Float32Array;
+  readonly z: Float32Array;
+  readonly skip: Float32Array;
+}
+
+export type OperatorInput =
+  | EmbedInput
+  | RmsNormInput
+  | MatmulInput
+  | RopeInput
+  | KvStoreInput
+  | AttentionInput
+  | SiluMulInput
+  | SsmConvInput
+  | SsmScanInput
+  | SsmGateInput;
+
+export type OperatorName = OperatorInput['op'];
+
+/** The input of the operator of this name. */
+export type InputOf<Op extends OperatorName> = Extract<OperatorInput, { op: Op }>;
+
+/** Rows of n numbers that an operator answers. */
+export interface OperatorOutput {
+  /** What it is: the `result`, or the new `state` of each set. */
+  readonly name: 'result' | 'state';
+  readonly n: number;
+  readonly values: Float32Array;
+}
+
+/** The kernels of an engine, by implementation. */
+export interface KernelBox {
+  /** Implementations that run here, at least one. */
+  readonly isas: readonly string[];
+  /** All implementations give the same bits. */
+  readonly same_bits: boolean;
+  /** Throws `memory.overflow` (see `KvStoreInput`), `usage` for an unknown implementation. */
+  run(isa: string, input: OperatorInput): readonly OperatorOutput[];
+}
+
+/** Rows of n exact numbers, and how far from each a subject may be by rounding. */
+export interface BoundedOutput {
+  readonly name: 'result' | 'state';
+  readonly n: number;
+  readonly values: Float64Array;
+  /** Largest error of each. */
+  readonly bounds: Float64Array;
+}
+
+/** The operators of the oracle, with the rigorous bound of each element for a subject that rounds as it says. */
+export interface BoundedOperators {
+  /** Throws `memory.overflow` (see `KvStoreInput`). */
+  run(profile: RoundingProfile, input: OperatorInput): readonly BoundedOutput[];
+}

@@ -1,0 +1,482 @@
+/**
+ * The engine's kernels one by one, for white-box properties: each operator becomes a plan of one record, laid out as
+ * the forward passes do it (llama.ts, mamba.ts), and runs on a named implementation.
+ *
+ * Places for results are filled with NaN, so that a column that no kernel wrote shows. The zeros behind the last column
+ * of a row belong to what kernels promise (native/plan.ts) and are checked here, where they are known.
+ */
+import { IsobatchError } from '../contract/errors.ts';
+import type {
+  ElementType,
+  InputOf,
+  KernelBox,
+  OperatorInput,
+  OperatorName,
+  OperatorOutput,
+} from '../contract/operators.ts';
+import type { KernelSet } from '../native/binding.ts';
+import {
+  DIM,
+  type Memory,
+  N_DIMS,
+  PlanBuilder,
+  packMatrix,
+  pad16,
+  SPACE,
+  STATUS,
+  TYPE,
+} from '../native/plan.ts';
+import { HALF, toHalf } from '../native/portable/math.ts';
+import { RopeTable } from './rope.ts';
+
+type Elements = Float32Array | Uint16Array | Int32Array;
+type Read = (memory: Memory) => OperatorOutput[];
+
+/** One space, put together piece by piece; places are counted in words. */
+class Space {
+  readonly #parts: { at: number; data: Elements }[] = [];
+  #words = 0;
+
+  put(data: Elements): number {
+    const at = this.#words;
+    this.#parts.push({ at, data });
+    this.#words += pad16(Math.ceil(data.byteLength / 4));
+    return at;
+  }
+
+  build(): ArrayBuffer {
+    const buffer = new ArrayBuffer(4 * this.#words + 64);
+    for (const { at, data } of this.#parts) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      new Uint8Array(buffer, at * 4, data.byteLength).set(bytes);
+    }
+    return buffer;
+  }
+}
+
+/** All that one operator needs. */
+class Layout {
+  readonly plan = new PlanBuilder();
+  readonly dims = new Int32Array(N_DIMS);
+  readonly weights = new Space();
+  readonly act = new Space();
+  readonly cache = new Space();
+  readonly index = new Space();
+  readonly out = new Space();
+
+  /** Rows of n floats, each with zeros up to its stride. */
+  rows(data: Float32Array, n: number): number {
+    return this.act.put(padded(data, n));
+  }
+
+  /** Place for results. */
+  hole(words: number): number {
+    return this.act.put(new Float32Array(words).fill(Number.NaN));
+  }
+
+  list(data: readonly number[]): number {
+    return this.index.put(Int32Array.from(data));
+  }
+
+  memory(): Memory {
+    return {
+      weights: new Uint8Array(this.weights.build()),
+      act: new Float32Array(this.act.build()),
+      cache: new Uint8Array(this.cache.build()),
+      index: new Int32Array(this.index.build()),
+      out: new Float32Array(this.out.build()),
+    };
+  }
+}
+
+function padded(data: Float32Array, n: number): Float32Array {
+  const stride = pad16(n);
+  const wide = new Float32Array((data.length / n) * stride);
+  for (let r = 0; r * n < data.length; r++) wide.set(data.subarray(r * n, (r + 1) * n), r * stride);
+  return wide;
+}
+
+function typed(data: Float32Array, type: ElementType): Float32Array | Uint16Array {
+  return type === 'F16' ? Uint16Array.from(data, toHalf) : data;
+}
+
+/** Rows of n floats without what is behind them. Throws `native` if that is not zero. */
+function unpadded(from: Float32Array, at: number, rows: number, n: number): Float32Array {
+  const stride = pad16(n);
+  const values = new Float32Array(rows * n);
+  for (let r = 0; r < rows; r++) {
+    const row = at + r * stride;
+    values.set(from.subarray(row, row + n), r * n);
+    for (let c = n; c < stride; c++) {
+      const behind = from[row + c]!;
+      if (behind !== 0)
+        throw new IsobatchError('native', `${behind} stands behind the last column of row ${r}`, {
+          row: r,
+          c,
+        });
+    }
+  }
+  return values;
+}
+
+function result(n: number, rows: number, at: number): Read {
+  return (memory) => [{ name: 'result', n, values: unpadded(memory.act, at, rows, n) }];
+}
+
+/** Cells that are not in the order of the rows. */
+function scattered(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => (i % 2 === 0 ? n - 1 - (i >> 1) : i >> 1));
+}
+
+/** Products without bias and old value go to rows of the caller's buffer, in another order, as logits do. */
+function matmul(lay: Layout, input: InputOf<'matmul'>): Read {
+  const { k, n, rows, type, bias, old } = input;
+  const toOut = bias === null && old === null;
+  const map = scattered(rows);
+  lay.dims[DIM.tokens] = rows;
+  const dst = toOut
+    ? lay.out.put(new Float32Array(rows * n).fill(Number.NaN))
+    : old
+      ? lay.rows(old, n)
+      : lay.hole(rows * pad16(n));
+  lay.plan.matmul({
+    rows: DIM.tokens,
+    src: lay.rows(input.x, k),
+    srcStride: pad16(k),
+    dstSpace: toOut ? SPACE.out : SPACE.act,
+    dst,
+    dstStride: toOut ? n : pad16(n),
+    k,
+    n,
+    store: toOut ? n : pad16(n),
+    w: lay.weights.put(packMatrix(typed(input.w, type) as Float32Array, k, n)),
+    type: TYPE[type],
+    bias: bias ? lay.weights.put(padded(bias, n)) : -1,
+    add: old !== null,
+    rowMap: toOut ? lay.list(map) : -1,
+  });
+  if (!toOut) return result(n, rows, dst);
+  return ({ out }) => {
+    const values = new Float32Array(rows * n);
+    for (const [r, to] of map.entries()) values.set(out.subarray(dst + to * n, dst + (to + 1) * n), r * n);
+    return [{ name: 'result', n, values }];
+  };
+}
+
+const ropeTables = new Map<string, RopeTable>();
+
+function ropeTable({ n_rot, freq_base, freq_scale }: InputOf<'rope'>): RopeTable {
+  const key = `${n_rot} ${freq_base} ${freq_scale}`;
+  let table = ropeTables.get(key);
+  if (table === undefined) {
+    table = new RopeTable(n_rot, freq_base, freq_scale);
+    ropeTables.set(key, table);
+  }
+  return table;
+}
+
+function rope(lay: Layout, input: InputOf<'rope'>): Read {
+  const { n_head, n_embd_head, n_rot, pos } = input;
+  const n = n_head * n_embd_head;
+  const angles = new Float32Array(pos.length * n_rot);
+  for (const [r, p] of pos.entries()) ropeTable(input).copyRow(p, angles, r * n_rot);
+  lay.dims[DIM.tokens] = pos.length;
+  const x = lay.rows(input.x, n);
+  lay.plan.rope({
+    rows: DIM.tokens,
+    x,
+    stride: pad16(n),
+    nHead: n_head,
+    d: n_embd_head,
+    nRot: n_rot,
+    table: lay.rows(angles, n_rot),
+    tableStride: pad16(n_rot),
+  });
+  return result(n, pos.length, x);
+}
+
+function cacheRow(memory: Memory, at: number, cell: number, n: number, type: ElementType): Float32Array {
+  const { buffer } = memory.cache;
+  if (type === 'F32') return new Float32Array(buffer, 4 * (at + cell * n), n);
+  return Float32Array.from(new Uint16Array(buffer, 4 * at + 2 * cell * n, n), (h) => HALF[h]!);
+}
+
+function kvStore(lay: Layout, { n, rows, type, x }: InputOf<'kvStore'>): Read {
+  const cells = scattered(rows);
+  lay.dims[DIM.tokens] = rows;
+  const empty =
+    type === 'F16' ? new Uint16Array(rows * n).fill(0x7e00) : new Float32Array(rows * n).fill(Number.NaN);
+  const dst = lay.cache.put(empty);
+  const src = lay.rows(x, n);
+  lay.plan.kvStore({
+    rows: DIM.tokens,
+    src,
+    stride: pad16(n),
+    n,
+    dst,
+    type: TYPE[type],
+    cells: lay.list(cells),
+  });
+  return (memory) => {
+    const values = new Float32Array(rows * n);
+    for (const [r, cell] of cells.entries()) values.set(cacheRow(memory, dst, cell, n, type), r * n);
+    return [{ name: 'result', n, values }];
+  };
+}
+
+/** Keys lie in cells in another order, and one group holds all queries. */
+function attention(lay: Layout, input: InputOf<'attention'>): Read {
+  const { n_head, n_head_kv, n_embd_head: d, type, pos, ranges } = input;
+  const [n, kv] = [n_head * d, n_head_kv * d];
+  const cells = scattered(pos.length);
+  const spread = (data: Float32Array) => {
+    const rows = new Float32Array(data.length);
+    for (const [i, cell] of cells.entries()) rows.set(data.subarray(i * kv, (i + 1) * kv), cell * kv);
+    return lay.cache.put(typed(rows, type));
+  };
+  lay.dims[DIM.groups] = 1;
+  const dst = lay.hole(ranges.length * pad16(n));
+  const lists = [
+    [0, pos.length],
+    [0, ranges.length],
+    ranges.map((_, j) => j),
+    ranges.map(([begin]) => begin),
+    ranges.map(([, end]) => end),
+    cells,
+    pos,
+  ];
+  lay.plan.attention({
+    q: lay.rows(input.q, n),
+    qStride: pad16(n),
+    dst,
+    dstStride: pad16(n),
+    nHead: n_head,
+    nHeadKv: n_head_kv,
+    d,
+    k: spread(input.k),
+    v: spread(input.v),
+    type: TYPE[type],
+    scale: Math.fround(1 / Math.sqrt(d)),
+    index: lay.list(lists.map((list) => lay.list(list))),
+  });
+  return result(n, ranges.length, dst);
+}
+
+interface States {
+  readonly state: number;
+  readonly srcIds: number;
+  readonly dstIds: number;
+  readonly moved: number;
+  /** Row of the cache in which the new state of each set lies. */
+  readonly rows: readonly number[];
+}
+
+/** Old states of sets in turn in rows of the cache and among those that were moved; new ones in rows of their own. */
+function layStates(lay: Layout, states: readonly (Float32Array | null)[], width: number): States {
+  const n = states.length;
+  const cache = new Float32Array(2 * n * width).fill(Number.NaN);
+  const moved = new Float32Array(n * width).fill(Number.NaN);
+  const srcIds = states.map((state, s) => {
+    if (state === null) return -1;
+    (s % 2 === 0 ? cache : moved).set(state, s * width);
+    return s % 2 === 0 ? s : -2 - s;
+  });
+  const rows = states.map((_, s) => 2 * n - 1 - s);
+  return {
+    state: lay.cache.put(cache),
+    srcIds: lay.list(srcIds),
+    dstIds: lay.list(rows),
+    moved: lay.act.put(moved),
+    rows,
+  };
+}
+
+function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
+  const { n, d_conv, n_seq_tokens, states } = input;
+  const wide = pad16(n);
+  const width = (d_conv - 1) * wide;
+  lay.dims[DIM.seqs] = states.length;
+  lay.dims[DIM.seq_tokens] = n_seq_tokens;
+  const w = new Float32Array(d_conv * wide);
+  for (let c = 0; c < n; c++) for (let j = 0; j < d_conv; j++) w[j * wide + c] = input.w[c * d_conv + j]!;
+  const rows = states.length * n_seq_tokens;
+  const placed = layStates(
+    lay,
+    states.map((state) => state && padded(state, n)),
+    width,
+  );
+  const dst = lay.hole(rows * wide);
+  lay.plan.ssmConv({
+    x: lay.rows(input.x, n),
+    xStride: wide,
+    dst,
+    dstStride: wide,
+    n: wide,
+    dConv: d_conv,
+    w: lay.weights.put(w),
+    bias: lay.weights.put(padded(input.bias, n)),
+    ...placed,
+  });
+  return (memory) => {
+    const cache = new Float32Array(memory.cache.buffer);
+    const values = placed.rows.flatMap((row) => [
+      ...unpadded(cache, placed.state + row * width, d_conv - 1, n),
+    ]);
+    return [
+      { name: 'result', n, values: unpadded(memory.act, dst, rows, n) },
+      { name: 'state', n: (d_conv - 1) * n, values: Float32Array.from(values) },
+    ];
+  };
+}
+
+/** {d_state, n} as [n/16][d_state][16], and back. */
+function channelsAsLanes(from: Float32Array, d_state: number, n: number, back = false): Float32Array {
+  const to = new Float32Array(d_state * (back ? n : pad16(n)));
+  for (let c = 0; c < n; c++) {
+    for (let i = 0; i < d_state; i++) {
+      const lane = ((c >> 4) * d_state + i) * 16 + (c & 15);
+      if (back) to[c * d_state + i] = from[lane]!;
+      else to[lane] = from[c * d_state + i]!;
+    }
+  }
+  return to;
+}
+
+function ssmScan(lay: Layout, input: InputOf<'ssmScan'>): Read {
+  const { n, d_state, n_seq_tokens, states } = input;
+  const wide = pad16(n);
+  const width = d_state * wide;
+  lay.dims[DIM.seqs] = states.length;
+  lay.dims[DIM.seq_tokens] = n_seq_tokens;
+  const rows = states.length * n_seq_tokens;
+  const placed = layStates(
+    lay,
+    states.map((state) => state && channelsAsLanes(state, d_state, n)),
+    width,
+  );
+  const dst = lay.hole(rows * wide);
+  lay.plan.ssmScan({
+    x: lay.rows(input.x, n),
+    xStride: wide,
+    dt: lay.rows(input.dt, n),
+    dtStride: wide,
+    b: lay.rows(input.B, d_state),
+    bStride: pad16(d_state),
+    c: lay.rows(input.C, d_state),
+    cStride: pad16(d_state),
+    dst,
+    dstStride: wide,
+    n: wide,
+    nState: d_state,
+    a: lay.weights.put(channelsAsLanes(input.A, d_state, n)),
+    ...placed,
+  });
+  return (memory) => {
+    const cache = new Float32Array(memory.cache.buffer);
+    const values = placed.rows.flatMap((row) => {
+      const at = placed.state + row * width;
+      return [...channelsAsLanes(cache.subarray(at, at + width), d_state, n, true)];
+    });
+    return [
+      { name: 'result', n, values: unpadded(memory.act, dst, rows, n) },
+      { name: 'state', n: d_state * n, values: Float32Array.from(values) },
+    ];
+  };
+}
+
+const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) => Read } = {
+  embed(lay, { n, type, table, tokens }) {
+    lay.dims[DIM.tokens] = tokens.length;
+    const dst = lay.hole(tokens.length * pad16(n));
+    lay.plan.embed({
+      rows: DIM.tokens,
+      dst,
+      dstStride: pad16(n),
+      table: lay.weights.put(typed(padded(table, n), type)),
+      tableStride: pad16(n),
+      type: TYPE[type],
+      n,
+      ids: lay.list(tokens),
+    });
+    return result(n, tokens.length, dst);
+  },
+  rmsNorm(lay, { n, rows, eps, x, weight }) {
+    lay.dims[DIM.tokens] = rows;
+    const dst = lay.hole(rows * pad16(n));
+    lay.plan.rmsNorm({
+      rows: DIM.tokens,
+      src: lay.rows(x, n),
+      srcStride: pad16(n),
+      dst,
+      dstStride: pad16(n),
+      n,
+      weight: weight ? lay.weights.put(padded(weight, n)) : -1,
+      eps,
+    });
+    return result(n, rows, dst);
+  },
+  matmul,
+  rope,
+  kvStore,
+  attention,
+  siluMul(lay, { n, rows, gate, up }) {
+    lay.dims[DIM.tokens] = rows;
+    const dst = lay.hole(rows * pad16(n));
+    lay.plan.siluMul({
+      rows: DIM.tokens,
+      gate: lay.rows(gate, n),
+      up: lay.rows(up, n),
+      dst,
+      stride: pad16(n),
+      n,
+    });
+    return result(n, rows, dst);
+  },
+  ssmConv,
+  ssmScan,
+  ssmGate(lay, { n, rows, y, x, z, skip }) {
+    lay.dims[DIM.tokens] = rows;
+    const stride = pad16(n);
+    const dst = lay.hole(rows * stride);
+    lay.plan.ssmGate({
+      rows: DIM.tokens,
+      y: lay.rows(y, n),
+      yStride: stride,
+      x: lay.rows(x, n),
+      xStride: stride,
+      z: lay.rows(z, n),
+      zStride: stride,
+      dst,
+      dstStride: stride,
+      n: stride,
+      dSkip: lay.weights.put(padded(skip, n)),
+    });
+    return result(n, rows, dst);
+  },
+};
+
+/** The kernels of a set, which is loaded when the box is first asked: building it may take seconds. */
+export function makeKernelBox(load: () => KernelSet): KernelBox {
+  let set: KernelSet | undefined;
+  const kernels = (): KernelSet => {
+    set ??= load();
+    return set;
+  };
+  return {
+    get isas() {
+      return kernels().isas;
+    },
+    same_bits: true,
+    run(isa: string, input: OperatorInput): OperatorOutput[] {
+      const lay = new Layout();
+      const read = (LAY[input.op] as (lay: Layout, input: OperatorInput) => Read)(lay, input);
+      const memory = lay.memory();
+      const status = kernels().get(isa).run(lay.plan.build(), 1, lay.dims, memory);
+      if ((status & 0xff) === STATUS.kvOverflow)
+        throw new IsobatchError('memory.overflow', `a value of ${input.op} does not fit`, { isa });
+      if (status !== 0)
+        throw new IsobatchError('native', `${isa} answered status ${status} to ${input.op}`, { isa, status });
+      return read(memory);
+    },
+  };
+}

@@ -1,0 +1,394 @@
+/**
+ * The operators of the oracle for comparison with single kernels (spec: verdicts.md 4 and 5, column b): each is put
+ * together from the formulas in the grouping of the forward pass, and next to each value stands how far a subject's
+ * float32 result may be from it. No probability: the bounds of the steps are added up, times what the later steps make
+ * of them.
+ *
+ * Every step of the formulas says its own worst error b to a site that keeps it. Steps are told the exact values, so
+ * where a step rounds a value that is already off by e, its own error grows by as many u as it has, times e. What is
+ * below the normal range of float32 is rounded by TINY32, whatever its size.
+ */
+import type {
+  AttentionInput,
+  BoundedOperators,
+  BoundedOutput,
+  InputOf,
+  KvStoreInput,
+  MatmulInput,
+  OperatorInput,
+  OperatorName,
+  RmsNormInput,
+  RopeInput,
+  SsmConvInput,
+  SsmScanInput,
+} from '../contract/operators.ts';
+import type { RoundingProfile } from '../contract/subject.ts';
+import { attend, scores } from './attention.ts';
+import { add, type Matrix, matVec, mul, rmsNorm, rope, row, siluRow } from './math.ts';
+import { noisyHalf, plain } from './operators.ts';
+import { type Site, TINY32, U32 } from './rounding.ts';
+import { ssmConv, ssmScan } from './ssm.ts';
+
+/** Keeps what each step says. */
+class Kept implements Site {
+  readonly profile: RoundingProfile;
+  readonly b: number[] = [];
+  readonly #steps = new Map<string, Kept>();
+
+  constructor(profile: RoundingProfile) {
+    this.profile = profile;
+  }
+
+  after(element: number, y: number, b: number): number {
+    this.b[element] = b;
+    return y;
+  }
+
+  step(name: string): Kept {
+    let step = this.#steps.get(name);
+    if (step === undefined) {
+      step = new Kept(this.profile);
+      this.#steps.set(name, step);
+    }
+    return step;
+  }
+}
+
+/** Values and how far each may be off. */
+interface Row {
+  readonly v: Float64Array;
+  readonly e: Float64Array;
+}
+
+function exact(v: ArrayLike<number>): Row {
+  return { v: Float64Array.from(v), e: new Float64Array(v.length) };
+}
+
+/** The sum is off by what its terms are off. An addition loses nothing below the normal range. */
+function plus(x: Row, y: Row, profile: RoundingProfile): Row {
+  const at = new Kept(profile);
+  const v = add(x.v, y.v, at);
+  const e = v.map((_, i) => (x.e[i]! + y.e[i]!) * (1 + U32) + at.b[i]!);
+  return { v, e };
+}
+
+/** (x + dx)(y + dy) - x y = x dy + y dx + dx dy. */
+function times(x: Row, y: Row, profile: RoundingProfile): Row {
+  const at = new Kept(profile);
+  const v = mul(x.v, y.v, at);
+  const e = v.map((_, i) => {
+    const carried = Math.abs(x.v[i]!) * y.e[i]! + Math.abs(y.v[i]!) * x.e[i]! + x.e[i]! * y.e[i]!;
+    return carried * (1 + U32) + at.b[i]! + TINY32;
+  });
+  return { v, e };
+}
+
+/** From here on e^-x is infinite in float32 and SiLU is zero; what is lost is below 88.8 e^-88.7 < 2^-121. */
+const SILU_END = -88;
+
+/** Taylor's formula, with the second derivative at most 1/2. */
+function silued(x: Row, profile: RoundingProfile): Row {
+  const at = new Kept(profile);
+  const v = siluRow(x.v, at);
+  const e = v.map((_, i) => {
+    const [xi, ei] = [x.v[i]!, x.e[i]!];
+    const sigmoid = 1 / (1 + Math.exp(-xi));
+    const slope = Math.abs(sigmoid * (1 + xi * (1 - sigmoid)));
+    const lost = xi - ei < SILU_END ? 2 ** -121 : TINY32;
+    return (slope * ei + (ei * ei) / 4) * (1 + 5 * U32) + at.b[i]! + lost;
+  });
+  return { v, e };
+}
+
+function rowsOf(data: Float32Array, n: number): Float64Array[] {
+  const rows: Float64Array[] = [];
+  for (let at = 0; at < data.length; at += n) rows.push(Float64Array.from(data.subarray(at, at + n)));
+  return rows;
+}
+
+function matrixOf(data: Float32Array, n_in: number, half: boolean): Matrix {
+  return { n_in, n_out: data.length / n_in, data: Float64Array.from(data), half };
+}
+
+function output(name: 'result' | 'state', n: number, rows: readonly Row[]): BoundedOutput {
+  const joined = (parts: readonly Float64Array[]) => {
+    const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      whole.set(part, at);
+      at += part.length;
+    }
+    return whole;
+  };
+  return { name, n, values: joined(rows.map(({ v }) => v)), bounds: joined(rows.map(({ e }) => e)) };
+}
+
+/** Sums carry the bound of their order; then bias and old value are added. */
+function product(input: MatmulInput, profile: RoundingProfile): BoundedOutput[] {
+  const { k, n, type, bias, old } = input;
+  const w = matrixOf(input.w, k, type === 'F16');
+  const rows = rowsOf(input.x, k).map((x, r) => {
+    const at = new Kept(profile);
+    const v = matVec(w, x, at);
+    let y: Row = { v, e: v.map((_, o) => at.b[o]! + k * TINY32) };
+    if (bias) y = plus(y, exact(bias), profile);
+    if (old) y = plus(y, exact(old.subarray(r * n, (r + 1) * n)), profile);
+    return y;
+  });
+  return [output('result', n, rows)];
+}
+
+/**
+ * One relative error g of the scale for the whole row, and the roundings of each element's own products. The scale is
+ * a product of powers of factors 1 + d whose first-order errors sum up to `first`: (1 - 2 first)^(-1/2) - 1 <= g.
+ */
+function norm({ n, eps, x, weight }: RmsNormInput, profile: RoundingProfile): BoundedOutput[] {
+  const w = weight ? Float64Array.from(weight) : undefined;
+  const rows = rowsOf(x, n).map((xr) => {
+    const at = new Kept(profile);
+    const v = rmsNorm(xr, eps, w, at);
+    const squares = xr.reduce((sum, xi) => sum + xi * xi, 0);
+    const mean = squares / n + eps;
+    const lost = TINY32 / (2 * mean);
+    const first = at.step('scale').b[0]! * Math.sqrt(mean) + lost;
+    const g = first / (1 - 2 * first);
+    const e = v.map((vi, i) => Math.abs(vi) * g + at.b[i]! * (1 + g) + (1 + Math.abs(w?.[i] ?? 0)) * TINY32);
+    return { v, e };
+  });
+  return [output('result', n, rows)];
+}
+
+/**
+ * Relative error of an angle that is computed in double on both sides: its logarithm, below 16, is rounded in the
+ * exponent of a power, and the power, two products and the reduction are good to a few units.
+ */
+const ANGLE64 = 64 * 2 ** -53;
+
+function turned(input: RopeInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n_head, n_embd_head, n_rot, freq_base, freq_scale, pos } = input;
+  const n = n_head * n_embd_head;
+  const rows = rowsOf(input.x, n).map((x, r) => {
+    const at = new Kept(profile);
+    const v = rope(x, pos[r]!, { n_embd_head, n_rot, freq_base, freq_scale }, at);
+    const e = new Float64Array(n);
+    for (let i = 0; 2 * i < n_rot; i++) {
+      const angle = pos[r]! * freq_scale * freq_base ** ((-2 * i) / n_rot);
+      const off = (at.step('angle').b[i] ?? 0) + ANGLE64 * Math.abs(angle);
+      const cos = at.step('cos').b[i]! + Math.abs(Math.sin(angle)) * off + off * off;
+      const sin = at.step('sin').b[i]! + Math.abs(Math.cos(angle)) * off + off * off;
+      for (let a = 2 * i; a < n; a += n_embd_head) {
+        const [p, q] = [Math.abs(x[a]!), Math.abs(x[a + 1]!)];
+        e[a] = (p * cos + q * sin) * (1 + 3 * U32) + at.b[a]! + 2 * TINY32;
+        e[a + 1] = (p * sin + q * cos) * (1 + 3 * U32) + at.b[a + 1]! + 2 * TINY32;
+      }
+    }
+    return { v, e };
+  });
+  return [output('result', n, rows)];
+}
+
+function kept({ n, type, x }: KvStoreInput, profile: RoundingProfile): BoundedOutput[] {
+  const memory = plain({ type_kv: type });
+  const rows = rowsOf(x, n).map((v, r) => {
+    const stored = memory.stored(v, `row ${r}`);
+    if (type === 'F32') return exact(stored);
+    const at = new Kept(profile);
+    return { v: noisyHalf(v, at), e: Float64Array.from(at.b) };
+  });
+  return [output('result', n, rows)];
+}
+
+function attended(input: AttentionInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n_head, n_head_kv, n_embd_head, ranges } = input;
+  const n = n_head * n_embd_head;
+  const [k, v] = [rowsOf(input.k, n_head_kv * n_embd_head), rowsOf(input.v, n_head_kv * n_embd_head)];
+  const rows = rowsOf(input.q, n).map((q, j) => {
+    const [begin, end] = ranges[j]!;
+    if (begin >= end) return exact(new Float64Array(n));
+    return query(q, k.slice(begin, end), v.slice(begin, end), input, profile);
+  });
+  return [output('result', n, rows)];
+}
+
+function query(
+  q: Float64Array,
+  k: readonly Float64Array[],
+  v: readonly Float64Array[],
+  shape: AttentionInput,
+  profile: RoundingProfile,
+): Row {
+  const { n_head, n_head_kv, n_embd_head: d } = shape;
+  const at = new Kept(profile);
+  const out = attend(q, k, v, shape, at);
+  const e = new Float64Array(out.length);
+  for (let head = 0; head < n_head; head++) {
+    const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
+    const weights = exponentials(scores(q, head * d, k, kv0, d), head, d, at);
+    for (let i = 0; i < d; i++) {
+      e[head * d + i] = valueError(weights, v, kv0 + i, out[head * d + i]!, at.b[head * d + i]!);
+    }
+  }
+  return { v: out, e };
+}
+
+/** The exponentials of one head, how far each may be off, their sum, and the relative error of adding them up. */
+interface Exponentials extends Row {
+  readonly sum: number;
+  readonly added: number;
+}
+
+/**
+ * e^(s - max), off by the error of its score and its own. Which score is the largest does not matter, since a common
+ * factor cancels in the quotient.
+ */
+function exponentials(score: Float64Array, head: number, d: number, at: Kept): Exponentials {
+  const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
+  const v = score.map((s) => Math.exp(s - max));
+  const sum = v.reduce((a, b) => a + b, 0);
+  const e = v.map((y, j) => {
+    const place = head * score.length + j;
+    const shifted = Math.expm1(at.step('score').b[place]! + (d + 1) * TINY32);
+    return y * shifted + at.step('exp').b[place]! * (1 + shifted);
+  });
+  return { v, e, sum, added: at.step('sum').b[head]! / sum };
+}
+
+/**
+ * Of out = sum w v / sum w. Weights that are off by dw move it by sum dw (v - out) / sum (w + dw), and never out of the
+ * range of the values. The sum of products and its quotient round by `own`, which grows as sum (w + dw) |v| does; the
+ * sum of weights by a relative error.
+ */
+function valueError(
+  w: Exponentials,
+  values: readonly Float64Array[],
+  channel: number,
+  out: number,
+  own: number,
+): number {
+  let moved = 0;
+  let grown = 0;
+  let loose = 0;
+  let size = 0;
+  let far = 0;
+  for (let j = 0; j < values.length; j++) {
+    const value = values[j]![channel]!;
+    moved += w.e[j]! * Math.abs(value - out);
+    grown += w.e[j]! * Math.abs(value);
+    loose += w.e[j]!;
+    size += w.v[j]! * Math.abs(value);
+    far = Math.max(far, Math.abs(value - out));
+  }
+  const least = w.sum - loose;
+  const shifted = least > 0 ? Math.min(far, moved / least) : far;
+  const wider = least > 0 && size > 0 ? (own * (grown + size)) / size / (least / w.sum) : own;
+  const before = shifted + wider + (values.length + 1) * TINY32;
+  return before + ((Math.abs(out) + before) * w.added) / (1 - w.added);
+}
+
+function convolved(input: SsmConvInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, d_conv, n_seq_tokens, states } = input;
+  const w = matrixOf(input.w, d_conv, false);
+  const x = rowsOf(input.x, n);
+  const bias = exact(input.bias);
+  const results: Row[] = [];
+  const next = states.map((state, s) => {
+    const old = rowsOf(state ?? new Float32Array((d_conv - 1) * n), n);
+    const columns = [...old, ...x.slice(s * n_seq_tokens, (s + 1) * n_seq_tokens)];
+    const at = new Kept(profile);
+    ssmConv(columns, w, at).forEach((v, t) => {
+      const e = v.map((_, c) => at.b[t * n + c]! + d_conv * TINY32);
+      results.push(silued(plus({ v, e }, bias, profile), profile));
+    });
+    return exact(columns.slice(n_seq_tokens).flatMap((column) => [...column]));
+  });
+  return [output('result', n, results), output('state', (d_conv - 1) * n, next)];
+}
+
+function scanned(input: SsmScanInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, d_state, n_seq_tokens } = input;
+  const A = matrixOf(input.A, d_state, false);
+  const [x, dt] = [rowsOf(input.x, n), rowsOf(input.dt, n)];
+  const [B, C] = [rowsOf(input.B, d_state), rowsOf(input.C, d_state)];
+  const results: Row[] = [];
+  const next = input.states.map((state, s) => {
+    let now = exact(state ?? new Float32Array(d_state * n));
+    for (let t = s * n_seq_tokens; t < (s + 1) * n_seq_tokens; t++) {
+      const token = { x: x[t]!, dt: dt[t]!, B: B[t]!, C: C[t]! };
+      const at = new Kept(profile);
+      const scan = ssmScan(now.v, A, [token], at);
+      const after = { v: scan.state, e: stateErrors(now, A, token, at) };
+      results.push({ v: scan.y[0]!, e: outputErrors(after, token.C, at) });
+      now = after;
+    }
+    return now;
+  });
+  return [output('result', n, results), output('state', d_state * n, next)];
+}
+
+/** Below the normal range an exponential of float32 is good to 4 TINY32, and so is softplus there. */
+const LOST_EXP = 4 * TINY32;
+
+/**
+ * s' = s E + B x delta with E = e^(delta A): delta is off by softplus' own error, which moves the exponent by |A| as
+ * much; s is off by what the tokens before have left.
+ */
+function stateErrors(
+  s: Row,
+  A: Matrix,
+  token: { x: Float64Array; dt: Float64Array; B: Float64Array },
+  at: Kept,
+) {
+  const d_state = A.n_in;
+  const soft = at.step('softplus').b;
+  return s.v.map((si, i) => {
+    const c = Math.floor(i / d_state);
+    const off = soft[c]! + LOST_EXP;
+    const delta = token.dt[c]! > 20 ? token.dt[c]! : Math.log1p(Math.exp(token.dt[c]!));
+    const exponent = delta * A.data[i]!;
+    const reach = Math.abs(si) + s.e[i]!;
+    const decayed = Math.exp(exponent) * (reach * Math.expm1(Math.abs(A.data[i]!) * off) + s.e[i]!);
+    const fed = Math.abs(token.B[i % d_state]! * token.x[c]!) * off;
+    const units = (Math.abs(exponent) + 4) * U32;
+    return (decayed + fed) * (1 + units) + at.step('state').b[i]! * (1 + units) + reach * LOST_EXP;
+  });
+}
+
+function outputErrors(s: Row, C: Float64Array, at: Kept): Float64Array {
+  return Float64Array.from(at.b, (b, c) => {
+    let carried = 0;
+    for (let i = 0; i < C.length; i++) carried += s.e[c * C.length + i]! * Math.abs(C[i]!);
+    return carried * (1 + (C.length + 1) * U32) + b + C.length * TINY32;
+  });
+}
+
+const OPERATORS: {
+  readonly [Op in OperatorName]: (input: InputOf<Op>, profile: RoundingProfile) => BoundedOutput[];
+} = {
+  embed({ n, table, tokens, type }) {
+    const w = matrixOf(table, n, type === 'F16');
+    const rows = tokens.map((token) => exact(row(w, token)));
+    return [output('result', n, rows)];
+  },
+  rmsNorm: norm,
+  matmul: product,
+  rope: turned,
+  kvStore: kept,
+  attention: attended,
+  siluMul({ n, gate, up }, profile) {
+    return [output('result', n, [times(silued(exact(gate), profile), exact(up), profile)])];
+  },
+  ssmConv: convolved,
+  ssmScan: scanned,
+  ssmGate({ n, y, x, z, skip }, profile) {
+    const tiled = exact(x.map((_, i) => skip[i % n]!));
+    const skipped = plus(exact(y), times(tiled, exact(x), profile), profile);
+    return [output('result', n, [times(skipped, silued(exact(z), profile), profile)])];
+  },
+};
+
+export const boundedOperators: BoundedOperators = {
+  run(profile, input) {
+    const run = OPERATORS[input.op] as (input: OperatorInput, profile: RoundingProfile) => BoundedOutput[];
+    return run(input, profile);
+  },
+};

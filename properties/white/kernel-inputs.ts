@@ -1,0 +1,387 @@
+/**
+ * The inputs of `kernels`: a case names an operator, its sizes and its rows, and the numbers follow from (seed, what
+ * they are, row, column) by hashing. So a case file stays small, and a case that is made smaller keeps the numbers of
+ * the rows and columns that are left.
+ */
+import type { ElementType, OperatorInput, OperatorName } from '../../contract/operators.ts';
+import { mix32, type Random } from '../random.ts';
+
+/**
+ * What the numbers of a row are like. `cancelling`: the second half of a row is minus the first, and where sums of
+ * products are meant to vanish the weights repeat alike. `scales`: every element has a size of its own.
+ */
+export const ROW_KINDS = ['plain', 'positive', 'cancelling', 'tiny', 'large', 'scales', 'zero'] as const;
+export type RowKind = (typeof ROW_KINDS)[number];
+
+/** A row: its key chooses its numbers. Rows of a scan or convolution are sets of tokens. */
+export interface RowSpec {
+  readonly key: number;
+  readonly kind: RowKind;
+}
+
+/** Sizes by name; flags are 0 or 1. Which ones there are depends on the operator, see SIZES. */
+export interface KernelSpec {
+  readonly op: OperatorName;
+  readonly seed: number;
+  readonly type: ElementType;
+  readonly rows: readonly RowSpec[];
+  /** Keys of attention. */
+  readonly keys: readonly RowSpec[];
+  readonly sizes: Readonly<Record<string, number>>;
+}
+
+/** What shrinking may do to a size: the smallest, and the step in which it goes. */
+export const SIZES: {
+  readonly [Op in OperatorName]: Readonly<Record<string, readonly [least: number, step: number]>>;
+} = {
+  embed: { n: [1, 1], n_vocab: [1, 1] },
+  rmsNorm: { n: [1, 1], weighted: [0, 1], eps: [0, 1] },
+  matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
+  rope: { n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
+  kvStore: { n: [2, 2] },
+  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 16], gap: [0, 1] },
+  siluMul: { n: [1, 1] },
+  ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
+  ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
+  ssmGate: { n: [1, 1] },
+};
+
+export const OPERATORS = Object.keys(SIZES) as readonly OperatorName[];
+
+/** Multiplications of a case, more or less: the portable kernels take some 20 ns for each. */
+const WORK = 16_000;
+
+/** A size: mostly up to 300, odd ones and neighbours of 16 and 64 among them, now and then one above 1024. */
+function drawSize(r: Random, most = 300): number {
+  const x = r.below(20);
+  const size =
+    x === 0 && most >= 300
+      ? r.between(301, 1100)
+      : x < 5
+        ? r.pick([1, 2, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 130, 256])
+        : x < 12
+          ? r.between(1, 70)
+          : r.between(1, 300);
+  return x === 0 ? size : Math.min(size, most);
+}
+
+function even(n: number): number {
+  return n + (n & 1);
+}
+
+function drawRows(r: Random, n: number, kinds: readonly RowKind[] = ROW_KINDS): RowSpec[] {
+  const one = r.chance(0.5) ? r.pick(kinds) : undefined;
+  return Array.from({ length: n }, () => ({ key: r.below(1 << 20), kind: one ?? r.pick(kinds) }));
+}
+
+/** Rows, so that `width` numbers a row make not too much work. */
+function rowCount(r: Random, width: number): number {
+  return Math.min(r.chance(0.2) ? r.between(1, 40) : r.between(1, 8), Math.max(1, Math.floor(WORK / width)));
+}
+
+type Drawn = Pick<KernelSpec, 'sizes'> & Partial<Pick<KernelSpec, 'rows' | 'keys'>>;
+
+function drawMatmul(r: Random): Drawn {
+  const k = r.chance(0.01) ? 4096 : drawSize(r);
+  const count = Math.min(rowCount(r, 1), Math.max(1, Math.floor(WORK / k / 4)));
+  const n = Math.max(1, Math.min(drawSize(r), Math.floor((2 * WORK) / k / count)));
+  const flag = () => (r.chance(0.4) ? 1 : 0);
+  return { sizes: { k, n, bias: flag(), old: flag(), mirrored: flag() }, rows: drawRows(r, count) };
+}
+
+/** Up to 256 keys anywhere, with a gap or without; more begin where a sum over keys is cut. */
+function drawAttention(r: Random): Drawn {
+  const d = even(r.pick([2, 6, 8, 16, 18, 32, 64, 70, 128, r.between(1, 64)]));
+  const n_head_kv = r.between(1, 3);
+  const group = r.between(1, 3);
+  const count = r.chance(0.15) ? r.between(257, 600) : r.chance(0.5) ? r.ragged(256) : r.between(1, 100);
+  const queries = Math.max(1, Math.min(r.between(1, 6), Math.floor(WORK / (n_head_kv * group * d * count))));
+  const many = count > 256;
+  const first = many ? 256 * r.below(4) : r.chance(0.5) ? 0 : r.below(2000);
+  return {
+    sizes: { n_head_kv, group, d, first, gap: many || r.chance(0.6) ? 0 : 1 },
+    rows: drawRows(r, queries),
+    keys: drawRows(r, count),
+  };
+}
+
+const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
+  embed: (r) => ({ sizes: { n: drawSize(r), n_vocab: r.between(1, 9) } }),
+  rmsNorm: (r) => ({ sizes: { n: drawSize(r), weighted: r.below(2), eps: r.below(EPS.length) } }),
+  matmul: drawMatmul,
+  rope(r) {
+    const d = even(r.pick([2, 6, 16, 18, 64, 80, 128, r.between(1, 64)]));
+    const n_rot = r.chance(0.5) ? d : even(r.between(1, d - 1));
+    return {
+      sizes: {
+        n_head: r.between(1, 4),
+        d,
+        n_rot,
+        base: r.below(BASES.length),
+        reach: r.pick([40, 300, 2000]),
+      },
+    };
+  },
+  kvStore: (r) => ({ sizes: { n: even(drawSize(r)) } }),
+  attention: drawAttention,
+  siluMul: (r) => ({ sizes: { n: drawSize(r) } }),
+  ssmConv: (r) => ({
+    sizes: { n: drawSize(r, 80), d_conv: r.pick([4, 4, 1, 2, 3, 5]), tokens: r.between(1, 6) },
+  }),
+  ssmScan(r) {
+    const d_state = r.pick([16, 16, 1, 4, 8, 15, 17, 40]);
+    const tokens = r.between(1, 6);
+    const n = r.between(1, Math.max(1, Math.min(48, Math.floor(1500 / d_state / tokens))));
+    return { sizes: { n, d_state, tokens } };
+  },
+  ssmGate: (r) => ({ sizes: { n: drawSize(r) } }),
+};
+
+/** Operators that are drawn as often as their kernels have cases of their own. */
+const OFTEN: Readonly<Record<OperatorName, number>> = {
+  embed: 1,
+  rmsNorm: 3,
+  matmul: 6,
+  rope: 2,
+  kvStore: 2,
+  attention: 4,
+  siluMul: 2,
+  ssmConv: 2,
+  ssmScan: 3,
+  ssmGate: 2,
+};
+
+export function drawSpec(r: Random): KernelSpec {
+  const op = OPERATORS[r.weighted(OPERATORS.map((name) => OFTEN[name]))]!;
+  const drawn = DRAW[op](r);
+  const { n = 1, tokens = 1, d_state = 1 } = drawn.sizes;
+  const sets = op === 'ssmConv' || op === 'ssmScan';
+  const rows = drawn.rows ?? drawRows(r, sets ? r.between(1, 3) : rowCount(r, 4 * n * tokens * d_state));
+  return { op, seed: r.u32(), type: r.chance(0.5) ? 'F32' : 'F16', keys: [], ...drawn, rows };
+}
+
+const EPS = [1e-5, 1e-6, 1e-12].map(Math.fround);
+const BASES = [10_000, 500_000, 100];
+
+/** 2^a and 2^b: sizes of tiny and large numbers. */
+type Span = readonly [tiny: number, large: number];
+
+/** The numbers of one case. */
+class Numbers {
+  readonly #seed: number;
+
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
+
+  /** 32 bits of (name, row). */
+  hash(name: number, row: number): number {
+    return mix32(mix32(this.#seed + name * 0x9e3779b1) ^ row);
+  }
+
+  /** n floats of a row; `half` if F16 must be able to hold them. */
+  row(name: number, { key, kind }: RowSpec, n: number, [tiny, large]: Span, half = false): Float32Array {
+    const at = this.hash(name, key);
+    const out = new Float32Array(n);
+    const mirror = kind === 'cancelling' ? Math.ceil(n / 2) : n;
+    for (let i = 0; i < n; i++) {
+      if (i >= mirror) out[i] = -out[i - mirror]!;
+      else out[i] = sized(kind, unit(mix32(at + i)), mix32(at - i - 1), tiny, large);
+      if (half) out[i] = toEleven(out[i]!);
+    }
+    return out;
+  }
+
+  /** Rows one behind the other. */
+  rows(name: number, specs: readonly RowSpec[], n: number, span: Span, half = false): Float32Array {
+    const out = new Float32Array(specs.length * n);
+    for (const [r, spec] of specs.entries()) out.set(this.row(name, spec, n, span, half), r * n);
+    return out;
+  }
+
+  /** Plain rows 0 .. rows-1. */
+  plain(name: number, rows: number, n: number, half = false): Float32Array {
+    const specs = Array.from({ length: rows }, (_, key) => ({ key, kind: 'plain' as const }));
+    return this.rows(name, specs, n, SMALL, half);
+  }
+}
+
+/** In (-1, 1), and never zero. */
+function unit(h: number): number {
+  return (h - 2147483647.5) / 2147483648;
+}
+
+function sized(kind: RowKind, x: number, h: number, tiny: number, large: number): number {
+  switch (kind) {
+    case 'positive':
+      return Math.abs(x);
+    case 'tiny':
+      return x * 2 ** tiny;
+    case 'large':
+      return x * 2 ** large;
+    case 'scales':
+      return x * 2 ** (tiny + (h % (large - tiny + 1)));
+    case 'zero':
+      return 0;
+    default:
+      return x;
+  }
+}
+
+/** Rounded to 11 significant bits, and to multiples of 2^-24: what F16 holds, for sizes up to 2^15. */
+function toEleven(x: number): number {
+  const size = Math.abs(x);
+  if (size === 0) return 0;
+  const step = Math.max(2 ** (Math.floor(Math.log2(size)) - 10), 2 ** -24);
+  return Math.round(x / step) * step;
+}
+
+const SMALL: Span = [-12, 4];
+
+/** Tokens of each set as rows of their own. */
+function tokenRows(rows: readonly RowSpec[], tokens: number): RowSpec[] {
+  return rows.flatMap(({ key, kind }) =>
+    Array.from({ length: tokens }, (_, t) => ({ key: mix32(key + t * 0x10001) >>> 8, kind })),
+  );
+}
+
+/** Positions of keys: neighbours, perhaps with a gap in the middle that leaves them in their lanes (16). */
+function positions(n: number, first: number, gap: boolean): number[] {
+  return Array.from({ length: n }, (_, i) => first + i + (gap && 2 * i >= n ? 48 : 0));
+}
+
+type Build = (s: KernelSpec, d: Numbers, sizes: Record<string, number>) => OperatorInput;
+
+/** Ranges of a window, of causal attention, and now and then of nothing. */
+function range(h: number, keys: number): readonly [number, number] {
+  if (h % 32 === 0) return [0, 0];
+  const end = h % 3 === 0 ? keys : 1 + ((h >>> 8) % keys);
+  return [h % 5 < 3 ? 0 : (h >>> 16) % end, end];
+}
+
+const BUILD: { readonly [Op in OperatorName]: Build } = {
+  embed({ rows, type }, d, { n, n_vocab }) {
+    const table = d.plain(1, n_vocab!, n!, type === 'F16');
+    return { op: 'embed', n: n!, type, table, tokens: rows.map(({ key }) => key % n_vocab!) };
+  },
+  rmsNorm({ rows }, d, { n, weighted, eps }) {
+    const x = d.rows(1, rows, n!, [-20, 40]);
+    const weight = weighted ? d.plain(2, 1, n!) : null;
+    return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps!]!, x, weight };
+  },
+  matmul({ rows, type }, d, { k, n, bias, old, mirrored }) {
+    const [x, w] = [d.rows(1, rows, k!, [-60, 20]), d.plain(2, n!, k!, type === 'F16')];
+    const middle = Math.ceil(k! / 2);
+    if (mirrored)
+      for (let o = 0; o < n!; o++) for (let i = middle; i < k!; i++) w[o * k! + i] = w[o * k! + i - middle]!;
+    return {
+      op: 'matmul',
+      k: k!,
+      n: n!,
+      rows: rows.length,
+      type,
+      x,
+      w,
+      bias: bias ? d.plain(3, 1, n!) : null,
+      old: old ? d.rows(4, rows, n!, [-60, 20]) : null,
+    };
+  },
+  rope({ rows }, d, { n_head, d: n_embd_head, n_rot, base, reach }) {
+    const pos = rows.map(({ key }) => d.hash(2, key) % reach!);
+    const x = d.rows(1, rows, n_head! * n_embd_head!, [-20, 10]);
+    return {
+      op: 'rope',
+      n_head: n_head!,
+      n_embd_head: n_embd_head!,
+      n_rot: Math.min(n_rot!, n_embd_head!),
+      freq_base: BASES[base!]!,
+      freq_scale: d.hash(3, 0) % 2 === 0 ? 1 : 0.25,
+      pos,
+      x,
+    };
+  },
+  kvStore({ rows, type }, d, { n }) {
+    const x = d.rows(1, rows, n!, [-26, 15]);
+    // One number that F16 cannot hold, far from the border.
+    if (type === 'F16' && d.hash(2, rows[0]!.key) % 4 === 0) x[x.length - 1] = 70_000;
+    return { op: 'kvStore', n: n!, rows: rows.length, type, x };
+  },
+  attention({ rows, keys, type }, d, { n_head_kv, group, d: n_embd_head, first, gap }) {
+    const kv = n_head_kv! * n_embd_head!;
+    return {
+      op: 'attention',
+      n_head: n_head_kv! * group!,
+      n_head_kv: n_head_kv!,
+      n_embd_head: n_embd_head!,
+      type,
+      q: d.rows(1, rows, kv * group!, SMALL),
+      k: d.rows(2, keys, kv, [-8, 2], type === 'F16'),
+      v: d.rows(3, keys, kv, [-12, 10], type === 'F16'),
+      pos: positions(keys.length, first!, gap === 1),
+      ranges: rows.map(({ key }) => range(d.hash(4, key), keys.length)),
+    };
+  },
+  siluMul({ rows }, d, { n }) {
+    const gate = d.rows(1, rows, n!, [-20, 7]);
+    return { op: 'siluMul', n: n!, rows: rows.length, gate, up: d.rows(2, rows, n!, SMALL) };
+  },
+  ssmConv({ rows }, d, { n, d_conv, tokens }) {
+    const x = d.rows(1, tokenRows(rows, tokens!), n!, SMALL);
+    const states = rows.map((row) =>
+      d.hash(5, row.key) % 4 === 0 ? null : d.row(4, row, (d_conv! - 1) * n!, SMALL),
+    );
+    const [w, bias] = [d.plain(2, n!, d_conv!), d.plain(3, 1, n!)];
+    return { op: 'ssmConv', n: n!, d_conv: d_conv!, n_seq_tokens: tokens!, x, w, bias, states };
+  },
+  ssmScan({ rows }, d, { n, d_state, tokens }) {
+    const each = tokenRows(rows, tokens!);
+    const A = d.plain(5, n!, d_state!).map((x) => -(2 ** (4 * x)));
+    return {
+      op: 'ssmScan',
+      n: n!,
+      d_state: d_state!,
+      n_seq_tokens: tokens!,
+      x: d.rows(1, each, n!, SMALL),
+      dt: d.rows(2, each, n!, SMALL).map((x) => 4 * x),
+      B: d.rows(3, each, d_state!, SMALL),
+      C: d.plain(4, each.length, d_state!),
+      A,
+      states: rows.map((row) => (d.hash(7, row.key) % 4 === 0 ? null : d.row(6, row, d_state! * n!, SMALL))),
+    };
+  },
+  ssmGate({ rows }, d, { n }) {
+    const [y, x] = [d.rows(1, rows, n!, SMALL), d.rows(2, rows, n!, SMALL)];
+    const [z, skip] = [d.rows(3, rows, n!, [-20, 7]), d.plain(4, 1, n!)];
+    return { op: 'ssmGate', n: n!, rows: rows.length, y, x, z, skip };
+  },
+};
+
+/** The operands of a case. */
+export function inputOf(spec: KernelSpec): OperatorInput {
+  return BUILD[spec.op](spec, new Numbers(spec.seed), { ...spec.sizes });
+}
+
+/** Smaller cases: parts of the rows, smaller sizes, nothing optional, F32, plain rows. */
+export function* smallerSpecs(spec: KernelSpec): Generator<KernelSpec> {
+  for (const rows of fewer(spec.rows)) yield { ...spec, rows };
+  for (const keys of fewer(spec.keys)) yield { ...spec, keys };
+  for (const [name, [least, step]] of Object.entries(SIZES[spec.op])) {
+    const size = spec.sizes[name]!;
+    const half = least + step * Math.floor((size - least) / 2 / step);
+    for (const smaller of new Set([least, half, size - step]))
+      if (smaller >= least && smaller < size) yield { ...spec, sizes: { ...spec.sizes, [name]: smaller } };
+  }
+  if (spec.type === 'F16') yield { ...spec, type: 'F32' };
+  const plain = (list: readonly RowSpec[]) => list.map(({ key }) => ({ key, kind: 'plain' as const }));
+  const uneven = [...spec.rows, ...spec.keys].some(({ kind }) => kind !== 'plain');
+  if (uneven) yield { ...spec, rows: plain(spec.rows), keys: plain(spec.keys) };
+}
+
+/** Lists without a part, large parts first; never empty. */
+function* fewer<T>(list: readonly T[]): Generator<readonly T[]> {
+  for (let part = list.length >> 1; part >= 1; part >>= 1)
+    for (let at = 0; at < list.length; at += part) {
+      const rest = [...list.slice(0, at), ...list.slice(at + part)];
+      if (rest.length > 0) yield rest;
+    }
+}
