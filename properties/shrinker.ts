@@ -1,9 +1,13 @@
 /**
- * Makes a failing case smaller: greedily takes the first candidate of `Property.shrink` that fails with the same
- * signature, and starts again from it, until none does or the time is up. Keeping the signature keeps the finding: a
- * smaller case that fails differently is another bug.
+ * Makes a failing case smaller: takes the first candidate of `Property.shrink` that fails in the same way, and starts
+ * again from it, until none does or the time is up. Keeping the signature keeps the finding: a smaller case that fails
+ * differently is another bug.
+ *
+ * Kinds of steps that have just found nothing wait until the others are through, so that the big cuts that cannot
+ * succeed any more are not tried before every small one that can. In the end every kind was tried on the last case.
  */
 import { createHash } from 'node:crypto';
+import { stepKind } from './shrink.ts';
 import type { Case, Env, Failure, Outcome, Property } from './types.ts';
 
 export interface ShrinkOptions {
@@ -16,6 +20,8 @@ export interface ShrinkOptions {
   /** Called with each smaller case. */
   readonly smaller?: (failure: Failure) => void;
   readonly run: (c: Case) => Promise<Outcome>;
+  /** The environment of a case whose model is not that of `env`. */
+  readonly envOf?: (c: Case) => Promise<Env>;
 }
 
 export interface ShrinkResult {
@@ -29,32 +35,94 @@ export function caseKey(c: Case): string {
   return createHash('sha256').update(JSON.stringify(c)).digest('hex').slice(0, 16);
 }
 
+/**
+ * What a signature says of the bug: property, architecture and kind of difference. The vocabulary is left out, which
+ * changes when a case moves to a plainer model.
+ */
+export function findingOf(signature: string): string {
+  const [property, arch, ...rest] = signature.split('/');
+  return `${property}/${arch}/${rest.at(-1) ?? ''}`;
+}
+
 export async function shrinkCase(
   property: Property,
   env: Env,
   failure: Failure,
   options: ShrinkOptions,
 ): Promise<ShrinkResult> {
-  const seen = new Set<string>(options.skip);
-  let best = failure;
-  let tried = 0;
-  let accepted = 0;
-  for (let better: Failure | null = best; better !== null; ) {
-    better = null;
-    for (const candidate of property.shrink(env, best.case)) {
-      if (Date.now() >= options.deadline) return { failure: best, tried, accepted };
-      const key = caseKey(candidate);
-      if (seen.has(key)) continue;
-      seen.add(key);
-      tried++;
-      options.announce?.(candidate, key);
-      const outcome = await options.run(candidate);
-      if (outcome.failure?.signature !== failure.signature) continue;
-      accepted++;
-      best = better = outcome.failure;
-      options.smaller?.(best);
-      break;
-    }
-  }
+  const search = new Search(property, failure, options);
+  while (await search.step(env.modelName === search.best.case.model ? env : await search.env(env)));
+  const { best, tried, accepted } = search;
   return { failure: best, tried, accepted };
+}
+
+class Search {
+  best: Failure;
+  tried = 0;
+  accepted = 0;
+  readonly #property: Property;
+  readonly #options: ShrinkOptions;
+  readonly #finding: string;
+  readonly #seen: Set<string>;
+  /** Kinds of steps that found nothing lately. */
+  #tired: ReadonlySet<string> = new Set();
+
+  constructor(property: Property, failure: Failure, options: ShrinkOptions) {
+    this.best = failure;
+    this.#property = property;
+    this.#options = options;
+    this.#finding = findingOf(failure.signature);
+    this.#seen = new Set(options.skip);
+  }
+
+  async env(given: Env): Promise<Env> {
+    return (await this.#options.envOf?.(this.best.case)) ?? given;
+  }
+
+  /** Looks for one smaller case; false if there is none, or no time to look. */
+  async step(env: Env): Promise<boolean> {
+    const later: Case[] = [];
+    const before = new Set<string>();
+    for (const candidate of this.#property.shrink(env, this.best.case)) {
+      const kind = stepKind(candidate);
+      if (kind !== undefined && this.#tired.has(kind)) {
+        later.push(candidate);
+        continue;
+      }
+      const found = await this.#try(candidate);
+      if (found === undefined) return false;
+      if (found) {
+        if (kind !== undefined) {
+          before.delete(kind);
+          this.#tired = new Set([...this.#tired, ...before]);
+        }
+        return true;
+      }
+      if (kind !== undefined) before.add(kind);
+    }
+    this.#tired = new Set();
+    for (const candidate of later) {
+      const found = await this.#try(candidate);
+      if (found !== false) return found === true;
+    }
+    return false;
+  }
+
+  /** True if it fails in the same way; undefined if the time is up. */
+  async #try(candidate: Case): Promise<boolean | undefined> {
+    const { deadline, announce, run, smaller } = this.#options;
+    if (Date.now() >= deadline) return undefined;
+    const key = caseKey(candidate);
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    this.tried++;
+    announce?.(candidate, key);
+    const { failure } = await run(candidate);
+    if (failure === undefined || findingOf(failure.signature) !== this.#finding) return false;
+    this.accepted++;
+    // One name for one finding, on whatever model it was made small.
+    this.best = { ...failure, signature: this.best.signature };
+    smaller?.(this.best);
+    return true;
+  }
 }

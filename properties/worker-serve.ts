@@ -134,7 +134,8 @@ async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promi
     skip: request.skip,
     announce: (c, key) => emit({ event: 'step', case: c, key }),
     smaller: (smaller) => emit({ event: 'smaller', failure: smaller }),
-    run: (c) => runCase(property, env, c),
+    run: (c) => s.runOn(property, c),
+    envOf: (c) => s.env(property, c.model),
   });
   return { tried, accepted };
 }
