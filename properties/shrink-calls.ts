@@ -97,7 +97,7 @@ export function* plainerOperations(calls: readonly Call[]): Generator<Call[]> {
 function* plainerOperation(call: Call, seqs: readonly number[]): Generator<Call> {
   if (call.op === 'decode' || call.op === 'clear' || call.refused !== undefined) return;
   if (call.op === 'seqKeep') {
-    for (const seq of seqs) if (seq !== call.seq) yield { op: 'seqRm', seq, p0: 0, p1: -1 };
+    for (const seq of seqs) yield { op: 'seqRm', seq, p0: 0, p1: -1 };
     return;
   }
   if (call.op === 'seqRm' && call.seq < 0) for (const seq of seqs) yield { ...call, seq };

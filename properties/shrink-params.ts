@@ -21,11 +21,11 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
   function* split(p, _, { policies }) {
     for (const plain of PLAIN_SPLITS) {
       if (plain === p.split) return;
-      if (policies.includes(plain)) yield { split: plain, n_keep_tail: 0 };
+      if (policies.includes(plain)) yield { split: plain, n_keep_tail: undefined };
     }
   },
   function* tail({ n_keep_tail = 0 }) {
-    for (const n of smallerNumbers(n_keep_tail, 0)) yield { n_keep_tail: n };
+    for (const n of smallerNumbers(n_keep_tail, 0)) yield { n_keep_tail: n || undefined };
   },
   function* typeKv({ type_kv }, _, { types_kv }) {
     if (type_kv === 'F16' && types_kv.includes('F32')) yield { type_kv: 'F32' };
@@ -50,30 +50,41 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
   },
 ];
 
+/** With some fields replaced; those that are undefined then are left out. */
+export function changed(params: ContextParams, part: Part): ContextParams {
+  const all = Object.entries({ ...params, ...part }).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(all) as unknown as ContextParams;
+}
+
 /** `like`: parameters of the history that this one is compared with; the less they differ, the plainer. */
 export function* plainerParams(script: Script, facts: Facts, like?: ContextParams): Generator<Script> {
   const { params, calls } = script;
-  const change = (part: Part): Script => ({ params: { ...params, ...part }, calls });
+  const change = (part: Part): Script => ({ params: changed(params, part), calls });
   if (like !== undefined) {
     yield change({ ...like, n_ubatch: params.n_ubatch, n_batch: Math.max(like.n_batch, params.n_ubatch) });
     yield change({ ...like, split: params.split, n_keep_tail: params.n_keep_tail });
-    const { split, n_keep_tail = 0, isa, n_ctx, n_seq_max } = like;
+    const { split, n_keep_tail, isa, n_ctx, n_seq_max } = like;
     for (const part of [{ split, n_keep_tail }, { isa }, { n_ctx }, { n_seq_max }]) yield change(part);
   }
   for (const parts of CONFIGURATION) for (const part of parts(params, script, facts)) yield change(part);
 }
 
-/** No more cells and batch than the calls need. */
-export function tightened(script: Script, facts: Facts): ContextParams {
-  const { params, calls } = script;
+/** Most cells in use at once, at least 1. */
+export function peakOf({ params, calls }: Script, facts: Facts): number {
   const lists = new Lists(params.n_seq_max, facts.memory);
   let peak = 1;
   for (const call of calls) {
     applyCall(lists, call);
     peak = Math.max(peak, lists.used);
   }
-  const { longest_call } = needsOf(calls, peak);
-  const n_batch = Math.min(params.n_batch, longest_call);
+  return peak;
+}
+
+/** No more cells and batch than the calls need. */
+export function tightened(script: Script, facts: Facts): ContextParams {
+  const { params, calls } = script;
+  const peak = peakOf(script, facts);
+  const n_batch = Math.min(params.n_batch, needsOf(calls, peak).longest_call);
   return {
     ...params,
     n_ctx: Math.min(params.n_ctx, peak),

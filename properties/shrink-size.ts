@@ -80,6 +80,8 @@ function sizeOfBatch({ batch }: Extract<Call, { op: 'decode' }>): number {
     const ids = idsOf(batch, i);
     n += 4 * ids.length;
     for (const id of ids) n += Math.max(id, 0) / 64;
+    // Sequences one after the other are easier to read.
+    if (i > 0 && idsOf(batch, i - 1)[0]! > (ids[0] ?? 0)) n += 1 / 16;
   }
   return n;
 }

@@ -8,13 +8,14 @@
  * sequences), while loading the library costs a worker as much time as fifty tries. `CaseArbitrary` gives these steps
  * to fast-check instead, as its stream of shrunk values.
  */
+import { orderVariations } from './explain-batch.ts';
 import type { Facts } from './facts.ts';
 import { Lists } from './lists.ts';
 import { fewerOutputs, fewerSequences, fewerShared, fewerTokens, thinned } from './shrink-batch.ts';
 import { explicit, fewerCalls, mergedDecodes, plainerOperations } from './shrink-calls.ts';
 import { inRecipeVocabulary, plainerModels } from './shrink-model.ts';
 import { smallerSequenceIds, smallerTokenIds } from './shrink-names.ts';
-import { plainerParams, tightened } from './shrink-params.ts';
+import { changed, peakOf, plainerParams, tightened } from './shrink-params.ts';
 import { applyCall, idsOf } from './trace.ts';
 import type { Call, Case, Change, Script } from './types.ts';
 
@@ -29,7 +30,9 @@ export type StepKind =
   | 'shared'
   | 'configuration'
   | 'names'
+  | 'tokens named'
   | 'outputs'
+  | 'order'
   | 'rare models'
   | 'fields';
 
@@ -52,35 +55,63 @@ export function stepKind(c: Case): StepKind | undefined {
 export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
   const script = c.script!;
   const { params, calls } = script;
-  const full = isFull(script, facts);
-  const step = (kind: StepKind, changed: readonly Call[]): Step => {
-    const repaired = repair({ params, calls: changed }, facts);
+  const full = peakOf(script, facts) >= params.n_ctx;
+  const step = (kind: StepKind, varied: readonly Call[]): Step => {
+    const repaired = repair({ params, calls: varied }, facts);
     // Where memory was full to the last cell it stays so: that may be what the failure needs.
     return { kind, script: full ? { ...repaired, params: tightened(repaired, facts) } : repaired };
   };
   const models = plainerModels(c.model, archOf(facts));
   yield* onModels('model', script, models.slice(0, 1), facts);
-  for (const changed of fewerCalls(calls)) yield step('calls', changed);
-  for (const changed of thinned(calls)) yield step('tokens', changed);
-  for (const changed of fewerSequences(calls)) yield step('sequences', changed);
+  for (const less of fewerCalls(calls)) yield step('calls', less);
+  for (const less of thinned(calls)) yield step('tokens', less);
+  for (const less of fewerSequences(calls)) yield step('sequences', less);
   yield { kind: 'configuration', script: { params: tightened(script, facts), calls } };
-  for (const changed of mergedDecodes(calls)) {
-    const merged = step('merge', changed);
+  yield* namedTokens(c, facts);
+  for (const less of mergedDecodes(calls)) {
+    const merged = step('merge', less);
     yield { ...merged, script: roomy(merged.script!) };
   }
-  for (const changed of fewerTokens(calls)) yield step('tokens', changed);
-  for (const changed of plainerOperations(calls)) yield step('operations', changed);
-  for (const changed of fewerShared(calls)) yield step('shared', changed);
+  for (const less of fewerTokens(calls)) yield step('tokens', less);
+  for (const less of plainerOperations(calls)) yield step('operations', less);
+  for (const less of fewerShared(calls)) yield step('shared', less);
+  for (const [, sorted] of orderVariations(calls).slice(0, 2)) yield step('order', sorted);
+  yield* sameKernels(c, facts);
   for (const plainer of plainerParams(script, facts)) yield { kind: 'configuration', script: plainer };
   if (c.base !== undefined) {
     const { base } = c;
     for (const plainer of plainerParams(base, facts, params)) yield { kind: 'configuration', base: plainer };
   }
   for (const renamed of smallerSequenceIds(script)) yield { kind: 'names', ...renamed };
-  for (const renamed of smallerTokenIds(script, facts.n_vocab)) yield { kind: 'names', script: renamed };
-  for (const changed of fewerOutputs(calls)) yield step('outputs', changed);
+  for (const less of fewerOutputs(calls)) yield step('outputs', less);
   yield* onModels('rare models', script, models.slice(1), facts);
   yield step('fields', calls.map(explicit));
+}
+
+/**
+ * Tokens 0, 1, ... Before kernels and sizes are chosen one by one: what a list of the campaign's token tree says alone
+ * is computed by changing kernels, what others say by the plainest. Where those were right and the tree's wrong, the
+ * failure only stays if the history gets the plain shape of the tree's at the same time.
+ */
+function* namedTokens(c: Case, facts: Facts): Generator<Step> {
+  const { params } = c.script!;
+  const sizes = c.alone === undefined ? [] : [1, 2].filter((n) => n < params.n_ubatch);
+  for (const { calls } of smallerTokenIds(c.script!, facts.n_vocab)) {
+    yield { kind: 'tokens named', script: { params, calls } };
+    for (const n_ubatch of sizes) {
+      const part = { n_ubatch, n_keep_tail: undefined };
+      yield { kind: 'tokens named', script: { params: changed(params, part), calls } };
+    }
+  }
+}
+
+/** The same kernels on both sides of a comparison, plainest first. */
+function* sameKernels({ script, base }: Case, { isas }: Facts): Generator<Step> {
+  if (base === undefined) return;
+  for (const isa of isas) {
+    const on = (side: Script): Script => ({ params: { ...side.params, isa }, calls: side.calls });
+    yield { kind: 'configuration', script: on(script!), base: on(base) };
+  }
 }
 
 function archOf(facts: Facts): string {
@@ -103,18 +134,8 @@ function roomy({ params, calls }: Script): Script {
   return { params: { ...params, n_batch }, calls };
 }
 
-function isFull({ params, calls }: Script, facts: Facts): boolean {
-  const lists = new Lists(params.n_seq_max, facts.memory);
-  let peak = 0;
-  for (const call of calls) {
-    applyCall(lists, call);
-    peak = Math.max(peak, lists.used);
-  }
-  return peak >= params.n_ctx;
-}
-
 /** Counts positions anew where a batch gives them and is not refused. */
-function repair(script: Script, facts: Facts): Script {
+export function repair(script: Script, facts: Facts): Script {
   const lists = new Lists(script.params.n_seq_max, facts.memory);
   const calls = script.calls.map((call): Call => {
     if (call.op !== 'decode' || call.refused !== undefined) {

@@ -7,7 +7,8 @@
  * succeed any more are not tried before every small one that can. In the end every kind was tried on the last case.
  */
 import { createHash } from 'node:crypto';
-import { stepKind } from './shrink.ts';
+import { type StepKind, stepKind } from './shrink.ts';
+import { tokensOf } from './shrink-model.ts';
 import type { Case, Env, Failure, Outcome, Property } from './types.ts';
 
 export interface ShrinkOptions {
@@ -32,7 +33,13 @@ export interface ShrinkResult {
 
 /** Names the content of a case, for not trying it twice. */
 export function caseKey(c: Case): string {
-  return createHash('sha256').update(JSON.stringify(c)).digest('hex').slice(0, 16);
+  return createHash('sha256').update(JSON.stringify(c, sorted)).digest('hex').slice(0, 16);
+}
+
+/** The order in which fields were written does not make another case. */
+function sorted(_: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /**
@@ -56,7 +63,25 @@ export async function shrinkCase(
   return { failure: best, tried, accepted };
 }
 
+/** Cases of so few tokens are left as they are. */
+const SMALL = 5;
+const MOST_PAIRS = 150;
+const FIRST: ReadonlySet<StepKind | undefined> = new Set(['tokens', 'sequences', 'calls'] as const);
+const SECOND: ReadonlySet<StepKind | undefined> = new Set([
+  'tokens',
+  'sequences',
+  'calls',
+  'order',
+  'names',
+  'configuration',
+] as const);
+
+function tokensIn({ script }: Case): number {
+  return script === undefined ? 0 : tokensOf(script.calls).length;
+}
+
 class Search {
+  #pairs = MOST_PAIRS;
   best: Failure;
   tried = 0;
   accepted = 0;
@@ -104,6 +129,27 @@ class Search {
     for (const candidate of later) {
       const found = await this.#try(candidate);
       if (found !== false) return found === true;
+    }
+    return this.#twoAtOnce(env);
+  }
+
+  /**
+   * A token or sequence less and something else besides: two sequences that only balance each other go together. Few
+   * tries for the whole search, since most failures do not need them.
+   */
+  async #twoAtOnce(env: Env): Promise<boolean> {
+    if (tokensIn(this.best.case) <= SMALL) return false;
+    const { shrink } = this.#property;
+    for (const first of shrink(env, this.best.case)) {
+      if (!FIRST.has(stepKind(first))) continue;
+      for (const second of shrink(env, first)) {
+        if (!SECOND.has(stepKind(second))) continue;
+        if (this.#pairs <= 0) return false;
+        const { tried } = this;
+        const found = await this.#try(second);
+        this.#pairs -= this.tried - tried;
+        if (found !== false) return found === true;
+      }
     }
     return false;
   }
