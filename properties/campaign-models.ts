@@ -1,13 +1,13 @@
 /**
- * Names of models and the bytes behind them: `recipe:NAME` and `probe:NAME` are made on the spot, `golden:NAME` comes
- * with the package, anything else is a GGUF file.
+ * Names of models and the bytes behind them: `recipe:NAME` (or `recipe:NAME@LAYERSxWIDTH`) and `probe:NAME` are made on
+ * the spot, `golden:NAME` comes with the package, anything else is a GGUF file.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { IsobatchError } from '../contract/errors.ts';
 import { goldenModel, goldenModelNames } from '../golden/assets.ts';
 import { buildProbe, probeNames } from '../golden/probes/registry.ts';
-import { buildRecipe, recipeNames } from '../golden/recipes.ts';
+import { buildRecipe, recipeNames, recipeOf } from '../golden/recipes.ts';
 import { unknownName } from './names.ts';
 
 /** The name under which white-box properties run: they look at rules and need no model. */
@@ -25,7 +25,11 @@ export const DEFAULT_MODELS: readonly string[] = [
 /** Throws `usage` if a recipe, probe or golden model is unknown; a file is looked for only when it is read. */
 export function checkModelName(name: string): void {
   const [kind, rest] = splitName(name);
-  if (kind === 'recipe' && !recipeNames.includes(rest)) throw unknownName('recipe', rest, recipeNames);
+  if (kind === 'recipe') {
+    const [base = ''] = rest.split('@');
+    if (!recipeNames.includes(base)) throw unknownName('recipe', base, recipeNames);
+    recipeOf(rest);
+  }
   if (kind === 'probe' && !probeNames.includes(rest)) throw unknownName('probe', rest, probeNames);
   if (kind === 'golden' && !(goldenModelNames as readonly string[]).includes(rest))
     throw unknownName('golden model', rest, goldenModelNames);

@@ -1,6 +1,7 @@
 /** Runs one given case in a worker, as a campaign does: a crash or a hang is its outcome. */
 import { callTimeout } from './campaign.ts';
 import { deathFailure } from './campaign-run.ts';
+import { explained } from './campaign-shrink.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Outcome } from './types.ts';
 import type { ReplayAnswer } from './worker-messages.ts';
@@ -15,6 +16,8 @@ export interface ReplayOptions {
   readonly watchdog_s?: number;
   readonly properties_module?: string;
   readonly signal?: AbortSignal;
+  /** Also say what matters for the failure, in two seconds more: `outcome.failure.explanation`. */
+  readonly explain?: boolean;
 }
 
 /** The facts beside the outcome are missing if the process died. */
@@ -42,7 +45,15 @@ export async function replayCase(c: Case, options: ReplayOptions): Promise<Repla
   };
   try {
     const { answer, death } = await worker.run({ verb: 'replay', setting, case: c });
-    if (death === undefined) return answer as ReplayAnswer;
+    if (death === undefined) {
+      const replayed = answer as ReplayAnswer;
+      const { failure } = replayed.outcome;
+      if (!options.explain || failure === undefined || options.signal?.aborted) return replayed;
+      return {
+        ...replayed,
+        outcome: { ...replayed.outcome, failure: await explained(worker, setting, failure) },
+      };
+    }
     if (death.announced === undefined) throw deathError(death.end, 'prepared the case');
     const failure = deathFailure(c, c.model, death.end);
     const none = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
