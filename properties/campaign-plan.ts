@@ -17,10 +17,10 @@ const TRAINED_PART = 1 / 10;
 /** Cases in a range: the unit of work of a worker. Small enough to balance, large enough to pay for the talk. */
 const RANGE = { white: 512, model: 128, trained: 16 };
 /**
- * Before that every property gets a few short looks at every untrained model, each twice as long as the one before:
- * most failures show within them, and nobody waits for them until 20,000 cases of another property are through.
+ * Before that every property gets a few short looks at one untrained model of each architecture, each twice as long as
+ * the one before: most failures show within them, and need not wait until 20,000 cases of another property are through.
  */
-const FIRST_LOOK = { white: 64, model: 8, trained: 0 };
+const FIRST_LOOK = { white: 16, model: 8, trained: 0 };
 const LOOKS = 4;
 /** White-box cases that are announced together. */
 const WHITE_BLOCK = 64;
@@ -56,18 +56,30 @@ export interface PlanOptions {
 export function planUnits(probe: ProbeAnswer, options: PlanOptions): Unit[] {
   return probe.properties.flatMap((property) => {
     const models = property.white ? [RULES] : options.models;
-    return models.map((model) => planUnit(probe, property, model, options));
+    const seen = new Set<string>();
+    return models.map((model) => {
+      const family = probe.models.find((m) => m.name === model)?.info.arch ?? RULES;
+      const kind = property.white ? 'white' : isTrained(model) ? 'trained' : 'model';
+      const unit = { ...planUnit(probe, property, model, options), family, range: RANGE[kind] };
+      // What fits in one range is as quick to run as to look at.
+      const look = seen.has(family) || unit.end - unit.first <= unit.range ? 0 : FIRST_LOOK[kind];
+      if (look > 0) seen.add(family);
+      return { ...unit, look };
+    });
   });
 }
 
-function planUnit(probe: ProbeAnswer, property: PropertyFacts, model: string, options: PlanOptions): Unit {
+function planUnit(
+  probe: ProbeAnswer,
+  property: PropertyFacts,
+  model: string,
+  options: PlanOptions,
+): Omit<Unit, 'family' | 'look' | 'range'> {
   const refused = probe.refused[model];
   const skip = refused === undefined ? property.skip[model] : `the model is refused: ${refused.message}`;
-  const kind = property.white ? 'white' : isTrained(model) ? 'trained' : 'model';
   const [first, end] = options.range ?? [0, casesOf(property, model, options)];
   const block = property.white ? WHITE_BLOCK : 1;
-  const family = probe.models.find((m) => m.name === model)?.info.arch ?? RULES;
-  return { property, model, family, skip, first, end, range: RANGE[kind], look: FIRST_LOOK[kind], block };
+  return { property, model, skip, first, end, block };
 }
 
 function casesOf(property: PropertyFacts, model: string, options: PlanOptions): number {
