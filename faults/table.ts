@@ -1,7 +1,7 @@
 /**
  * `isobatch verify --fault all`: the proof that a campaign can fail. Every planted fault and every canary gets the
  * default campaign with three seeds, up to its first failure; what is found first is shrunk for the seed that took
- * longest. Equivalent mutants get one whole campaign and must stay green.
+ * longest. Equivalent mutants get one campaign to its end, by default a fifth of the default one, and must stay green.
  *
  * The exhaustive small scope is left out, except for the equivalent mutants: it takes no seed, and what it finds says
  * nothing about how soon random cases find it.
@@ -18,6 +18,8 @@ import { canaries, equivalents, faults, referenceFaults } from './registry.ts';
 
 /** Campaigns a fault gets. */
 const SEEDS = 3;
+/** Part of the default campaign that an equivalent mutant gets, if nobody asks for a size: a green run is a long run. */
+const GREEN_PART = 0.2;
 
 export type FaultKind = 'fault' | 'reference' | 'canary' | 'equivalent';
 /** `not here`: this machine, or this build, cannot have the fault or the property that finds it. */
@@ -152,8 +154,10 @@ async function equivalentRow(
 ): Promise<FaultRow> {
   const base = about(kind, fault);
   const seed = `${options.seed ?? 'isobatch'}-1`;
-  hooks.onStep?.(`${fault.name}, seed ${seed}, the whole campaign`);
-  const run = await campaign(fault, { ...options, seed }, hooks, true);
+  hooks.onStep?.(`${fault.name}, seed ${seed}, to the end`);
+  const sized = [options.cases, options.minutes, options.scale, options.range].some((x) => x !== undefined);
+  const size = sized ? {} : { scale: GREEN_PART };
+  const run = await campaign(fault, { ...options, ...size, seed }, hooks, true);
   const reason = run.result === undefined ? run.reason : lacking(fault, run.result);
   if (run.result !== undefined && reason !== undefined)
     return { ...base, status: 'not here', reason, runs: [] };
