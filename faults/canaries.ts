@@ -9,6 +9,15 @@ const standsFor = 'a campaign that cannot see this cannot see anything';
 
 export const canaries: readonly Canary[] = [
   {
+    name: 'mask-next-token',
+    file: 'engine/mask.ts',
+    find: '<= pos)',
+    replace: '<= pos + 1)',
+    standsFor:
+      'X01, mlx-lm PR 390: a mask that was one position too wide; it shows in any ubatch of two tokens',
+    describe: 'a query sees the token behind it if that is in the same ubatch',
+  },
+  {
     name: 'canary-wrong-answers',
     file: 'engine/context.ts',
     find: 'batch.token[splitter.index[begin + j]]',
