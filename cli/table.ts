@@ -32,7 +32,11 @@ const MODULE: OptionTable = {
 
 const ENGINE: OptionTable = {
   isa: { type: 'string', value: 'NAME', describe: 'only this implementation of the kernels' },
-  fault: { type: 'string', value: 'NAME', describe: 'plant a fault in our engine; "list" shows all' },
+  fault: {
+    type: 'string',
+    value: 'NAME',
+    describe: 'plant a fault in our engine; "list" shows all, "all" (or a pattern with *) must find them',
+  },
   'watchdog-seconds': { type: 'string', value: 'S', describe: 'no progress for so long is a hang (30)' },
 };
 

@@ -1,6 +1,7 @@
 /** `isobatch verify`: reads the options, runs the campaign, prints and writes the report. */
 import { join } from 'node:path';
 import { faultByName, knownFaults } from '../faults/apply.ts';
+import { selectsFaults } from '../faults/table.ts';
 import { againstSpec } from '../properties/against.ts';
 import { type VerifyOptions, verify } from '../properties/campaign.ts';
 import { exitCodeOf } from '../properties/campaign-result.ts';
@@ -11,6 +12,7 @@ import { terminalLines } from '../reports/terminal.ts';
 import { paintFor, table } from '../reports/text.ts';
 import { writeReport } from '../reports/write.ts';
 import { modulePath, numberOption, rangeOption } from './args.ts';
+import { runFaultTable } from './faults.ts';
 import type { Args, Io } from './types.ts';
 
 export function verifyOptions(args: Args): VerifyOptions {
@@ -46,8 +48,10 @@ async function listFaults(io: Io): Promise<number> {
 export async function runVerify(args: Args, io: Io): Promise<number> {
   if (args.text.fault === 'list') return listFaults(io);
   const options = verifyOptions(args);
-  if (options.fault !== undefined) await faultByName(options.fault);
   const out = args.text.out ?? 'isobatch-report';
+  if (selectsFaults(options.fault))
+    return runFaultTable(options, { out, quiet: args.flag.quiet === true }, io);
+  if (options.fault !== undefined) await faultByName(options.fault);
   const progress = progressReporter(io.err);
   const onProgress = args.flag.quiet ? undefined : progress.show;
   const result = await verify(options, { signal: io.signal, onProgress }).finally(progress.end);

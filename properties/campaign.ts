@@ -229,6 +229,7 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
       onProgress: (what) => tell('small scope', { what }),
     }),
   );
+  tell('running');
   await run.run();
   const counts = countsOf(run, units);
   const found = [
