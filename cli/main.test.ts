@@ -139,9 +139,17 @@ describe('verify', () => {
     expect(again.out).toContain('decode 1 token: {0} 9*');
     expect(again.out).toContain('element 5');
     expect(again.out).toMatch(/got .*bits 0x[0-9a-f]{8}/);
-    expect(again.out).toContain(`again: isobatch replay ${path}`);
+    expect(again.out).toContain(`  isobatch replay ${path}\n`);
+    expect(again.out).toContain('Property echo: a sequence says what it says');
+    expect(again.out).toContain('^ this row differs');
+    const json = JSON.parse(cli(['replay', path, '--json'], env).out);
+    expect(json).toMatchObject({ exit_code: 1, outcome: { status: 'failed' }, file: { isobatch_case: 2 } });
+    expect(cli(['replay', path, '--quiet'], env).out).toBe('still fails\n');
     const gone = cli(['replay', path]);
     expect([gone.code, gone.out]).toEqual([0, expect.stringContaining('does not fail any more')]);
+    writeFileSync(path, JSON.stringify({ ...kept, case: { ...kept.case, script: 5 } }));
+    const broken = cli(['replay', path]);
+    expect([broken.code, broken.err]).toEqual([3, expect.stringContaining('case.script must be an object')]);
     writeFileSync(path, JSON.stringify({ ...kept, model_sha256: '0'.repeat(64) }));
     const changed = cli(['replay', path]);
     expect([changed.code, changed.err]).toEqual([3, expect.stringContaining('has changed')]);
@@ -159,6 +167,31 @@ describe('verify', () => {
     expect([nothing.code, nothing.out]).toEqual([3, expect.stringContaining('nothing was compared')]);
     const absent = cli(['verify', '--subject-cmd', '/no/such/engine', '--out', out]);
     expect([absent.code, absent.err]).toEqual([3, expect.stringContaining('/no/such/engine')]);
+  });
+
+  it('takes a list of known failures, and says where it is malformed', () => {
+    const env = { FAKE_PLANT: 'wrong@9' };
+    const list = join(out, 'known.json');
+    const entry = { signature: 'echo/fake/row', reason: 'being fixed' };
+    writeFileSync(list, JSON.stringify({ version: 1, known: [entry] }));
+    const known = verify(['--known', list], env);
+    expect([known.code, known.out]).toEqual([0, expect.stringContaining('holds but for 1 known failure')]);
+    expect(known.out).toContain('known: echo/fake/row');
+    writeFileSync(list, JSON.stringify({ version: 1, known: [{ ...entry, reason: 5 }] }));
+    const malformed = verify(['--known', list], env);
+    expect(malformed.code).toBe(3);
+    expect(malformed.err).toBe(`isobatch: ${list}: known[0].reason must be a text, got 5\n`);
+  });
+
+  it('compares with another subject, which must be another one', () => {
+    const env = { FAKE_PLANT: 'wrong@9' };
+    const other = `cmd:FAKE_PLANT= "${process.execPath}" "${file('properties/fixtures/fake-serve.mjs')}"`;
+    const found = verify(['--against', other], env);
+    expect([found.code, found.out]).toEqual([1, expect.stringContaining('the other subject: passes')]);
+    const itself = verify(['--against', file('properties/fixtures/fake-subject.mjs')], env);
+    expect([itself.code, itself.err]).toEqual([2, expect.stringContaining('are the same')]);
+    const unknown = verify(['--against', 'engin'], env);
+    expect([unknown.code, unknown.err]).toEqual([2, expect.stringContaining('unknown subject engin')]);
   });
 
   it('prints only the verdict if it shall be quiet', () => {

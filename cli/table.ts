@@ -32,7 +32,11 @@ const MODULE: OptionTable = {
 
 const ENGINE: OptionTable = {
   isa: { type: 'string', value: 'NAME', describe: 'only this implementation of the kernels' },
-  fault: { type: 'string', value: 'NAME', describe: 'plant a fault in our engine; "list" shows all' },
+  fault: {
+    type: 'string',
+    value: 'NAME',
+    describe: 'plant a fault in our engine; "list" shows all, "all" (or a pattern with *) must find them',
+  },
   'watchdog-seconds': { type: 'string', value: 'S', describe: 'no progress for so long is a hang (30)' },
 };
 
@@ -80,6 +84,16 @@ export const commands: readonly Command[] = [
         value: 'S',
         describe: 'time for making one failure smaller (10); 0: no',
       },
+      known: {
+        type: 'string',
+        value: 'FILE',
+        describe: 'failures that are known, by signature: reported, not failing',
+      },
+      against: {
+        type: 'string',
+        value: 'SUBJECT',
+        describe: 'only what this subject does not show too: "engine", a module, or "cmd:CMD"',
+      },
       'max-failures': { type: 'string', value: 'N', describe: 'stop after N different failures (20)' },
       out: { type: 'string', value: 'DIR', describe: 'where the report goes (isobatch-report)' },
       ...QUIET,
@@ -100,6 +114,7 @@ export const commands: readonly Command[] = [
         value: 'NAME',
         describe: 'another fault than that of the case; "none": without',
       },
+      json: { type: 'boolean', describe: 'print one JSON record instead of the story' },
       ...QUIET,
       ...COMMON,
     },

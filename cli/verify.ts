@@ -1,14 +1,18 @@
 /** `isobatch verify`: reads the options, runs the campaign, prints and writes the report. */
 import { join } from 'node:path';
 import { faultByName, knownFaults } from '../faults/apply.ts';
+import { selectsFaults } from '../faults/table.ts';
+import { againstSpec } from '../properties/against.ts';
 import { type VerifyOptions, verify } from '../properties/campaign.ts';
 import { exitCodeOf } from '../properties/campaign-result.ts';
+import { readKnown } from '../properties/known.ts';
 import { subjectSpec } from '../properties/subjects/registry.ts';
 import { progressReporter } from '../reports/progress.ts';
 import { terminalLines } from '../reports/terminal.ts';
 import { paintFor, table } from '../reports/text.ts';
 import { writeReport } from '../reports/write.ts';
 import { modulePath, numberOption, rangeOption } from './args.ts';
+import { runFaultTable } from './faults.ts';
 import type { Args, Io } from './types.ts';
 
 export function verifyOptions(args: Args): VerifyOptions {
@@ -29,6 +33,8 @@ export function verifyOptions(args: Args): VerifyOptions {
     shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),
     max_failures: numberOption(args, 'max-failures', { least: 1, whole: true }),
     watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
+    known: args.text.known === undefined ? undefined : readKnown(args.text.known),
+    against: args.text.against === undefined ? undefined : againstSpec(args.text.against),
   };
 }
 
@@ -42,8 +48,10 @@ async function listFaults(io: Io): Promise<number> {
 export async function runVerify(args: Args, io: Io): Promise<number> {
   if (args.text.fault === 'list') return listFaults(io);
   const options = verifyOptions(args);
-  if (options.fault !== undefined) await faultByName(options.fault);
   const out = args.text.out ?? 'isobatch-report';
+  if (selectsFaults(options.fault))
+    return runFaultTable(options, { out, quiet: args.flag.quiet === true }, io);
+  if (options.fault !== undefined) await faultByName(options.fault);
   const progress = progressReporter(io.err);
   const onProgress = args.flag.quiet ? undefined : progress.show;
   const result = await verify(options, { signal: io.signal, onProgress }).finally(progress.end);

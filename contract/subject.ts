@@ -17,8 +17,7 @@ export interface ContextParams {
   readonly split: SplitPolicy;
   /** Tail rule of the newer equal splits, 0 = off. */
   readonly n_keep_tail?: number;
-  /** Type in which K and V are kept. */
-  readonly type_kv?: 'F32' | 'F16';
+  readonly type_kv?: TypeKv;
   /** Named implementation of the kernels; a subject without this choice ignores it. */
   readonly isa?: string;
 }
@@ -31,7 +30,12 @@ export type SumOrder =
   /** Chains of `size` neighbouring terms, whose sums are added in order. */
   | { readonly order: 'blocks'; readonly size: number }
   /** Term n goes to lane n mod `lanes`; the lanes are folded pairwise. */
-  | { readonly order: 'lanes'; readonly lanes: number };
+  | { readonly order: 'lanes'; readonly lanes: number }
+  /** In float64, rounded to float32 once. */
+  | { readonly order: 'double' };
+
+/** Type in which K and V are kept. */
+export type TypeKv = 'F32' | 'F16';
 
 /**
  * How a subject rounds: all that the error bounds of `reference` need to know about it (spec: verdicts.md 5). What is
@@ -48,8 +52,12 @@ export interface RoundingProfile {
   readonly keys: SumOrder;
   /** Angles of rotary positions: in double, or multiplied up in float32. */
   readonly rope: 'F64' | 'F32';
-  /** Activations before a product with F16 weights: as they are, or rounded to F16 too. */
+  /** What meets F16 weights, K or V in a product: as it is, or rounded to F16 too. */
   readonly f16_activations: 'F32' | 'F16';
+  /** Accumulators of the sums over keys; F16 in some flash attention. */
+  readonly attention: 'F32' | 'F16';
+  /** softplus by log1p(exp(x)), or by log(1 + exp(x)), which loses what is small. */
+  readonly softplus: 'log1p' | 'log';
   /** K and V: as the context was asked for (`type_kv`), or always F16 (flash attention of ggml). */
   readonly kv: 'as asked' | 'F16';
 }
@@ -64,7 +72,7 @@ export interface SubjectInfo {
   readonly splits: Readonly<Partial<Record<MemoryKind, readonly SplitPolicy[]>>>;
   /** Named kernel implementations, best last; empty if there is no choice. */
   readonly isas: readonly string[];
-  readonly types_kv: readonly ('F32' | 'F16')[];
+  readonly types_kv: readonly TypeKv[];
   /** The answer has the same bits for every batch shape. */
   readonly bit_invariant: boolean;
   /** Tokens that belong to several sequences are accepted. */

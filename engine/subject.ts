@@ -30,6 +30,8 @@ const ROUNDING: RoundingProfile = {
   keys: { order: 'blocks', size: 256 },
   rope: 'F64',
   f16_activations: 'F32',
+  attention: 'F32',
+  softplus: 'log1p',
   kv: 'as asked',
 };
 

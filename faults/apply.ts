@@ -34,10 +34,10 @@ export function faultPatches(): readonly NativePatch[] {
   return patches;
 }
 
-/** All faults. */
+/** Everything that can be planted: faults, canaries and equivalent mutants. */
 export async function knownFaults(): Promise<readonly Fault[]> {
-  const { faults } = await import('./registry.ts');
-  return faults;
+  const { allFaults } = await import('./registry.ts');
+  return allFaults;
 }
 
 /** Throws `usage` if there is none of this name. */

@@ -5,7 +5,7 @@ import { floatsToHalves, halvesToFloats } from '../model/f16.ts';
 import { loadModel } from '../model/load.ts';
 import { Sequences } from '../oracle/entries.ts';
 import { logits } from '../oracle/forward.ts';
-import { buildRecipe, recipeNames, recipes } from './recipes.ts';
+import { buildRecipe, recipeNames, recipeOf, recipes, sizableRecipes } from './recipes.ts';
 
 /** A changed sum means changed weights: every golden figure and kept case of the recipe is then void. */
 const SHA256: Readonly<Record<string, string>> = {
@@ -87,5 +87,47 @@ describe('recipes', () => {
     const after = lastLogits('mamba', [tokens[0]! + 5, ...tokens.slice(1)]);
     const rms = Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / before.length);
     expect(Math.max(...before.map((x, i) => Math.abs(x - after[i]!))) / rms).toBeGreaterThan(1e-3);
+  });
+});
+
+describe('size variants', () => {
+  const sizes = ['1x16', '2x16', '1x24', '1x32', '3x40'];
+  const variants = sizableRecipes.flatMap((name) => sizes.map((size) => `${name}@${size}`));
+
+  it.each(variants)('%s loads in that size, and its last logits depend on the first token', (name) => {
+    const [, n_layer, n_embd] = /@(\d)x(\d+)/.exec(name)!.map(Number);
+    const model = loadModel(buildRecipe(name), name);
+    expect(model.hparams).toMatchObject({ n_layer, n_embd, n_vocab: 64 });
+    for (let s = 0; s < 2; s++) {
+      const tokens = Array.from({ length: 12 }, (_, i) => (i * 37 + s * 11) % 64);
+      const before = lastLogits(name, tokens);
+      const after = lastLogits(name, [(tokens[0]! + 5 + s) % 64, ...tokens.slice(1)]);
+      const rms = Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / before.length);
+      expect(Math.max(...before.map((x, i) => Math.abs(x - after[i]!))) / rms).toBeGreaterThan(1e-3);
+    }
+  });
+
+  it("are smaller, and in the recipe's own size hold its weights", () => {
+    for (const name of sizableRecipes) {
+      const own = loadModel(buildRecipe(name), name);
+      const same = loadModel(buildRecipe(`${name}@2x32`), name);
+      for (const [tensor, { data }] of own.tensors) expect(same.tensors.get(tensor)!.data).toEqual(data);
+      expect(loadModel(buildRecipe(`${name}@1x16`), name).n_params * 4).toBeLessThan(own.n_params);
+    }
+    expect(recipeOf('llama-f16@1x16').describe).toBe('llama-f16 with 1 layer and width 16');
+  });
+
+  it.each([
+    ['gemma@1x16', /unknown recipe "gemma@1x16"; known are llama/],
+    ['llama-loadable@1x16', /only llama, llama-f16, mamba, mamba-f16 can be asked for in another size/],
+    ['llama@', /after @ come layers and width, as in llama@1x16/],
+    ['llama@1x16x2', /after @ come layers and width/],
+    ['llama@01x16', /after @ come layers and width/],
+    ['llama@9x16', /layers must be 1 to 8/],
+    ['mamba@1x12', /the width must be a multiple of 8, 16 to 64/],
+    ['mamba@1x8', /the width must be a multiple of 8, 16 to 64/],
+    ['mamba@1x128', /the width must be a multiple of 8, 16 to 64/],
+  ])('%s is refused with the reason', (name, message) => {
+    expect(() => buildRecipe(name)).toThrow(message);
   });
 });

@@ -3,6 +3,11 @@
  * fuzz models (at most about 20,000 parameters, last logits depend on the first token); `-loadable` have the size,
  * keys and vocabulary that real llama.cpp loads too; `-f16` have matrices in half precision, rounded from the same
  * weights. Their bytes are pinned in `recipes.test.ts`.
+ *
+ * A fuzz model can be asked for in another size, so that a failure can be shown on the smallest model that has it:
+ * `llama@1x16` is `llama` with 1 layer and width 16. Layers are 1 to 8, the width is a multiple of 8, 16 to 64; heads
+ * stay 8 channels wide, the feed-forward part one and a half times the width, the vocabulary 64. (With a width of 8
+ * the weights of these gains look at one key only, and the last logits hardly depend on the first token.)
  */
 import { IsobatchError } from '../contract/errors.ts';
 import type { TensorType } from '../model/types.ts';
@@ -100,18 +105,69 @@ export const recipes: readonly Recipe[] = [
 
 export const recipeNames: readonly string[] = recipes.map((recipe) => recipe.name);
 
-/** The bytes of a recipe's model. Throws `usage` for an unknown name. */
+/** Names of the recipes that can be asked for in another size: `NAME@LAYERSxWIDTH`. */
+export const sizableRecipes: readonly string[] = recipeNames.filter((name) => !name.includes('loadable'));
+
+const MOST_LAYERS = 8;
+const LEAST_WIDTH = 16;
+const MOST_WIDTH = 64;
+
+/**
+ * The recipe of a name, or of a size variant such as `mamba-f16@1x16`. Throws `usage`, saying what is wrong with the
+ * name.
+ */
+export function recipeOf(name: string): Recipe {
+  const known = recipes.find((candidate) => candidate.name === name);
+  if (known !== undefined) return known;
+  const at = name.indexOf('@');
+  const base = recipes.find((candidate) => candidate.name === (at < 0 ? name : name.slice(0, at)));
+  if (base === undefined)
+    throw badRecipe(name, `unknown recipe ${JSON.stringify(name)}; known are ${recipeNames.join(', ')}`);
+  return sized(base, name, name.slice(at + 1));
+}
+
+function badRecipe(name: string, message: string): IsobatchError {
+  return new IsobatchError('usage', message, { recipe: name, known: recipeNames });
+}
+
+/** `size` is what stands behind the @. */
+function sized(base: Recipe, name: string, size: string): Recipe {
+  const wrong = (why: string) => badRecipe(name, `recipe ${JSON.stringify(name)}: ${why}`);
+  if (!sizableRecipes.includes(base.name))
+    throw wrong(`only ${sizableRecipes.join(', ')} can be asked for in another size`);
+  const [, layers, width] = /^([1-9]\d*)x([1-9]\d*)$/.exec(size) ?? [];
+  if (layers === undefined || width === undefined)
+    throw wrong(`after @ come layers and width, as in ${base.name}@1x16`);
+  const n_layer = Number(layers);
+  const n_embd = Number(width);
+  if (n_layer > MOST_LAYERS) throw wrong(`layers must be 1 to ${MOST_LAYERS}`);
+  if (n_embd < LEAST_WIDTH || n_embd > MOST_WIDTH || n_embd % 8 !== 0)
+    throw wrong(`the width must be a multiple of 8, ${LEAST_WIDTH} to ${MOST_WIDTH}`);
+  const plain = base.name.endsWith('-f16') ? 'F16' : 'F32';
+  const build =
+    base.arch === 'llama'
+      ? (type: TensorType) => buildLlama('llama', llamaOf(n_layer, n_embd), type)
+      : (type: TensorType) => buildMamba('mamba', mambaOf(n_layer, n_embd), type);
+  return {
+    name,
+    arch: base.arch,
+    describe: `${base.name} with ${n_layer} ${n_layer === 1 ? 'layer' : 'layers'} and width ${n_embd}`,
+    build: (type = plain) => build(type),
+  };
+}
+
+function llamaOf(n_layer: number, n_embd: number): LlamaShape {
+  const n_head = n_embd / LLAMA_FUZZ.n_embd_head;
+  // Two heads share keys and values, as in the recipe, where their number is even.
+  const n_head_kv = n_head % 2 === 0 ? n_head / 2 : n_head;
+  return { ...LLAMA_FUZZ, n_layer, n_embd, n_head, n_head_kv, n_ff: 1.5 * n_embd };
+}
+
+function mambaOf(n_layer: number, n_embd: number): MambaShape {
+  return { ...MAMBA_FUZZ, n_layer, n_embd, dt_rank: n_embd >> 4 };
+}
+
+/** The bytes of the model of a recipe or of a size variant. Throws `usage` for an unknown or impossible name. */
 export function buildRecipe(name: string): Uint8Array {
-  const recipe = recipes.find((candidate) => candidate.name === name);
-  if (recipe === undefined) {
-    throw new IsobatchError(
-      'usage',
-      `unknown recipe ${JSON.stringify(name)}; known are ${recipeNames.join(', ')}`,
-      {
-        recipe: name,
-        known: recipeNames,
-      },
-    );
-  }
-  return recipe.build();
+  return recipeOf(name).build();
 }

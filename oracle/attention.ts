@@ -1,15 +1,19 @@
 /**
  * Attention of one query over the keys that it sees (spec: batching.md 11, architectures.md 0.3): per head a softmax
  * of q.k / sqrt(d), then the sum of the values with these weights. Several heads of q share one head of k and v.
+ *
+ * Roundings at different keys are told apart by their values only, not by the place of the key (spec: verdicts.md 8).
  */
-import { scratch } from './math.ts';
-import { type Site, U32 } from './rounding.ts';
+import { halfError, noisyHalf, scratch } from './math.ts';
+import { type Site, TINY16, U16, U32 } from './rounding.ts';
 import { productKind, sumError } from './sum.ts';
 
 export interface AttentionShape {
   readonly n_head: number;
   readonly n_head_kv: number;
   readonly n_embd_head: number;
+  /** K and V are kept in F16: a subject may round q and the weights to F16 too. */
+  readonly half?: boolean;
 }
 
 /** q is {n_head * n_embd_head}; k and v are the rows {n_head_kv * n_embd_head} that the query sees, in order. */
@@ -22,20 +26,25 @@ export function attend(
 ): Float64Array {
   const { n_head, n_head_kv, n_embd_head: d } = shape;
   const out = new Float64Array(n_head * d);
+  const query = at && castsAttention(shape, at) ? noisyHalf(q, at.step('cast')) : q;
   const [atScore, atExp, atSum] = [at?.step('score'), at?.step('exp'), at?.step('sum')];
   for (let head = 0; head < n_head; head++) {
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
-    const weight = weights(scores(q, q0, k, kv0, d, atScore), head, atExp, atSum);
+    const weight = weights(scores(query, q0, k, kv0, d, atScore), head, atExp, atSum);
     for (let i = 0; i < d; i++) {
       let sum = 0;
       for (let j = 0; j < v.length; j++) {
         sum += weight[j]! * v[j]![kv0 + i]!;
       }
-      out[q0 + i] = at ? roundedValue(weight, v, kv0 + i, q0 + i, sum, at) : sum;
+      out[q0 + i] = at ? roundedValue(weight, v, kv0 + i, q0 + i, sum, shape, at) : sum;
     }
   }
   return out;
+}
+
+export function castsAttention({ half }: AttentionShape, { profile }: Site): boolean {
+  return half === true && profile.f16_activations === 'F16';
 }
 
 /** q.k / sqrt(d) of one head with every key. */
@@ -48,30 +57,21 @@ export function scores(
   at?: Site,
 ): Float64Array {
   const root = Math.sqrt(d);
-  const out = new Float64Array(k.length);
-  for (let j = 0; j < k.length; j++) {
+  return Float64Array.from(k, (key, j) => {
+    const term = scratch(d);
     let dot = 0;
     for (let i = 0; i < d; i++) {
-      dot += q[q0 + i]! * k[j]![kv0 + i]!;
+      term[i] = q[q0 + i]! * key[kv0 + i]!;
+      dot += term[i]!;
     }
-    out[j] = dot / root;
-    if (at) {
-      const term = scratch(d);
-      for (let i = 0; i < d; i++) {
-        term[i] = q[q0 + i]! * k[j]![kv0 + i]!;
-      }
-      const { b, variance } = sumError(term, d, at.profile.products, productKind(at.profile));
-      // The scale is rounded, and so is the product with it.
-      const own = 2 * U32 * Math.abs(dot);
-      out[j] = at.after(
-        (q0 / d) * k.length + j,
-        out[j]!,
-        (b + own) / root,
-        Math.sqrt(variance + (own * own) / 6) / root,
-      );
-    }
-  }
-  return out;
+    const y = dot / root;
+    if (!at) return y;
+    const { b, variance } = sumError(term, d, at.profile.products, productKind(at.profile));
+    // The scale is rounded, and so is the product with it.
+    const own = 2 * U32 * Math.abs(dot);
+    const sigma = Math.sqrt(variance + (own * own) / 6) / root;
+    return at.after((q0 / d) * k.length + j, y, (b + own) / root, sigma, q0 / d);
+  });
 }
 
 /** e^(s - max) of each score over their sum. The errors of an exponential grow with its exponent. */
@@ -84,7 +84,7 @@ function weights(score: Float64Array, head: number, atExp?: Site, atSum?: Site):
     const y = Math.exp(s - max);
     if (!atExp) return y;
     const { b, sigma } = exponentialError(s - max, y);
-    return atExp.after(head * score.length + j, y, b, sigma);
+    return atExp.after(head * score.length + j, y, b, sigma, head);
   });
   let sum = 0;
   for (const ej of e) {
@@ -98,7 +98,7 @@ function weights(score: Float64Array, head: number, atExp?: Site, atSum?: Site):
 }
 
 /** e^x for x <= 0 in float32: the exponent is rounded, the function is good to two units, and tiny values are lost. */
-export function exponentialError(x: number, y: number): { b: number; sigma: number } {
+function exponentialError(x: number, y: number): { b: number; sigma: number } {
   const relative = (Math.abs(x) + 2) * U32 * y;
   return { b: relative + 2 ** -126, sigma: 0.6 * relative + 2 ** -126 };
 }
@@ -110,14 +110,29 @@ function roundedValue(
   channel: number,
   element: number,
   y: number,
+  shape: AttentionShape,
   at: Site,
 ): number {
-  const term = scratch(v.length);
-  let size = 0;
-  for (let j = 0; j < v.length; j++) {
+  const m = v.length;
+  const term = scratch(m);
+  let [size, squares] = [0, 0];
+  let [cast, castSquares] = [0, 0];
+  for (let j = 0; j < m; j++) {
     term[j] = weight[j]! * v[j]![channel]!;
     size += Math.abs(term[j]!);
+    squares += term[j]! ** 2;
+    if (!castsAttention(shape, at)) continue;
+    const error = Math.abs(v[j]![channel]!) * halfError(weight[j]!);
+    cast += error;
+    castSquares += error * error;
   }
-  const { b, variance } = sumError(term, v.length, at.profile.keys, productKind(at.profile));
-  return at.after(element, y, b + U32 * size, Math.sqrt(variance + (U32 * U32 * y * y) / 3));
+  const { b, variance } = sumError(term, m, at.profile.keys, productKind(at.profile));
+  let worst = b + U32 * size + cast;
+  let total = variance + (U32 * U32 * y * y + castSquares) / 3;
+  if (at.profile.attention === 'F16') {
+    // Accumulators of F16 over partial sums in an unknown order (spec: verdicts.md 5, flash attention).
+    worst += m * (U16 * size + TINY16);
+    total += ((U16 * U16) / 3) * ((m / 6) * squares + (m / 3) * y * y + squares) + m * TINY16 * TINY16;
+  }
+  return at.after(element, y, worst, Math.sqrt(total));
 }

@@ -24,8 +24,8 @@ import type {
 } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { attend, scores } from './attention.ts';
-import { add, type Matrix, matVec, mul, rmsNorm, rope, row, siluRow } from './math.ts';
-import { noisyHalf, plain } from './operators.ts';
+import { add, type Matrix, matVec, mul, noisyHalf, rmsNorm, rope, row, siluRow } from './math.ts';
+import { plain } from './operators.ts';
 import { type Site, TINY32, U32 } from './rounding.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 

@@ -24,9 +24,11 @@ export interface Matrix {
 
 /** The elements of a tensor, exactly. */
 export function elements(tensor: Tensor): Float64Array {
-  return tensor.data instanceof Uint16Array
-    ? Float64Array.from(tensor.data, halfToNumber)
-    : new Float64Array(tensor.data);
+  const { data } = tensor;
+  if (!(data instanceof Uint16Array)) return new Float64Array(data);
+  const out = new Float64Array(data.length);
+  for (let i = 0; i < data.length; i++) out[i] = halfToNumber(data[i]!);
+  return out;
 }
 
 export function matrix(tensor: Tensor): Matrix {
@@ -45,32 +47,30 @@ export function row(w: Matrix, token: number): Float64Array {
 /** y_o = sum_i W_oi x_i */
 export function matVec(w: Matrix, x: Float64Array, at?: Site): Float64Array {
   const { n_in, n_out, data } = w;
+  const input = at && casts(w, at.profile) ? noisyHalf(x, at.step('cast')) : x;
   const y = new Float64Array(n_out);
   for (let o = 0; o < n_out; o++) {
     let sum = 0;
     for (let i = 0; i < n_in; i++) {
-      sum += data[o * n_in + i]! * x[i]!;
+      sum += data[o * n_in + i]! * input[i]!;
     }
-    y[o] = at ? roundedProduct(w, x, o, sum, at) : sum;
+    y[o] = at ? roundedProduct(w, input, o, sum, at) : sum;
   }
   return y;
 }
 
-/** SUM over the products; with F16 weights a subject may round the activations to F16 first. */
-function roundedProduct({ n_in, data, half }: Matrix, x: Float64Array, o: number, y: number, at: Site) {
-  const { products, f16_activations } = at.profile;
+/** With F16 weights a subject may round the activations to F16 first. */
+export function casts({ half }: Matrix, { f16_activations }: Site['profile']): boolean {
+  return half === true && f16_activations === 'F16';
+}
+
+/** SUM over the products. */
+function roundedProduct({ n_in, data }: Matrix, x: Float64Array, o: number, y: number, at: Site): number {
   const term = scratch(n_in);
   for (let i = 0; i < n_in; i++) {
     term[i] = data[o * n_in + i]! * x[i]!;
   }
-  let { b, variance } = sumError(term, n_in, products, productKind(at.profile));
-  if (half && f16_activations === 'F16') {
-    for (let i = 0; i < n_in; i++) {
-      const cast = Math.abs(data[o * n_in + i]!) * halfError(x[i]!);
-      b += cast;
-      variance += (cast * cast) / 3;
-    }
-  }
+  const { b, variance } = sumError(term, n_in, at.profile.products, productKind(at.profile));
   return at.after(o, y, b, Math.sqrt(variance));
 }
 
@@ -84,6 +84,17 @@ export function scratch(n: number): Float64Array {
 /** Largest error of rounding to F16. */
 export function halfError(x: number): number {
   return Math.max(U16 * Math.abs(x), TINY16);
+}
+
+/**
+ * A row that a subject rounds to F16. A value near a border falls to either side, so the rounding is noise around the
+ * exact value and not a step (spec: verdicts.md 6).
+ */
+export function noisyHalf(x: Float64Array, at: Site): Float64Array {
+  return x.map((xi, i) => {
+    const b = halfError(xi);
+    return at.after(i, xi, b, b / Math.sqrt(3));
+  });
 }
 
 /** Rounds each element of a row; `ulps` roundings of float32 at most, a standard deviation of `sigma` of them. */
@@ -150,7 +161,12 @@ export function softplus(dt: number): number {
 
 /** Of a row. */
 export function softplusRow(dt: Float64Array, at?: Site): Float64Array {
-  return roundedRow(dt.map(softplus), at, 4, 2);
+  const y = dt.map(softplus);
+  if (at?.profile.softplus !== 'log') return roundedRow(y, at, 4, 2);
+  // 1 + e^x is rounded to float32 before the logarithm: half a unit of 1, however small the result is.
+  return y.map((yi, i) =>
+    at.after(i, yi, U32 * (1 + 4 * Math.abs(yi)), U32 * Math.sqrt(1 / 3 + 4 * yi * yi)),
+  );
 }
 
 export function softmax(x: Float64Array): Float64Array {
@@ -192,7 +208,7 @@ export function rope(x: Float64Array, pos: number, shape: RopeShape, at?: Site):
 }
 
 /** Error of an angle that is multiplied up in float32, channel by channel. */
-export function angleError(i: number, angle: number): { b: number; sigma: number } {
+function angleError(i: number, angle: number): { b: number; sigma: number } {
   const size = (i + 2) * U32 * Math.abs(angle);
   return { b: size, sigma: size / 3 };
 }

@@ -9,10 +9,10 @@ import type { ForwardOptions } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import {
   add,
-  halfError,
   type Matrix,
   matVec,
   mul,
+  noisyHalf,
   type RopeShape,
   rmsNorm,
   rope,
@@ -66,7 +66,8 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
       if (!storesHalf(options, rounding?.profile)) return x;
       return rounding ? noisyHalf(x, siteOf(rounding, op)) : half(x, op);
     },
-    attend: (q, k, v, shape, op) => attend(q, k, v, shape, at(op)),
+    attend: (q, k, v, shape, op) =>
+      attend(q, k, v, { ...shape, half: storesHalf(options, rounding?.profile) }, at(op)),
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,
     ssmScan: (state, A, token, op) => {
       const scan = ssmScan(state, A, [token], at(op));
@@ -91,15 +92,4 @@ function half(x: Float64Array, what: string): Float64Array {
     });
   }
   return rounded;
-}
-
-/**
- * A value near a border of F16 falls to either side, so the rounding is noise around the exact value and not a step
- * (spec: verdicts.md 6).
- */
-export function noisyHalf(x: Float64Array, at: Site): Float64Array {
-  return x.map((xi, i) => {
-    const b = halfError(xi);
-    return at.after(i, xi, b, b / Math.sqrt(3));
-  });
 }

@@ -26,7 +26,11 @@ export interface Rounding {
 /** A rounding at one operation of the forward pass. */
 export interface Site {
   readonly profile: RoundingProfile;
-  after(element: number, y: number, b: number, sigma: number): number;
+  /**
+   * As `Rounding.after`. `channel` is what the draws of `rounding` see instead of the element, where that would say at
+   * which token it stands: equal values at different tokens round equally.
+   */
+  after(element: number, y: number, b: number, sigma: number, channel?: number): number;
   /** A step inside of the operation that rounds by itself. */
   step(name: string): Site;
 }
@@ -34,7 +38,7 @@ export interface Site {
 export function siteOf(rounding: Rounding, op: string): Site {
   return {
     profile: rounding.profile,
-    after: (element, y, b, sigma) => rounding.after(op, element, y, b, sigma),
+    after: (element, y, b, sigma, channel = element) => rounding.after(op, channel, y, b, sigma),
     step: (name) => siteOf(rounding, `${op}.${name}`),
   };
 }

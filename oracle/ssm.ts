@@ -19,7 +19,7 @@ export function ssmConv(columns: readonly Float64Array[], w: Matrix, at?: Site):
         y[c]! += term[k]!;
       }
       if (at) {
-        const { b, variance } = sumError(term, d_conv, { order: 'any' }, productKind(at.profile));
+        const { b, variance } = sumError(term, d_conv, { order: 'sequential' }, productKind(at.profile));
         y[c] = at.after(t * w.n_out + c, y[c]!, b, Math.sqrt(variance));
       }
     }

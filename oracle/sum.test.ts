@@ -69,18 +69,29 @@ describe('the error of a sum', () => {
   it('of an unknown order is that of the mean over all orders', () => {
     const random = new Random(3);
     const terms = Float64Array.from({ length: 40 }, () => random.float() + 0.3);
-    const { b, variance } = sumError(terms, 40, { order: 'any' }, 'numbers');
-    let partials = 0;
-    const runs = 3000;
-    for (let run = 0; run < runs; run++) {
-      let sum = 0;
-      random.shuffled([...terms]).forEach((t, i) => {
-        sum += t;
-        if (i > 0) partials += sum * sum;
-      });
+    for (const n of [1, 2, 4, 40]) {
+      for (const kind of ['numbers', 'fused'] as const) {
+        const { b, variance } = sumError(terms, n, { order: 'any' }, kind);
+        expect(b).toBe(n * U32 * terms.slice(0, n).reduce((s, t) => s + Math.abs(t), 0));
+        let partials = 0;
+        const runs = 4000;
+        for (let run = 0; run < runs; run++) {
+          let sum = 0;
+          random.shuffled([...terms.slice(0, n)]).forEach((t, i) => {
+            sum += t;
+            if (i > 0 || kind === 'fused') partials += sum * sum;
+          });
+        }
+        const mean = ((U32 * U32) / 3) * (partials / runs);
+        if (mean === 0) expect(variance).toBe(0);
+        else expect(variance / mean).toBeCloseTo(1, 1);
+      }
     }
-    expect(variance / (((U32 * U32) / 3) * (partials / runs))).toBeCloseTo(1, 1);
-    expect(b).toBe(40 * U32 * terms.reduce((s, t) => s + Math.abs(t), 0));
+  });
+
+  it('in double is rounded once', () => {
+    const { b, variance } = sumError(Float64Array.of(3, -1), 2, { order: 'double' }, 'products');
+    expect([b, variance]).toEqual([2 * U32, ((U32 * U32) / 3) * 4]);
   });
 
   it('rounds products too, unless they are fused', () => {

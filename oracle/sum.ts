@@ -18,6 +18,8 @@ export function depthOf(n: number, order: SumOrder): number {
     case 'any':
     case 'sequential':
       return n;
+    case 'double':
+      return 0;
     case 'blocks':
       return Math.min(n, order.size) + Math.ceil(n / order.size) - 1;
     case 'lanes':
@@ -43,11 +45,16 @@ export function sumError(terms: Float64Array, n: number, order: SumOrder, kind: 
     squares += t * t;
     total += t;
   }
+  if (order.order === 'double') {
+    result.b = U32 * Math.abs(total);
+    result.variance = ((U32 * U32) / 3) * total * total;
+    return result;
+  }
   const rounded = kind === 'products';
   const depth = depthOf(n, order) + (rounded ? 1 : 0);
   const partials =
     order.order === 'any'
-      ? (n / 6) * squares + (n / 3) * total * total
+      ? meanPartialSquares(n, squares, total, kind === 'fused')
       : partialSquares(terms, n, order, kind === 'fused');
   result.b = depth * U32 * size;
   result.variance = ((U32 * U32) / 3) * (partials + (rounded ? squares : 0));
@@ -57,11 +64,18 @@ export function sumError(terms: Float64Array, n: number, order: SumOrder, kind: 
 const result: SumError = { b: 0, variance: 0 };
 let lanes = new Float64Array(64);
 
+/** Mean over all orders of the sum of squares of the partial sums; `first`: those of one term count too. */
+function meanPartialSquares(n: number, squares: number, total: number, first: boolean): number {
+  if (n === 0) return 0;
+  const all = ((n + 1) / 6) * squares + ((n + 1) / 3) * total * total;
+  return first ? all : Math.max(0, all - squares / n);
+}
+
 /** Sum of the squares of all partial sums that are rounded; `first`: a chain's first term is rounded too. */
 function partialSquares(
   terms: Float64Array,
   n: number,
-  order: Exclude<SumOrder, { order: 'any' }>,
+  order: Exclude<SumOrder, { order: 'any' | 'double' }>,
   first: boolean,
 ): number {
   if (order.order === 'lanes') return laneSquares(terms, n, order.lanes, first);

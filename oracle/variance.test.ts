@@ -13,6 +13,8 @@ const PROFILE: RoundingProfile = {
   keys: { order: 'sequential' },
   rope: 'F32',
   f16_activations: 'F32',
+  attention: 'F32',
+  softplus: 'log1p',
   kv: 'as asked',
 };
 const numbers = plain();
@@ -79,12 +81,9 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
     formula: (ops, [state, x, dt, B]) =>
       ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: ops.constant(rowsOf.C) }, 'o').state,
   },
-  'output of the scan, by state and C': {
-    sizes: [6, 2],
-    formula: (ops, [state, C]) => {
-      const [x, dt, B] = [rowsOf.x, rowsOf.dt, rowsOf.B].map((row) => ops.constant(row));
-      return ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: C! }, 'o').y;
-    },
+  'output of the scan': {
+    sizes: [6, 3, 3, 2, 2],
+    formula: (ops, [state, x, dt, B, C]) => ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: C! }, 'o').y,
   },
 };
 const rowsOf = {

@@ -7,14 +7,15 @@
  * runs only (`rounding.ts`).
  */
 import type { RoundingProfile } from '../contract/subject.ts';
-import { type AttentionShape, attend, scores } from './attention.ts';
+import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
 import type { ForwardOptions } from './forward.ts';
 import {
   add,
-  angleError,
+  casts,
   type Matrix,
   matVec,
   mul,
+  noisyHalf,
   type RopeShape,
   rmsNorm,
   rope,
@@ -22,7 +23,7 @@ import {
   siluRow,
   softplus,
 } from './math.ts';
-import { noisyHalf, type Operators, type Scanned, storesHalf } from './operators.ts';
+import { type Operators, type Scanned, storesHalf } from './operators.ts';
 import type { Site } from './rounding.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 
@@ -129,7 +130,8 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site('norm')),
     rope: (x, pos, shape) => carriedRope(x, pos, shape, site('rope')),
     stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site('stored')) : x),
-    attend: (q, k, v, shape) => carriedAttention(q, k, v, shape, site('attention')),
+    attend: (q, k, v, shape) =>
+      carriedAttention(q, k, v, { ...shape, half: storesHalf(options, profile) }, site('attention')),
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
   };
@@ -143,12 +145,14 @@ function slopeOfSilu(x: number): number {
 function carriedProduct(w: Matrix, x: Carried, at: Collected): Carried {
   const v = matVec(w, x.v, at);
   const { n_in, data } = w;
+  const cast = at.step('cast');
+  const input = casts(w, at.profile) ? x.s.map((si, i) => si + cast.variance(i)) : x.s;
   const s = new Float64Array(v.length);
   for (let o = 0; o < v.length; o++) {
     let sum = at.variance(o);
     for (let i = 0; i < n_in; i++) {
       const wi = data[o * n_in + i]!;
-      sum += wi * wi * x.s[i]!;
+      sum += wi * wi * input[i]!;
     }
     s[o] = sum;
   }
@@ -188,7 +192,7 @@ function carriedRope(x: Carried, pos: number, shape: RopeShape, at: Collected): 
     const angle = pos * freq_scale * freq_base ** ((-2 * i) / n_rot);
     const cos = Math.cos(angle);
     const sin = Math.sin(angle);
-    const turn = at.profile.rope === 'F32' ? angleError(i, angle).sigma ** 2 : 0;
+    const turn = at.profile.rope === 'F32' ? at.step('angle').variance(i) : 0;
     const cosVariance = at.step('cos').variance(i);
     const sinVariance = at.step('sin').variance(i);
     for (let a = 2 * i; a < x.v.length; a += n_embd_head) {
@@ -239,6 +243,8 @@ function carriedAttention(
   const out = attend(q.v, keys, values, shape, at);
   const s = new Float64Array(out.length);
   const [atScore, atExp, atSum] = [at.step('score'), at.step('exp'), at.step('sum')];
+  const atCast = at.step('cast');
+  const query = castsAttention(shape, at) ? q.s.map((si, i) => si + atCast.variance(i)) : q.s;
   let ill = false;
   for (let head = 0; head < n_head; head++) {
     const q0 = head * d;
@@ -251,7 +257,7 @@ function carriedAttention(
       const element = head * k.length + j;
       let carry = 0;
       for (let i = 0; i < d; i++) {
-        carry += keys[j]![kv0 + i]! ** 2 * q.s[q0 + i]! + q.v[q0 + i]! ** 2 * k[j]!.s[kv0 + i]!;
+        carry += keys[j]![kv0 + i]! ** 2 * query[q0 + i]! + q.v[q0 + i]! ** 2 * k[j]!.s[kv0 + i]!;
       }
       const variance = carry / d + atScore.variance(element);
       if (REACH * Math.sqrt(variance) > SCORE_ERROR) ill = true;
@@ -307,19 +313,20 @@ function carriedScan(
     const sigmoid = dt.v[c]! > 20 ? 1 : 1 / (1 + Math.exp(-dt.v[c]!));
     const deltaVariance = sigmoid * sigmoid * dt.s[c]! + atSoftplus.variance(c);
     let carry = at.variance(c);
+    // x and delta move all states of a channel at once: what they do to y is added up before it is squared.
+    let [yByDelta, yByX] = [0, 0];
     for (let n = 0; n < d_state; n++) {
       const i = n + d_state * c;
       const decay = Math.exp(delta * A.data[i]!);
       const byDelta = state.v[i]! * decay * A.data[i]! + B.v[n]! * x.v[c]!;
-      s[i] =
-        decay * decay * state.s[i]! +
-        byDelta * byDelta * deltaVariance +
-        (B.v[n]! * delta) ** 2 * x.s[c]! +
-        (x.v[c]! * delta) ** 2 * B.s[n]! +
-        atState.variance(i);
-      carry += C.v[n]! ** 2 * s[i]! + now[i]! ** 2 * C.s[n]!;
+      const byX = B.v[n]! * delta;
+      const alone = decay * decay * state.s[i]! + (x.v[c]! * delta) ** 2 * B.s[n]! + atState.variance(i);
+      s[i] = alone + byDelta * byDelta * deltaVariance + byX * byX * x.s[c]!;
+      yByDelta += C.v[n]! * byDelta;
+      yByX += C.v[n]! * byX;
+      carry += C.v[n]! ** 2 * alone + now[i]! ** 2 * C.s[n]!;
     }
-    out[c] = carry;
+    out[c] = carry + yByDelta * yByDelta * deltaVariance + yByX * yByX * x.s[c]!;
   }
   const from = [state, x, dt, B, C];
   return { y: rowOf(y, out, ...from), state: rowOf(now, s, ...from) };

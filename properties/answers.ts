@@ -4,12 +4,10 @@
  * beginnings will be asked for too.
  */
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams } from '../contract/subject.ts';
+import type { ContextParams, TypeKv } from '../contract/subject.ts';
 import { factsOf } from './facts.ts';
 import { runScript } from './run-script.ts';
 import type { Call, Env } from './types.ts';
-
-type TypeKv = 'F32' | 'F16';
 
 /** A token list: its own last row, and the lists that go on from it. */
 interface Node {

@@ -3,6 +3,9 @@
  * the bounds of the row, and if it still does, the row diverges and is graded. Two routes of one subject are compared
  * with the bound of their difference, sqrt(2) times that of one (spec: verdicts.md 1.6).
  */
+
+import { IsobatchError } from '../contract/errors.ts';
+import type { TypeKv } from '../contract/subject.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
 import { type OracleRow, oracleFor } from './oracle-rows.ts';
 import type { Env, MissedBound } from './types.ts';
@@ -35,8 +38,8 @@ export interface RowVerdict {
 }
 
 /**
- * After so many confirmed divergences on a model, what lies this far beyond its bound is not looked at again: the
- * campaign has failed already, and keyed runs have never tripled a bound.
+ * After so many confirmed divergences on a model, what lies this far beyond its bound is graded without keyed runs: the
+ * campaign has failed already, and no keyed run has made a bound four times as wide.
  */
 const CONFIRMED = 3;
 const FAR = 10;
@@ -47,11 +50,11 @@ const confirmed = new WeakMap<object, number>();
 export class BoundedRows {
   readonly tally: BoundsTally = emptyBounds();
   readonly #env: Env;
-  readonly #type_kv: 'F32' | 'F16';
+  readonly #type_kv: TypeKv;
   readonly #width: number;
   #failed = false;
 
-  constructor(env: Env, type_kv: 'F32' | 'F16') {
+  constructor(env: Env, type_kv: TypeKv) {
     this.#env = env;
     this.#type_kv = type_kv;
     this.#width = widthOf(env.p ?? DEFAULT_P);
@@ -60,9 +63,19 @@ export class BoundedRows {
   judge(pair: RowPair, row: OracleRow): RowVerdict {
     if (row.carried.ill) this.tally.ill++;
     const sigma = row.carried.s.map(Math.sqrt);
+    if (this.#env.model.n_vocab !== sigma.length) {
+      throw new IsobatchError(
+        'model',
+        `the subject answers ${this.#env.model.n_vocab} logits, the model has ${sigma.length}`,
+      );
+    }
     let verdict = compare(pair, sigma, this.#widthFor(pair));
-    if (verdict.divergent > 0 && !this.#isSettled(verdict)) verdict = this.#again(pair, row, sigma);
-    if (verdict.divergent > 0) this.#failed = true;
+    // Further rows of a case that has failed are only counted.
+    if (verdict.miss !== null && !this.#failed) {
+      if (!this.#isPlain(verdict.miss)) verdict = this.#again(pair, row, sigma);
+      verdict = this.#graded(verdict, pair, row, sigma);
+      this.#failed = verdict.miss !== null;
+    }
     this.#note(pair, sigma);
     return verdict;
   }
@@ -71,34 +84,37 @@ export class BoundedRows {
     return Math.sqrt(pair.routes) * this.#width;
   }
 
-  /** The case has failed already, or this is one of many and far off. */
-  #isSettled({ miss }: RowVerdict): boolean {
-    if (this.#failed) return true;
-    const far = Math.abs(miss!.got - miss!.want) > FAR * miss!.missed.bound;
-    return far && (confirmed.get(this.#env.loaded) ?? 0) >= CONFIRMED;
+  /** One of many, and far off. */
+  #isPlain({ got, want, missed }: Miss): boolean {
+    return Math.abs(got - want) > FAR * missed.bound && (confirmed.get(this.#env.loaded) ?? 0) >= CONFIRMED;
   }
 
-  /** With the larger of both standard deviations, which stay in `sigma`; what is still beyond is graded. */
+  /** With the larger of both standard deviations, which stay in `sigma`. */
   #again(pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
     this.tally.escalated++;
     const oracle = oracleFor(this.#env);
     const seen = keyedSigma(oracle, row, this.#type_kv);
     for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
-    const verdict = compare(pair, sigma, this.#widthFor(pair));
+    return compare(pair, sigma, this.#widthFor(pair));
+  }
+
+  #graded(verdict: RowVerdict, pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
     const { miss } = verdict;
     if (miss === null) return verdict;
     confirmed.set(this.#env.loaded, (confirmed.get(this.#env.loaded) ?? 0) + 1);
+    const oracle = oracleFor(this.#env);
     const difference = Math.abs(miss.got - miss.want);
     const worst = worstCase(oracle, row, this.#type_kv)[miss.index]! * pair.routes;
     const missed = grade(difference, sigma[miss.index]!, miss.missed.bound, worst);
     return { ...verdict, miss: { ...miss, missed } };
   }
 
-  #note({ got, at, want, wantAt, routes }: RowPair, sigma: Float64Array): void {
+  #note(pair: RowPair, sigma: Float64Array): void {
+    const { got, at, want, wantAt } = pair;
     const name = this.#env.modelName;
     this.tally.use[name] ??= emptyUse();
     const use = this.tally.use[name];
-    const width = Math.sqrt(routes) * this.#width;
+    const width = this.#widthFor(pair);
     for (let j = 0; j < sigma.length; j++) {
       const bound = width * sigma[j]!;
       if (bound === 0) this.tally.exact++;
@@ -118,9 +134,10 @@ function compare({ got, at, want, wantAt }: RowPair, sigma: Float64Array, width:
     if (verdict !== 'divergent') continue;
     const share = Math.abs(got[at + j]! - want[wantAt + j]!) / bound;
     // One that is not finite is farther off than any other.
-    if (worst >= 0 && share <= most) continue;
+    const far = Number.isNaN(share) ? Number.POSITIVE_INFINITY : share;
+    if (worst >= 0 && far <= most) continue;
     worst = j;
-    most = share;
+    most = far;
   }
   if (worst < 0) return { ...counts, miss: null };
   const [have, wanted] = [got[at + worst]!, want[wantAt + worst]!];

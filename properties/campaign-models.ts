@@ -1,12 +1,13 @@
 /**
- * Names of models and the bytes behind them: `recipe:NAME` is made on the spot, `golden:NAME` comes with the package,
- * anything else is a GGUF file.
+ * Names of models and the bytes behind them: `recipe:NAME` (or `recipe:NAME@LAYERSxWIDTH`) and `probe:NAME` are made on
+ * the spot, `golden:NAME` comes with the package, anything else is a GGUF file.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { IsobatchError } from '../contract/errors.ts';
 import { goldenModel, goldenModelNames } from '../golden/assets.ts';
-import { buildRecipe, recipeNames } from '../golden/recipes.ts';
+import { buildProbe, probeNames } from '../golden/probes/registry.ts';
+import { buildRecipe, recipeNames, recipeOf } from '../golden/recipes.ts';
 import { unknownName } from './names.ts';
 
 /** The name under which white-box properties run: they look at rules and need no model. */
@@ -21,10 +22,15 @@ export const DEFAULT_MODELS: readonly string[] = [
   ...goldenModelNames.map((name) => `golden:${name}`),
 ];
 
-/** Throws `usage` if a recipe or golden model is unknown; a file is looked for only when it is read. */
+/** Throws `usage` if a recipe, probe or golden model is unknown; a file is looked for only when it is read. */
 export function checkModelName(name: string): void {
   const [kind, rest] = splitName(name);
-  if (kind === 'recipe' && !recipeNames.includes(rest)) throw unknownName('recipe', rest, recipeNames);
+  if (kind === 'recipe') {
+    const [base = ''] = rest.split('@');
+    if (!recipeNames.includes(base)) throw unknownName('recipe', base, recipeNames);
+    recipeOf(rest);
+  }
+  if (kind === 'probe' && !probeNames.includes(rest)) throw unknownName('probe', rest, probeNames);
   if (kind === 'golden' && !(goldenModelNames as readonly string[]).includes(rest))
     throw unknownName('golden model', rest, goldenModelNames);
 }
@@ -34,6 +40,7 @@ export function modelBytes(name: string): Uint8Array {
   checkModelName(name);
   const [kind, rest] = splitName(name);
   if (kind === 'recipe') return buildRecipe(rest);
+  if (kind === 'probe') return buildProbe(rest);
   if (kind === 'golden') return goldenModel(rest);
   try {
     return readFileSync(name);

@@ -1,6 +1,7 @@
 /** Runs one given case in a worker, as a campaign does: a crash or a hang is its outcome. */
 import { callTimeout } from './campaign.ts';
 import { deathFailure } from './campaign-run.ts';
+import { explained } from './campaign-shrink.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Outcome } from './types.ts';
 import type { ReplayAnswer } from './worker-messages.ts';
@@ -10,17 +11,20 @@ export interface ReplayOptions {
   readonly subject: SubjectSpec;
   readonly fault?: string;
   readonly isa?: string;
+  /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
+  readonly p?: number;
   readonly watchdog_s?: number;
   readonly properties_module?: string;
   readonly signal?: AbortSignal;
+  /** Also say what matters for the failure, in two seconds more: `outcome.failure.explanation`. */
+  readonly explain?: boolean;
 }
 
-export interface Replayed {
+/** The facts beside the outcome are missing if the process died. */
+export interface Replayed extends Partial<ReplayAnswer> {
   readonly outcome: Outcome;
   /** Last words, if the process died. */
   readonly log?: string;
-  /** Of the model's bytes, if it was loaded. */
-  readonly model_sha256?: string;
 }
 
 /** Throws `usage`, `file`, `gguf` or `model` if the case cannot be run, `subject` if it dies before the case. */
@@ -35,12 +39,21 @@ export async function replayCase(c: Case, options: ReplayOptions): Promise<Repla
     seed: c.seed,
     restrict: options.isa === undefined ? {} : { isa: options.isa },
     fault,
+    p: options.p,
     properties_module: options.properties_module,
     call_timeout_s: callTimeout(watchdog_s),
   };
   try {
     const { answer, death } = await worker.run({ verb: 'replay', setting, case: c });
-    if (death === undefined) return answer as ReplayAnswer;
+    if (death === undefined) {
+      const replayed = answer as ReplayAnswer;
+      const { failure } = replayed.outcome;
+      if (!options.explain || failure === undefined || options.signal?.aborted) return replayed;
+      return {
+        ...replayed,
+        outcome: { ...replayed.outcome, failure: await explained(worker, setting, failure) },
+      };
+    }
     if (death.announced === undefined) throw deathError(death.end, 'prepared the case');
     const failure = deathFailure(c, c.model, death.end);
     const none = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };

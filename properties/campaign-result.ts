@@ -1,15 +1,19 @@
 /** What comes out of a campaign: the records that reports are made of. Plain JSON. */
 import type { SubjectInfo } from '../contract/subject.ts';
+import type { AgainstResult } from './against.ts';
+import type { KnownFailure, KnownReport } from './known.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Coverage, Failure } from './types.ts';
 import type { KernelFacts, ModelFacts, Tally } from './worker-messages.ts';
 
-/** `not run`: it applied, but nothing was compared. */
-export type Status = 'passed' | 'failed' | 'skipped' | 'not run';
+/** `not run`: it applied, but nothing was compared. `excused`: all that failed is known, or shared with `against`. */
+export type Status = 'passed' | 'failed' | 'skipped' | 'not run' | 'excused';
 
 /** A property on a model. */
 export interface UnitResult {
   readonly property: string;
+  /** What the property states, in one sentence. */
+  readonly statement?: string;
   readonly model: string;
   readonly white: boolean;
   readonly status: Status;
@@ -39,6 +43,10 @@ export interface FailureRecord {
   readonly scope?: boolean;
   /** If the process died: its last words. */
   readonly log?: string;
+  /** The entry that lists it as known. */
+  readonly known?: KnownFailure;
+  /** What another subject does with it. */
+  readonly against?: AgainstResult;
 }
 
 /** A part of the exhaustive small scope. */
@@ -84,6 +92,10 @@ export interface CampaignSettings {
   readonly max_failures: number;
   readonly watchdog_s: number;
   readonly properties_module?: string;
+  /** Failures that do not count. */
+  readonly known?: readonly KnownFailure[];
+  /** Only what this subject does not show counts. */
+  readonly against?: SubjectSpec;
 }
 
 export interface CampaignResult {
@@ -98,7 +110,14 @@ export interface CampaignResult {
   readonly kernels?: KernelFacts;
   readonly models: readonly ModelFacts[];
   readonly units: readonly UnitResult[];
+  /** Those that count ... */
   readonly failures: readonly FailureRecord[];
+  /** ... and those that are known, or shared with the subject of `against`. */
+  readonly excused: readonly FailureRecord[];
+  /** What became of the entries of the list of known failures, if there is one. */
+  readonly known?: KnownReport;
+  /** The subject that failures were compared with: its name and version. */
+  readonly against?: string;
   /** By property. */
   readonly coverage: Readonly<Record<string, Coverage>>;
   /** By property: classes that no case reached. Only filled where enough cases ran to demand them. */

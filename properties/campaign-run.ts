@@ -38,6 +38,8 @@ export interface RunOptions {
   readonly worker: WorkerOptions;
   readonly jobs: number;
   readonly max_failures: number;
+  /** Signatures that do not count as failures. */
+  readonly known?: ReadonlySet<string>;
   readonly signal?: AbortSignal;
   /** Called after each piece of news. */
   readonly onProgress?: () => void;
@@ -128,7 +130,9 @@ export class CampaignRun {
   }
 
   #signatures(): number {
-    return new Set(this.units.flatMap((u) => [...u.failures.keys()])).size;
+    const found = new Set(this.units.flatMap((u) => [...u.failures.keys()]));
+    for (const signature of this.#options.known ?? []) found.delete(signature);
+    return found.size;
   }
 
   async #task(worker: WorkerProcess, task: Task, state: UnitState): Promise<void> {

@@ -48,7 +48,7 @@ export async function runScopeItem(job: ScopeJob): Promise<ScopeItem> {
       parts,
       elapsed_s: (performance.now() - began) / 1000,
     },
-    failures: finished.flatMap(([, failures]) => records(failures)),
+    failures: finished.flatMap(([part, failures]) => records(failures, part.failed)),
   };
 }
 
@@ -97,14 +97,16 @@ function partOf(base: { name: string; elapsed_s: number }, answer: ScopeAnswer):
 }
 
 /** One record a signature. Nothing to shrink: the small scope goes from small to large. */
-function records(failures: readonly Failure[]): FailureRecord[] {
+function records(failures: readonly Failure[], failed: number): FailureRecord[] {
   const first = new Map<string, { failure: Failure; count: number }>();
   for (const failure of failures) {
     const known = first.get(failure.signature);
     if (known === undefined) first.set(failure.signature, { failure, count: 1 });
     else known.count++;
   }
-  return [...first].map(([signature, { failure, count }]) => {
+  // Only the first are told in full; where all are of one kind it is known how many there are.
+  return [...first].map(([signature, { failure, count: told }]) => {
+    const count = first.size === 1 ? failed : told;
     const { property, model } = failure.case;
     const shrink = { tried: 0, accepted: 0 };
     return { signature, property, model, scope: true, count, failure, original: failure.case, shrink };

@@ -1,10 +1,10 @@
 /**
- * Shrinks the first failure of a signature in a worker. The shrinking itself is `shrinker.ts`; here is what to do
- * when a smaller case takes the worker with it: if that is the failure, it is a step forward, else the candidate is
- * left out; either way a new worker goes on from the smallest case so far.
+ * Shrinks the first failure of a signature in a worker, and explains what is left of it. The shrinking itself is
+ * `shrinker.ts`; here is what to do when a smaller case takes the worker with it: if that is the failure, it is a step
+ * forward, else the candidate is left out; either way a new worker goes on from the smallest case so far.
  */
 import { deathFailure } from './campaign-run.ts';
-import type { Case, Failure } from './types.ts';
+import type { Case, Explanation, Failure } from './types.ts';
 import type { Event, Setting } from './worker-messages.ts';
 import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
@@ -39,11 +39,32 @@ export async function shrinkFailure(job: ShrinkJob): Promise<Shrunk> {
       worker = new WorkerProcess(watchdogOf(job));
       if (await attempt(worker, job, deadline, state)) break;
     }
+    if (!job.signal?.aborted) {
+      if (!worker?.alive) worker = new WorkerProcess(watchdogOf(job));
+      state.best = await explained(worker, job.setting, state.best);
+    }
   } finally {
     job.signal?.removeEventListener('abort', abort);
     await worker?.stop();
   }
   return { failure: state.best, tried: state.tried, accepted: state.accepted };
+}
+
+/** Time for explaining one failure. */
+const EXPLAIN_MS = 2000;
+
+/**
+ * The failure with its explanation, made by a living worker in two seconds. If a variation brings the worker down, with
+ * what was known until then.
+ */
+export async function explained(worker: WorkerProcess, setting: Setting, failure: Failure): Promise<Failure> {
+  let explanation: Explanation | undefined;
+  const request = { verb: 'explain', setting, failure, milliseconds: EXPLAIN_MS } as const;
+  const { answer, death } = await worker.run(request, (event) => {
+    if (event.event === 'explained') explanation = event.explanation;
+  });
+  if (death === undefined) explanation = answer as Explanation;
+  return explanation === undefined ? failure : { ...failure, explanation };
 }
 
 interface State {

@@ -3,18 +3,20 @@ import type { FailureRecord, ScopeResult, Status, UnitResult } from './campaign-
 import { violated } from './campaign-result.ts';
 import type { CampaignRun, UnitState } from './campaign-run.ts';
 import { missingClasses } from './coverage.ts';
+import { groupsOf } from './groups.ts';
 import type { Coverage, Property } from './types.ts';
 import type { ProbeAnswer } from './worker-messages.ts';
 
-/** Units in the order of the plan, each with its status. */
-export function concludeUnits(run: CampaignRun): UnitResult[] {
+/** Units in the order of the plan, each with its status; failures of `excused` signatures do not count. */
+export function concludeUnits(run: CampaignRun, excused: ReadonlySet<string> = new Set()): UnitResult[] {
   return run.units.map((state) => {
     const { unit, tally } = state;
     return {
       property: unit.property.name,
+      statement: unit.property.statement,
       model: unit.model,
       white: unit.property.white,
-      ...statusOf(state),
+      ...statusOf(state, excused),
       tally,
       range: [unit.first, state.end] as const,
       busy_s: state.busy_ms / 1000,
@@ -23,12 +25,17 @@ export function concludeUnits(run: CampaignRun): UnitResult[] {
   });
 }
 
-function statusOf(state: UnitState): { status: Status; reason?: string } {
+function statusOf(state: UnitState, excused: ReadonlySet<string>): { status: Status; reason?: string } {
   const { unit, tally } = state;
   if (unit.skip !== undefined) return { status: 'skipped', reason: unit.skip };
   const early = Number.isFinite(unit.end) && tally.cases < unit.end - unit.first;
   const reason = early ? `ended after ${tally.cases} of ${unit.end - unit.first} cases` : undefined;
-  if (state.failures.size > 0) return { status: 'failed', reason };
+  const signatures = Object.keys(tally.signatures);
+  if (signatures.some((s) => !excused.has(s))) return { status: 'failed', reason };
+  if (signatures.length > 0) {
+    const failed = `${tally.failed} ${plural(tally.failed, 'case fails', 'cases fail')} as is known or shared`;
+    return { status: 'excused', reason: reason === undefined ? failed : `${failed}; ${reason}` };
+  }
   if (tally.compared > 0) return { status: 'passed', reason };
   const reasons = Object.keys(tally.skipped);
   if (tally.cases > 0 && reasons.length > 0) return { status: 'skipped', reason: reasons.join('; ') };
@@ -37,7 +44,8 @@ function statusOf(state: UnitState): { status: Status; reason?: string } {
 
 /** The status of several units together: a failure wins, then what passed, then what should have run. */
 export function joinStatus(statuses: readonly Status[]): Status {
-  for (const status of ['failed', 'not run', 'passed'] as const) if (statuses.includes(status)) return status;
+  for (const status of ['failed', 'not run', 'excused', 'passed'] as const)
+    if (statuses.includes(status)) return status;
   return 'skipped';
 }
 
@@ -52,7 +60,9 @@ export function missingOf(
 ): Record<string, readonly string[]> {
   const missing: Record<string, readonly string[]> = {};
   for (const property of probe.properties) {
-    const passed = units.filter((u) => u.property === property.name && u.status === 'passed');
+    const passed = units.filter(
+      (u) => u.property === property.name && (u.status === 'passed' || u.status === 'excused'),
+    );
     if (passed.length === 0) continue;
     const infos = passed.map((u) => probe.models.find((m) => m.name === u.model)?.info);
     const memories = new Set(infos.map((info) => info?.memory ?? 'none'));
@@ -74,6 +84,7 @@ export function missingOf(
 interface Sums {
   readonly units: readonly UnitResult[];
   readonly failures: readonly FailureRecord[];
+  readonly excused: readonly FailureRecord[];
   readonly missing: Readonly<Record<string, readonly string[]>>;
   readonly scope?: ScopeResult;
   readonly interrupted: boolean;
@@ -81,19 +92,23 @@ interface Sums {
 }
 
 export function verdictOf(sums: Sums): { ok: boolean; verdict: string } {
-  const { units, failures, missing, interrupted, stopped } = sums;
+  const { units, failures, excused, missing, interrupted, stopped } = sums;
   const empty = Object.values(missing).flat().length;
   if (violated(sums)) {
     const found = [
-      failures.length > 0 ? `${failures.length} different ${plural(failures.length, 'failure')}` : '',
+      failures.length > 0 ? failuresInWords(failures) : '',
       sums.scope?.status === 'failed' && failures.length === 0 ? 'the small scope failed' : '',
       empty > 0 ? `${empty} ${plural(empty, 'class', 'classes')} of inputs never reached` : '',
     ].filter(Boolean);
     return { ok: false, verdict: `does not hold: ${found.join(', ')}${stopped ? '; stopped early' : ''}` };
   }
-  if (interrupted) return { ok: false, verdict: 'interrupted; nothing was found until then' };
-  const passed = units.filter((u) => u.status === 'passed');
-  const scoped = sums.scope?.status === 'passed';
+  if (interrupted)
+    return {
+      ok: false,
+      verdict: `interrupted; nothing ${excused.length > 0 ? 'new ' : ''}was found until then`,
+    };
+  const passed = units.filter((u) => u.status === 'passed' || u.status === 'excused');
+  const scoped = sums.scope?.status === 'passed' || sums.scope?.status === 'excused';
   if (passed.length === 0 && !scoped) return { ok: false, verdict: 'nothing was compared' };
   const idle = units.filter((u) => u.status === 'not run');
   if (idle.length > 0) {
@@ -107,7 +122,24 @@ export function verdictOf(sums: Sums): { ok: boolean; verdict: string } {
     properties > 0 ? `${properties} ${plural(properties, 'property', 'properties')}${on}` : '',
     scoped ? 'the whole small scope' : '',
   ].filter(Boolean);
-  return { ok: true, verdict: `holds: ${held.join(', ')}` };
+  return { ok: true, verdict: `holds${excusedInWords(excused)}: ${held.join(', ')}` };
+}
+
+/** Failures that look like one bug are one. */
+function failuresInWords(failures: readonly FailureRecord[]): string {
+  const n = groupsOf(failures).length;
+  const shown = n < failures.length ? ` (${failures.length} by property and what differs)` : '';
+  return `${n} different ${plural(n, 'failure')}${shown}`;
+}
+
+function excusedInWords(excused: readonly FailureRecord[]): string {
+  const known = excused.filter((f) => f.known !== undefined).length;
+  const shared = excused.length - known;
+  const parts = [
+    known > 0 ? `${known} known ${plural(known, 'failure')}` : '',
+    shared > 0 ? `${shared} shared ${plural(shared, 'failure')}` : '',
+  ].filter(Boolean);
+  return parts.length > 0 ? ` but for ${parts.join(' and ')}` : '';
 }
 
 export function plural(n: number, one: string, many = `${one}s`): string {

@@ -5,8 +5,11 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { IsobatchError } from '../contract/errors.ts';
+import { checkAgainst } from './against.ts';
+import { excuseScope, knownOf, signaturesOf, sortFailures } from './campaign-excuse.ts';
 import { checkModelName, DEFAULT_MODELS } from './campaign-models.ts';
 import { demandsCoverage, planUnits, type Unit } from './campaign-plan.ts';
+import type { ReplayOptions } from './campaign-replay.ts';
 import type {
   CampaignResult,
   CampaignSettings,
@@ -18,6 +21,7 @@ import { CampaignRun, type UnitState } from './campaign-run.ts';
 import { runScopeItem, SMALL_SCOPE } from './campaign-scope.ts';
 import { shrinkFailure } from './campaign-shrink.ts';
 import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
+import { type KnownFailure, knownFor } from './known.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Coverage } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
@@ -58,10 +62,14 @@ export interface VerifyOptions {
   readonly properties_module?: string;
   /** The exhaustive small scope: by default in campaigns that choose neither properties nor a number of cases. */
   readonly scope?: boolean;
+  /** Failures that are reported and do not count. */
+  readonly known?: readonly KnownFailure[];
+  /** Another subject: failures that it shows too do not count. */
+  readonly against?: SubjectSpec;
 }
 
 export interface Progress {
-  readonly stage: 'starting' | 'running' | 'small scope' | 'shrinking' | 'done';
+  readonly stage: 'starting' | 'running' | 'small scope' | 'shrinking' | 'comparing' | 'done';
   /** Cases that ran, and those that will; undefined where time decides. */
   readonly cases: number;
   readonly total?: number;
@@ -91,6 +99,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     throw new IsobatchError('usage', 'a planted fault needs our own engine as the subject', {
       fault: options.fault,
     });
+  if (options.against !== undefined) checkAgainst(subject, options.fault, options.against);
   return {
     subject,
     models,
@@ -108,6 +117,8 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     max_failures: options.max_failures ?? 20,
     watchdog_s: options.watchdog_s ?? 30,
     properties_module: options.properties_module,
+    known: options.known,
+    against: options.against,
   };
 }
 
@@ -187,6 +198,9 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
   const probe = await probeSubject(setting, worker, asked.models, names);
   const settings = sizedFor(probe, asked);
   checkProbe(probe, settings, (options.models?.length ?? 0) > 0);
+  const known = knownFor(settings.known ?? [], probe.subject);
+  const signatures = new Set(known.map(({ signature }) => signature));
+  const against = await againstOf(settings, worker);
   const onlyScope = settings.properties.length > 0 && names.length === 0;
   const units = onlyScope ? [] : planUnits(probe, settings);
   const deadline = settings.minutes === undefined ? undefined : Date.now() + settings.minutes * 60_000;
@@ -194,7 +208,15 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
   const { signal } = hooks;
   const run: CampaignRun = new CampaignRun(
     units,
-    { setting, worker, jobs, max_failures, signal, onProgress: () => tell('running', countsOf(run, units)) },
+    {
+      setting,
+      worker,
+      jobs,
+      max_failures,
+      known: signatures,
+      signal,
+      onProgress: () => tell('running', countsOf(run, units)),
+    },
     deadline,
   );
   const scope = await scopeOf(options, settings, () =>
@@ -207,20 +229,48 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
       onProgress: (what) => tell('small scope', { what }),
     }),
   );
+  tell('running');
   await run.run();
   const counts = countsOf(run, units);
-  const failures = [
+  const found = [
     ...(scope?.failures ?? []),
     ...(await shrinkAll(run, {
       setting,
       worker,
       settings,
+      known: signatures,
       signal,
       tell: (what) => tell('shrinking', { ...counts, what }),
     })),
   ];
+  const sorted = await sortFailures(found, {
+    known,
+    against: against === undefined ? undefined : { ...against.options, signal },
+    tell: (what) => tell('comparing', { ...counts, what }),
+  });
   tell('done', counts);
-  return conclude({ settings, probe, run, failures, scope: scope?.result, elapsed_s: elapsed(), signal });
+  return conclude({
+    settings,
+    probe,
+    run,
+    ...sorted,
+    scope: scope?.result,
+    against: against?.name,
+    elapsed_s: elapsed(),
+    signal,
+  });
+}
+
+/** The other subject is asked who it is before anything runs: if it cannot be opened, that is said at once. */
+async function againstOf(
+  settings: CampaignSettings,
+  worker: WorkerOptions,
+): Promise<{ name: string; options: ReplayOptions } | undefined> {
+  const { against: subject, isa, watchdog_s, properties_module } = settings;
+  if (subject === undefined) return undefined;
+  const setting = { ...settingOf(settings), subject, fault: undefined };
+  const { name, version } = (await probeSubject(setting, { ...worker, fault: undefined }, [], [])).subject;
+  return { name: `${name} ${version}`, options: { subject, isa, watchdog_s, properties_module } };
 }
 
 async function scopeOf(
@@ -257,6 +307,7 @@ interface ShrinkAll {
   readonly setting: Setting;
   readonly worker: WorkerOptions;
   readonly settings: CampaignSettings;
+  readonly known: ReadonlySet<string>;
   readonly signal?: AbortSignal;
   readonly tell: (what: string) => void;
 }
@@ -295,9 +346,11 @@ async function shrinkOne(
 ): Promise<FailureRecord> {
   const { setting, worker, settings, signal } = options;
   const { signature } = first.failure;
+  // Somebody has looked at it already: its time goes to the others.
+  const isKnown = options.known.has(signature);
   options.tell(signature);
   const shrunk =
-    settings.shrink_seconds > 0 && !signal?.aborted
+    settings.shrink_seconds > 0 && !signal?.aborted && !isKnown
       ? await shrinkFailure({
           failure: first.failure,
           family: state.unit.family,
@@ -324,19 +377,32 @@ interface Parts {
   readonly probe: ProbeAnswer;
   readonly run: CampaignRun;
   readonly failures: readonly FailureRecord[];
+  readonly excused: readonly FailureRecord[];
   readonly scope?: ScopeResult;
+  readonly against?: string;
   readonly elapsed_s: number;
   readonly signal?: AbortSignal;
 }
 
 function conclude(parts: Parts): CampaignResult {
-  const { settings, probe, run, failures, scope, elapsed_s } = parts;
-  const units: readonly UnitResult[] = concludeUnits(run);
+  const { settings, probe, run, failures, excused, elapsed_s, against } = parts;
+  const records = [...failures, ...excused];
+  const signatures = signaturesOf(excused);
+  const scope = excuseScope(parts.scope, records, signatures);
+  const units: readonly UnitResult[] = concludeUnits(run, signatures);
   const coverage: Record<string, Coverage> = run.coverage();
   const interrupted = parts.signal?.aborted ?? false;
   const whole = demandsCoverage(settings) && !interrupted && !run.stopped;
   const missing = whole ? missingOf(coverage, probe, units) : {};
-  const { ok, verdict } = verdictOf({ units, failures, missing, scope, interrupted, stopped: run.stopped });
+  const { ok, verdict } = verdictOf({
+    units,
+    failures,
+    excused,
+    missing,
+    scope,
+    interrupted,
+    stopped: run.stopped,
+  });
   const fingerprint = createHash('sha256');
   for (const u of units) fingerprint.update(`${u.property} ${u.model} ${u.fingerprint ?? ''}\n`);
   return {
@@ -350,6 +416,12 @@ function conclude(parts: Parts): CampaignResult {
     models: probe.models,
     units,
     failures,
+    excused,
+    known:
+      settings.known === undefined
+        ? undefined
+        : knownOf(settings.known, probe, run.units, scope, records, interrupted || run.stopped),
+    against,
     coverage,
     missing,
     scope,

@@ -9,9 +9,11 @@ import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
 import { type Facts, factsOf } from './facts.ts';
 import { caseRandom, type Random } from './random.ts';
-import { smallerScripts } from './shrink.ts';
+import { mark, smallerSteps } from './shrink.ts';
+import { vocabularyOf } from './shrink-model.ts';
+import { sizeOf } from './shrink-size.ts';
 import { isSound, type Trace, trace } from './trace.ts';
-import type { Case, Env, Property, Script } from './types.ts';
+import type { Case, Change, Env, Property, Script } from './types.ts';
 
 /** What a script demands. */
 export interface Demands {
@@ -37,6 +39,8 @@ export interface EndToEnd {
   draw(r: Random, facts: Facts): Drawn;
   /** Null if the script demands nothing (nothing is an output, say). `before`: the case that is made smaller. */
   demand(drawn: Drawn, t: Trace, facts: Facts): Demands | null;
+  /** The plan after sequences got new names; only where a plan names sequences. */
+  rename?(plan: unknown, names: ReadonlyMap<number, number>): unknown;
 }
 
 /** Why no two answers of a subject can be compared, or null. */
@@ -50,7 +54,7 @@ function incomparable(subject: SubjectInfo, model: ModelInfo): string | null {
 
 export function endToEnd(p: EndToEnd): Property {
   /** A case of a drawn script, null if there is nothing to check. */
-  const build = (env: Env, index: number, drawn: Drawn): Case | null => {
+  const build = (env: Env, index: number, drawn: Drawn, model = env.modelName): Case | null => {
     const facts = factsOf(env);
     const demands = p.demand(drawn, trace(drawn.script, facts.memory), facts);
     if (demands === null) return null;
@@ -58,12 +62,18 @@ export function endToEnd(p: EndToEnd): Property {
     return {
       version: 1,
       property,
-      model: env.modelName,
+      model,
       seed: env.seed,
       index,
       script: drawn.script,
       ...demands,
     };
+  };
+  const rebuild = (env: Env, c: Case, change: Change): Case | null => {
+    const { script = c.script!, base = c.base, model = c.model, names } = change;
+    if (!isSound(script, env.model.memory, vocabularyOf(model, env))) return null;
+    const plan = names === undefined || p.rename === undefined ? c.plan : p.rename(c.plan, names);
+    return build(env, c.index, { script, base, plan }, model);
   };
   return {
     name: p.name,
@@ -92,30 +102,15 @@ export function endToEnd(p: EndToEnd): Property {
     },
     *shrink(env, c) {
       const facts = factsOf(env);
-      for (const script of smallerScripts(c.script!, facts)) {
-        if (!isSound(script, facts.memory, facts.n_vocab)) continue;
-        const smaller = build(env, c.index, { script, base: c.base, plan: c.plan });
-        if (smaller !== null && size(smaller) < size(c)) yield smaller;
+      // Shrinking must end: every step makes the case smaller.
+      const size = sizeOf(c, facts);
+      for (const { kind, ...change } of smallerSteps(c, facts)) {
+        const smaller = rebuild(env, c, change);
+        if (smaller !== null && sizeOf(smaller, facts) < size) yield mark(smaller, kind);
       }
     },
+    rebuild,
   };
-}
-
-/** Shrinking must end: every step makes this smaller. */
-function size(c: Case): number {
-  const { params, calls } = c.script!;
-  let n = 0;
-  for (const call of calls) {
-    n += 40;
-    if (call.op !== 'decode') continue;
-    const { token, seq_id, logits, pos } = call.batch;
-    n += 20 * token.length + (pos === undefined ? 1 : 0);
-    if (seq_id !== undefined) for (const ids of seq_id) n += ids.length * 4 + Math.max(...ids, 0) / 64;
-    if (logits !== undefined) n += 1 + logits.filter(Boolean).length;
-  }
-  const plain = params.split === 'equal' || params.split === 'simple' ? 0 : 2;
-  const extras = ((params.n_keep_tail ?? 0) > 0 ? 2 : 0) + (params.type_kv === 'F16' ? 2 : 0);
-  return n + (params.n_ctx + params.n_batch + params.n_ubatch + params.n_seq_max) / 64 + plain + extras;
 }
 
 /** Output rows whose list is plain, with the tokens that they have seen. */

@@ -4,16 +4,16 @@
  * say how much roundings could do at worst, and so what a divergence is.
  */
 
+import { IsobatchError } from '../contract/errors.ts';
+import type { TypeKv } from '../contract/subject.ts';
 import { roundedLogits } from '../oracle/forward.ts';
 import { CAUCHY_SCALE, cauchy, keyed } from '../oracle/rounding.ts';
 import type { OracleRow, OracleRows } from './oracle-rows.ts';
 import type { MissedBound } from './types.ts';
 
-type TypeKv = 'F32' | 'F16';
-
 export const KEYED_RUNS = 64;
-export const CAUCHY_RUNS = 15;
-/** So often the Cauchy estimate of the worst case may be too small (measured: 3.5). */
+export const CAUCHY_RUNS = 31;
+/** So many times the estimate of the worst case by Cauchy runs may be too small (15 runs: 4.1 was seen). */
 const WORST_CASE_SLACK = 4;
 
 /** Standard deviation of each logit over keyed runs, around the exact value. */
@@ -40,6 +40,9 @@ export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, typ
 
 /** How a difference beyond its bound is to be understood. */
 export function grade(difference: number, sigma: number, bound: number, worst: number): MissedBound {
+  if (!(worst >= 0 && worst < Infinity)) {
+    throw new IsobatchError('internal', `a worst case of ${worst} was estimated`, { worst, difference });
+  }
   const share = worst > 0 ? difference / worst : Number.MAX_VALUE;
   return {
     bound,

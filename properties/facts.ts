@@ -34,13 +34,13 @@ export function factsOf(env: Env): Facts {
 }
 
 /** `llama/64`, or `llama/259/text` for a trained model. */
-export function familyOf(env: Env): string {
+export function familyOf(env: Pick<Env, 'model' | 'modelName'>): string {
   const { arch, n_vocab } = env.model;
   return isTrained(env) ? `${arch}/${n_vocab}/text` : `${arch}/${n_vocab}`;
 }
 
 /** Recipes have random weights and get random tokens; every other model is taken to know text. */
-function isTrained(env: Env): boolean {
+function isTrained(env: Pick<Env, 'modelName'>): boolean {
   return !env.modelName.startsWith('recipe:');
 }
 

@@ -3,9 +3,10 @@
  * is plain are computed path by path of the campaign's token tree and kept; rows after a removal inside follow their
  * entries and are computed for this script only. The memo lives here: the oracle itself keeps nothing.
  */
-import type { ContextParams, RoundingProfile } from '../contract/subject.ts';
+import type { RoundingProfile, TypeKv } from '../contract/subject.ts';
 import { loadModel } from '../model/load.ts';
 import type { Model } from '../model/types.ts';
+import { completeBatch } from '../oracle/batch.ts';
 import { type Entry, Sequences } from '../oracle/entries.ts';
 import { carriedLogits } from '../oracle/forward.ts';
 import type { Carried } from '../oracle/variance.ts';
@@ -13,8 +14,6 @@ import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
 import { trace } from './trace.ts';
 import type { Env, Script } from './types.ts';
-
-type TypeKv = NonNullable<ContextParams['type_kv']>;
 
 export interface OracleRow {
   readonly carried: Carried;
@@ -93,9 +92,21 @@ export function entriesAlone(tokens: readonly number[]): Entry[] {
   });
 }
 
+/**
+ * Whether the call that was refused last may be refused because F16 cannot hold a K or V of it, or nearly so: the
+ * decode number `call`, and what its tokens are by the oracle.
+ */
+export function mayOverflow(env: Env, script: Script, call: number): boolean {
+  if (script.calls[call]?.op !== 'decode' || env.subject.rounding === undefined) return false;
+  const rows = oracleFor(env).of(entriesOf(script)[call]!, script.params.type_kv ?? 'F32');
+  return rows.some((row) => row.carried.overflow);
+}
+
 /** The entries of each call of a script, by batch index; empty for what is no decode. Refused calls change nothing. */
 export function entriesOf(script: Script): Entry[][] {
-  const sequences = new Sequences(script.params.n_seq_max);
+  const { n_seq_max } = script.params;
+  const sequences = new Sequences(n_seq_max);
+  const limits = { n_vocab: Number.POSITIVE_INFINITY, n_seq_max };
   return script.calls.map((call) => {
     if (call.op === 'clear') sequences.clear();
     else if (call.refused !== undefined) return [];
@@ -103,21 +114,10 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
     else {
-      const { token, seq_id } = call.batch;
-      const ids = token.map((_, i) => seq_id?.[i] ?? [0]);
-      return sequences.decode({ token, pos: positionsOf(sequences, ids), seq_id: ids, logits: [] });
+      const { token } = call.batch;
+      return sequences.decode(completeBatch(call.batch, sequences, { ...limits, n_batch: token.length }));
     }
     return [];
-  });
-}
-
-/** Positions of a batch: one after another in each sequence, the same for all of a shared token's sequences. */
-function positionsOf(sequences: Sequences, ids: readonly (readonly number[])[]): number[] {
-  const next = new Map<number, number>();
-  return ids.map((set) => {
-    const pos = next.get(set[0]!) ?? sequences.posMax(set[0]!) + 1;
-    for (const id of set) next.set(id, pos + 1);
-    return pos;
   });
 }
 

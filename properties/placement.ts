@@ -50,4 +50,7 @@ export const placement = endToEnd({
     const twin = withoutSequences(script, t, out);
     return twin.pairs.length === 0 ? null : { ...twin, plan };
   },
+  rename(plan, names) {
+    return { fillers: (plan as Plan).fillers.map((id) => names.get(id) ?? id) } satisfies Plan;
+  },
 });

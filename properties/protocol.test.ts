@@ -80,6 +80,45 @@ describe('fields', () => {
     expect(() => subjectInfoOf({ ...info, splits: { brain: [] } })).toThrow(/splits/);
   });
 
+  it('take a rounding profile, and name what is wrong in one', () => {
+    const rounding = {
+      fma: true,
+      products: { order: 'blocks', size: 64 },
+      rows: { order: 'lanes', lanes: 16 },
+      keys: { order: 'double' },
+      rope: 'F64',
+      f16_activations: 'F16',
+      attention: 'F32',
+      softplus: 'log',
+      kv: 'as asked',
+    };
+    const base = {
+      name: 'x',
+      version: '1',
+      protocol: 1,
+      architectures: [],
+      splits: {},
+      isas: [],
+      types_kv: [],
+      bit_invariant: false,
+      shared_tokens: true,
+      remove_anywhere: true,
+    };
+    expect(subjectInfoOf({ ...base, rounding }).rounding).toEqual(rounding);
+    expect(subjectInfoOf(base).rounding).toBeUndefined();
+    const wrong: [object, string][] = [
+      [{ products: { order: 'random' } }, 'rounding.products.order'],
+      [{ products: { order: 'blocks' } }, 'rounding.products.size'],
+      [{ rows: { order: 'lanes', lanes: 0 } }, 'rounding.rows.lanes'],
+      [{ rope: 'F16' }, 'rounding.rope'],
+      [{ softplus: undefined }, 'rounding.softplus'],
+      [{ fma: 'yes' }, 'fma'],
+    ];
+    for (const [part, field] of wrong)
+      expect(() => subjectInfoOf({ ...base, rounding: { ...rounding, ...part } })).toThrow(field);
+    expect(document).toContain('"lanes": 16');
+  });
+
   it('refuse a kind of memory that there is not', () => {
     const model = { arch: 'a', memory: 'magnetic', n_vocab: 1, n_embd: 1, n_layer: 1, n_params: 1 };
     expect(() => modelInfoOf(model)).toThrow(/memory must be/);

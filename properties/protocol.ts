@@ -5,7 +5,13 @@
  */
 import type { Batch, MemoryKind } from '../contract/batch.ts';
 import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, ModelInfo, SubjectInfo } from '../contract/subject.ts';
+import type {
+  ContextParams,
+  ModelInfo,
+  RoundingProfile,
+  SubjectInfo,
+  SumOrder,
+} from '../contract/subject.ts';
 import type { Header } from './frames.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -138,7 +144,52 @@ export function subjectInfoOf(value: Header): SubjectInfo {
     bit_invariant: boolField(value, 'bit_invariant'),
     shared_tokens: boolField(value, 'shared_tokens'),
     remove_anywhere: boolField(value, 'remove_anywhere'),
+    ...(value.rounding === undefined ? {} : { rounding: roundingOf(objectField(value, 'rounding')) }),
   };
+}
+
+/** Checks how a subject says that it rounds. */
+function roundingOf(value: Header): RoundingProfile {
+  const F32_F16 = ['F32', 'F16'] as const;
+  return {
+    fma: boolField(value, 'fma'),
+    products: sumOrderOf(value, 'products'),
+    rows: sumOrderOf(value, 'rows'),
+    keys: sumOrderOf(value, 'keys'),
+    rope: oneOf(value, 'rope', ['F64', 'F32'] as const),
+    f16_activations: oneOf(value, 'f16_activations', F32_F16),
+    attention: oneOf(value, 'attention', F32_F16),
+    softplus: oneOf(value, 'softplus', ['log1p', 'log'] as const),
+    kv: oneOf(value, 'kv', ['as asked', 'F16'] as const),
+  };
+}
+
+function oneOf<T extends string>(value: Header, field: string, names: readonly T[]): T {
+  const name = names.find((n) => n === value[field]);
+  if (name === undefined) throw bad(`rounding.${field}`, names.join(' or '), value[field]);
+  return name;
+}
+
+function sumOrderOf(value: Header, field: string): SumOrder {
+  const order = objectField(value, field);
+  const count = (name: string): number => {
+    const n = order[name];
+    if (!Number.isSafeInteger(n) || (n as number) < 1)
+      throw bad(`rounding.${field}.${name}`, 'a positive integer', n);
+    return n as number;
+  };
+  switch (order.order) {
+    case 'any':
+    case 'sequential':
+    case 'double':
+      return { order: order.order };
+    case 'blocks':
+      return { order: 'blocks', size: count('size') };
+    case 'lanes':
+      return { order: 'lanes', lanes: count('lanes') };
+    default:
+      throw bad(`rounding.${field}.order`, 'any, sequential, blocks, lanes or double', order.order);
+  }
 }
 
 /** Checks what a subject says about a model. */

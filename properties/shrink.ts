@@ -1,157 +1,141 @@
 /**
- * Smaller scripts, most promising first: fewer calls, fewer sequences, fewer tokens, fewer outputs, plainer
- * parameters. Positions are counted anew; whether a script is still legal is decided by `isSound`, not here.
+ * Smaller cases, most promising first: on a plainer model, with fewer calls, sequences and tokens, with neighbouring
+ * decodes merged, plainer operations and parameters, smaller numbers. Positions are counted anew; whether a script is
+ * still legal is decided by `isSound`, and whether a step really makes the case smaller by `sizeOf`, not here.
+ *
+ * Why not the shrinkers of fast-check: its arrays and subarrays drop elements from the front, where a history has what
+ * the failure needs, and every candidate of theirs would have to be repaired as ours are (positions, ranges, sets of
+ * sequences), while loading the library costs a worker as much time as fifty tries. `CaseArbitrary` gives these steps
+ * to fast-check instead, as its stream of shrunk values.
  */
-import type { Batch } from '../contract/batch.ts';
-import type { ContextParams } from '../contract/subject.ts';
+import { orderVariations } from './explain-batch.ts';
 import type { Facts } from './facts.ts';
-import { needsOf } from './generate/params.ts';
 import { Lists } from './lists.ts';
-import { applyCall, idsOf, isOutput } from './trace.ts';
-import type { Call, Script } from './types.ts';
+import { fewerOutputs, fewerSequences, fewerShared, fewerTokens, thinned } from './shrink-batch.ts';
+import { explicit, fewerCalls, mergedDecodes, plainerOperations } from './shrink-calls.ts';
+import { inRecipeVocabulary, plainerModels } from './shrink-model.ts';
+import { smallerSequenceIds, smallerTokenIds } from './shrink-names.ts';
+import { changed, peakOf, plainerParams, tightened } from './shrink-params.ts';
+import { applyCall, idsOf } from './trace.ts';
+import type { Call, Case, Change, Script } from './types.ts';
 
-type DecodeCall = Extract<Call, { op: 'decode' }>;
+/** Steps of one kind succeed or fail together: a case without a call to spare has none to spare on the next try. */
+export type StepKind =
+  | 'model'
+  | 'calls'
+  | 'sequences'
+  | 'tokens'
+  | 'merge'
+  | 'operations'
+  | 'shared'
+  | 'configuration'
+  | 'names'
+  | 'tokens named'
+  | 'outputs'
+  | 'order'
+  | 'rare models'
+  | 'fields';
 
-export function* smallerScripts(script: Script, facts: Facts): Generator<Script> {
+export interface Step extends Change {
+  readonly kind: StepKind;
+}
+
+const kinds = new WeakMap<Case, StepKind>();
+
+/** Remembers which kind of step has led to a case. */
+export function mark(c: Case, kind: StepKind): Case {
+  kinds.set(c, kind);
+  return c;
+}
+
+export function stepKind(c: Case): StepKind | undefined {
+  return kinds.get(c);
+}
+
+export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
+  const script = c.script!;
   const { params, calls } = script;
-  const again = (changed: readonly Call[]): Script => repair({ params, calls: changed }, facts);
-  for (const changed of fewerCalls(calls)) yield again(changed);
-  for (const seq of sequencesOf(calls))
-    yield again(calls.map((c) => without(c, seq)).filter((c) => c !== null));
-  for (const changed of fewerTokens(calls)) yield again(changed);
-  yield* plainerParams(script, facts);
-  for (const changed of fewerOutputs(calls)) yield again(changed);
-  yield again(calls.map((c) => (c.op === 'decode' && c.refused === undefined ? explicit(c) : c)));
-}
-
-/** Without a half, a quarter, ..., one call. */
-function* fewerCalls(calls: readonly Call[]): Generator<Call[]> {
-  for (let n = calls.length >> 1; n >= 1; n >>= 1) {
-    for (let at = calls.length - n; at >= 0; at -= n) yield [...calls.slice(0, at), ...calls.slice(at + n)];
+  const full = peakOf(script, facts) >= params.n_ctx;
+  const step = (kind: StepKind, varied: readonly Call[]): Step => {
+    const repaired = repair({ params, calls: varied }, facts);
+    // Where memory was full to the last cell it stays so: that may be what the failure needs.
+    return { kind, script: full ? { ...repaired, params: tightened(repaired, facts) } : repaired };
+  };
+  const models = plainerModels(c.model, archOf(facts));
+  yield* onModels('model', script, models.slice(0, 1), facts);
+  for (const less of fewerCalls(calls)) yield step('calls', less);
+  for (const less of thinned(calls)) yield step('tokens', less);
+  for (const less of fewerSequences(calls)) yield step('sequences', less);
+  yield { kind: 'configuration', script: { params: tightened(script, facts), calls } };
+  yield* namedTokens(c, facts);
+  for (const less of mergedDecodes(calls)) {
+    const merged = step('merge', less);
+    yield { ...merged, script: roomy(merged.script!) };
   }
-}
-
-function sequencesOf(calls: readonly Call[]): number[] {
-  const seqs = new Set<number>();
-  for (const call of calls) {
-    if (call.op === 'decode') {
-      for (let i = 0; i < call.batch.token.length; i++) for (const s of idsOf(call.batch, i)) seqs.add(s);
-    } else if (call.op === 'seqCp') seqs.add(call.from).add(call.to);
-    else if (call.op !== 'clear') seqs.add(call.seq);
+  for (const less of fewerTokens(calls)) yield step('tokens', less);
+  for (const less of plainerOperations(calls)) yield step('operations', less);
+  for (const less of fewerShared(calls)) yield step('shared', less);
+  for (const [, sorted] of orderVariations(calls).slice(0, 2)) yield step('order', sorted);
+  yield* sameKernels(c, facts);
+  for (const plainer of plainerParams(script, facts)) yield { kind: 'configuration', script: plainer };
+  if (c.base !== undefined) {
+    const { base } = c;
+    for (const plainer of plainerParams(base, facts, params)) yield { kind: 'configuration', base: plainer };
   }
-  return [...seqs].sort((a, b) => b - a);
+  for (const renamed of smallerSequenceIds(script)) yield { kind: 'names', ...renamed };
+  for (const less of fewerOutputs(calls)) yield step('outputs', less);
+  yield* onModels('rare models', script, models.slice(1), facts);
+  yield step('fields', calls.map(explicit));
 }
 
-/** The call as it is when there is no such sequence; null if nothing is left of it. */
-function without(call: Call, seq: number): Call | null {
-  if (call.op === 'clear') return call;
-  if (call.op === 'seqCp') return call.from === seq || call.to === seq ? null : call;
-  if (call.op !== 'decode') return call.seq === seq ? null : call;
-  const keep: number[] = [];
-  for (let i = 0; i < call.batch.token.length; i++) {
-    if (idsOf(call.batch, i).some((id) => id !== seq)) keep.push(i);
-  }
-  if (keep.length === 0) return call.batch.token.length === 0 ? call : null;
-  const batch = pick(call.batch, keep);
-  const seq_id = batch.seq_id?.map((ids) => (ids.length > 1 ? ids.filter((id) => id !== seq) : ids));
-  return { ...call, batch: seq_id === undefined ? batch : { ...batch, seq_id } };
-}
-
-/** A batch of some of its tokens. */
-function pick(batch: Batch, keep: readonly number[]): Batch {
-  const part: { -readonly [K in keyof Batch]: Batch[K] } = { token: keep.map((i) => batch.token[i]!) };
-  if (batch.pos !== undefined) part.pos = keep.map((i) => batch.pos![i]!);
-  if (batch.seq_id !== undefined) part.seq_id = keep.map((i) => batch.seq_id![i]!);
-  if (batch.logits !== undefined) part.logits = keep.map((i) => batch.logits![i]!);
-  return part;
-}
-
-/** Without a half, a quarter, ..., one token of a batch; from its end first. */
-function* fewerTokens(calls: readonly Call[]): Generator<Call[]> {
-  for (let c = calls.length - 1; c >= 0; c--) {
-    const call = calls[c]!;
-    if (call.op !== 'decode') continue;
-    const n_tokens = call.batch.token.length;
-    for (let n = n_tokens >> 1; n >= 1; n >>= 1) {
-      for (let at = n_tokens - n; at >= 0; at -= n) {
-        const keep: number[] = [];
-        for (let i = 0; i < n_tokens; i++) if (i < at || i >= at + n) keep.push(i);
-        yield replaced(calls, c, { ...call, batch: pick(call.batch, keep) });
-      }
+/**
+ * Tokens 0, 1, ... Before kernels and sizes are chosen one by one: what a list of the campaign's token tree says alone
+ * is computed by changing kernels, what others say by the plainest. Where those were right and the tree's wrong, the
+ * failure only stays if the history gets the plain shape of the tree's at the same time.
+ */
+function* namedTokens(c: Case, facts: Facts): Generator<Step> {
+  const { params } = c.script!;
+  const sizes = c.alone === undefined ? [] : [1, 2].filter((n) => n < params.n_ubatch);
+  for (const { calls } of smallerTokenIds(c.script!, facts.n_vocab)) {
+    yield { kind: 'tokens named', script: { params, calls } };
+    for (const n_ubatch of sizes) {
+      const part = { n_ubatch, n_keep_tail: undefined };
+      yield { kind: 'tokens named', script: { params: changed(params, part), calls } };
     }
   }
 }
 
-/** Only the last output of a call, or one output less. */
-function* fewerOutputs(calls: readonly Call[]): Generator<Call[]> {
-  for (let c = 0; c < calls.length; c++) {
-    const call = calls[c]!;
-    if (call.op !== 'decode' || call.refused !== undefined) continue;
-    const on = call.batch.token.map((_, i) => i).filter((i) => isOutput(call.batch, i));
-    if (on.length === 0) continue;
-    const flags = (keep: (i: number) => boolean): Call[] =>
-      replaced(calls, c, {
-        ...call,
-        batch: { ...call.batch, logits: call.batch.token.map((_, i) => keep(i)) },
-      });
-    yield flags(() => false);
-    if (on.length < 2) continue;
-    for (const one of on.slice(0, 16)) yield flags((i) => i === one);
-    for (const one of on.slice(0, 16)) yield flags((i) => i !== one && isOutput(call.batch, i));
+/** The same kernels on both sides of a comparison, plainest first. */
+function* sameKernels({ script, base }: Case, { isas }: Facts): Generator<Step> {
+  if (base === undefined) return;
+  for (const isa of isas) {
+    const on = (side: Script): Script => ({ params: { ...side.params, isa }, calls: side.calls });
+    yield { kind: 'configuration', script: on(script!), base: on(base) };
   }
 }
 
-function replaced(calls: readonly Call[], at: number, call: Call): Call[] {
-  return calls.map((old, i) => (i === at ? call : old));
+function archOf(facts: Facts): string {
+  return facts.family.split('/')[0]!;
 }
 
-/** One ubatch token, the plainest policy, no extras, no more cells and ids than needed. */
-function* plainerParams(script: Script, facts: Facts): Generator<Script> {
-  const { params, calls } = script;
-  const change = (part: Partial<ContextParams>): Script => ({ params: { ...params, ...part }, calls });
-  const plain = facts.memory === 'attention' ? 'simple' : 'equal';
-  if (params.split !== plain && facts.policies.includes(plain))
-    yield change({ split: plain, n_keep_tail: 0 });
-  if ((params.n_keep_tail ?? 0) > 0) yield change({ n_keep_tail: 0 });
-  if (params.type_kv === 'F16') yield change({ type_kv: 'F32' });
-  for (let n = 1; n < Math.min(params.n_ubatch, 5); n++) yield change({ n_ubatch: n });
-  const tight = tightened(script, facts);
-  yield { params: tight, calls };
-  // One id less where the largest one is not used at all.
-  const largest = Math.max(-1, ...sequencesOf(calls));
-  if (largest + 1 < params.n_seq_max) yield change({ n_seq_max: Math.max(1, largest + 1) });
-}
-
-function tightened(script: Script, facts: Facts): ContextParams {
-  const { params, calls } = script;
-  const lists = new Lists(params.n_seq_max, facts.memory);
-  let peak = 1;
-  for (const call of calls) {
-    applyCall(lists, call);
-    peak = Math.max(peak, lists.used);
+function* onModels(kind: StepKind, script: Script, models: readonly string[], facts: Facts): Generator<Step> {
+  for (const model of models) {
+    const moved = inRecipeVocabulary(script, facts.n_vocab);
+    if (moved !== null) yield { kind, script: moved, model };
   }
-  const { longest_call } = needsOf(calls, peak);
-  const n_batch = Math.min(params.n_batch, longest_call);
-  return {
-    ...params,
-    n_ctx: Math.min(params.n_ctx, peak),
-    n_batch,
-    n_ubatch: Math.min(params.n_ubatch, n_batch),
-  };
 }
 
-/** Every field is given: what a story can show. */
-function explicit(call: DecodeCall): Call {
-  const { batch } = call;
-  const n = batch.token.map((_, i) => i);
-  return {
-    ...call,
-    batch: { ...batch, pos: batch.pos ?? n, logits: batch.logits ?? n.map((i) => isOutput(batch, i)) },
-  };
+/** Parameters that take the longest batch. */
+function roomy({ params, calls }: Script): Script {
+  let n_batch = params.n_batch;
+  for (const call of calls)
+    if (call.op === 'decode' && call.refused === undefined)
+      n_batch = Math.max(n_batch, call.batch.token.length);
+  return { params: { ...params, n_batch }, calls };
 }
 
 /** Counts positions anew where a batch gives them and is not refused. */
-function repair(script: Script, facts: Facts): Script {
+export function repair(script: Script, facts: Facts): Script {
   const lists = new Lists(script.params.n_seq_max, facts.memory);
   const calls = script.calls.map((call): Call => {
     if (call.op !== 'decode' || call.refused !== undefined) {

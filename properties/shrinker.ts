@@ -1,9 +1,14 @@
 /**
- * Makes a failing case smaller: greedily takes the first candidate of `Property.shrink` that fails with the same
- * signature, and starts again from it, until none does or the time is up. Keeping the signature keeps the finding: a
- * smaller case that fails differently is another bug.
+ * Makes a failing case smaller: takes the first candidate of `Property.shrink` that fails in the same way, and starts
+ * again from it, until none does or the time is up. Keeping the signature keeps the finding: a smaller case that fails
+ * differently is another bug.
+ *
+ * Kinds of steps that have just found nothing wait until the others are through, so that the big cuts that cannot
+ * succeed any more are not tried before every small one that can. In the end every kind was tried on the last case.
  */
 import { createHash } from 'node:crypto';
+import { type StepKind, stepKind } from './shrink.ts';
+import { tokensOf } from './shrink-model.ts';
 import type { Case, Env, Failure, Outcome, Property } from './types.ts';
 
 export interface ShrinkOptions {
@@ -16,6 +21,8 @@ export interface ShrinkOptions {
   /** Called with each smaller case. */
   readonly smaller?: (failure: Failure) => void;
   readonly run: (c: Case) => Promise<Outcome>;
+  /** The environment of a case whose model is not that of `env`. */
+  readonly envOf?: (c: Case) => Promise<Env>;
 }
 
 export interface ShrinkResult {
@@ -26,7 +33,22 @@ export interface ShrinkResult {
 
 /** Names the content of a case, for not trying it twice. */
 export function caseKey(c: Case): string {
-  return createHash('sha256').update(JSON.stringify(c)).digest('hex').slice(0, 16);
+  return createHash('sha256').update(JSON.stringify(c, sorted)).digest('hex').slice(0, 16);
+}
+
+/** The order in which fields were written does not make another case. */
+function sorted(_: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/**
+ * What a signature says of the bug: property, architecture and kind of difference. The vocabulary is left out, which
+ * changes when a case moves to a plainer model.
+ */
+export function findingOf(signature: string): string {
+  const [property, arch, ...rest] = signature.split('/');
+  return `${property}/${arch}/${rest.at(-1) ?? ''}`;
 }
 
 export async function shrinkCase(
@@ -35,26 +57,118 @@ export async function shrinkCase(
   failure: Failure,
   options: ShrinkOptions,
 ): Promise<ShrinkResult> {
-  const seen = new Set<string>(options.skip);
-  let best = failure;
-  let tried = 0;
-  let accepted = 0;
-  for (let better: Failure | null = best; better !== null; ) {
-    better = null;
-    for (const candidate of property.shrink(env, best.case)) {
-      if (Date.now() >= options.deadline) return { failure: best, tried, accepted };
-      const key = caseKey(candidate);
-      if (seen.has(key)) continue;
-      seen.add(key);
-      tried++;
-      options.announce?.(candidate, key);
-      const outcome = await options.run(candidate);
-      if (outcome.failure?.signature !== failure.signature) continue;
-      accepted++;
-      best = better = outcome.failure;
-      options.smaller?.(best);
-      break;
-    }
-  }
+  const search = new Search(property, failure, options);
+  while (await search.step(env.modelName === search.best.case.model ? env : await search.env(env)));
+  const { best, tried, accepted } = search;
   return { failure: best, tried, accepted };
+}
+
+/** Cases of so few tokens are left as they are. */
+const SMALL = 5;
+const MOST_PAIRS = 150;
+const FIRST: ReadonlySet<StepKind | undefined> = new Set(['tokens', 'sequences', 'calls'] as const);
+const SECOND: ReadonlySet<StepKind | undefined> = new Set([
+  'tokens',
+  'sequences',
+  'calls',
+  'order',
+  'names',
+  'configuration',
+] as const);
+
+function tokensIn({ script }: Case): number {
+  return script === undefined ? 0 : tokensOf(script.calls).length;
+}
+
+class Search {
+  #pairs = MOST_PAIRS;
+  best: Failure;
+  tried = 0;
+  accepted = 0;
+  readonly #property: Property;
+  readonly #options: ShrinkOptions;
+  readonly #finding: string;
+  readonly #seen: Set<string>;
+  /** Kinds of steps that found nothing lately. */
+  #tired: ReadonlySet<string> = new Set();
+
+  constructor(property: Property, failure: Failure, options: ShrinkOptions) {
+    this.best = failure;
+    this.#property = property;
+    this.#options = options;
+    this.#finding = findingOf(failure.signature);
+    this.#seen = new Set(options.skip);
+  }
+
+  async env(given: Env): Promise<Env> {
+    return (await this.#options.envOf?.(this.best.case)) ?? given;
+  }
+
+  /** Looks for one smaller case; false if there is none, or no time to look. */
+  async step(env: Env): Promise<boolean> {
+    const later: Case[] = [];
+    const before = new Set<string>();
+    for (const candidate of this.#property.shrink(env, this.best.case)) {
+      const kind = stepKind(candidate);
+      if (kind !== undefined && this.#tired.has(kind)) {
+        later.push(candidate);
+        continue;
+      }
+      const found = await this.#try(candidate);
+      if (found === undefined) return false;
+      if (found) {
+        if (kind !== undefined) {
+          before.delete(kind);
+          this.#tired = new Set([...this.#tired, ...before]);
+        }
+        return true;
+      }
+      if (kind !== undefined) before.add(kind);
+    }
+    this.#tired = new Set();
+    for (const candidate of later) {
+      const found = await this.#try(candidate);
+      if (found !== false) return found === true;
+    }
+    return this.#twoAtOnce(env);
+  }
+
+  /**
+   * A token or sequence less and something else besides: two sequences that only balance each other go together. Few
+   * tries for the whole search, since most failures do not need them.
+   */
+  async #twoAtOnce(env: Env): Promise<boolean> {
+    if (tokensIn(this.best.case) <= SMALL) return false;
+    const { shrink } = this.#property;
+    for (const first of shrink(env, this.best.case)) {
+      if (!FIRST.has(stepKind(first))) continue;
+      for (const second of shrink(env, first)) {
+        if (!SECOND.has(stepKind(second))) continue;
+        if (this.#pairs <= 0) return false;
+        const { tried } = this;
+        const found = await this.#try(second);
+        this.#pairs -= this.tried - tried;
+        if (found !== false) return found === true;
+      }
+    }
+    return false;
+  }
+
+  /** True if it fails in the same way; undefined if the time is up. */
+  async #try(candidate: Case): Promise<boolean | undefined> {
+    const { deadline, announce, run, smaller } = this.#options;
+    if (Date.now() >= deadline) return undefined;
+    const key = caseKey(candidate);
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    this.tried++;
+    announce?.(candidate, key);
+    const { failure } = await run(candidate);
+    if (failure === undefined || findingOf(failure.signature) !== this.#finding) return false;
+    this.accepted++;
+    // One name for one finding, on whatever model it was made small.
+    this.best = { ...failure, signature: this.best.signature };
+    smaller?.(this.best);
+    return true;
+  }
 }

@@ -181,6 +181,21 @@ export interface Property {
   /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */
   generate(env: Env, index: number): Case;
   run(env: Env, c: Case): Outcome | Promise<Outcome>;
-  /** Smaller cases that might fail in the same way, most promising first. */
+  /** Smaller cases that might fail in the same way, most promising first. Some may name another model. */
   shrink(env: Env, c: Case): Iterable<Case>;
+  /**
+   * The case with something changed, what it demands derived anew; null if it would not be legal or demand nothing.
+   * Only end-to-end properties have it.
+   */
+  rebuild?(env: Env, c: Case, change: Change): Case | null;
+}
+
+/** What becomes of a case; the rest stays. */
+export interface Change {
+  readonly script?: Script;
+  readonly base?: Script;
+  /** Another model of the same architecture; tokens must be in its vocabulary. */
+  readonly model?: string;
+  /** New names of sequences that the script was rewritten with, for what else names sequences. */
+  readonly names?: ReadonlyMap<number, number>;
 }

@@ -38,6 +38,7 @@ describe('judge', () => {
 
   it.each([Number.NaN, Number.POSITIVE_INFINITY, -1])('a bound of %f is a mistake, never a pass', (bound) => {
     expect(() => judge(1.1, 1, bound)).toThrow(/bound/);
+    expect(() => judge(1, 1, bound)).toThrow(/bound/);
   });
 
   it('sees one wrong row among 4,096, though its norm is right', () => {

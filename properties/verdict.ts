@@ -24,12 +24,11 @@ export type Verdict = 'equal' | 'rounding' | 'divergent';
  * NaN, infinite or negative is a mistake of the harness and never a pass.
  */
 export function judge(got: number, want: number, bound: number): Verdict {
-  const expected = Math.fround(want);
-  if (Object.is(got, expected)) return 'equal';
-  if (!Number.isFinite(want)) return 'divergent';
-  if (!(bound >= 0 && bound < Infinity)) {
+  if (!(bound >= 0 && bound < Infinity) && Number.isFinite(want)) {
     throw new IsobatchError('internal', `a bound of ${bound} was derived for ${want}`, { bound, want });
   }
+  if (Object.is(got, Math.fround(want))) return 'equal';
+  if (!Number.isFinite(want)) return 'divergent';
   // Written so that a NaN difference fails. A bound of zero leaves only +0 for -0, which are equal as numbers.
   return !(Math.abs(got - want) <= bound) ? 'divergent' : 'rounding';
 }

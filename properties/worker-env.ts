@@ -9,8 +9,9 @@ import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
 import { unknownName } from './names.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
-import type { Env, Property } from './types.ts';
+import type { Case, Env, Outcome, Property } from './types.ts';
 import type { Setting } from './worker-messages.ts';
+import { runCase } from './worker-run.ts';
 
 export interface LoadedModel {
   readonly model: SubjectModel;
@@ -34,6 +35,8 @@ const NO_MODEL: SubjectModel = {
   },
   close() {},
 };
+
+const NOTHING = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 
 export class WorkerState {
   readonly setting: Setting;
@@ -109,6 +112,18 @@ export class WorkerState {
       p: this.setting.p,
       restrict: this.setting.restrict,
     };
+  }
+
+  /** Runs a case on the model that it names; a model that the subject does not take is no finding. */
+  async runOn(property: Property, c: Case): Promise<Outcome> {
+    let env: Env;
+    try {
+      env = await this.env(property, c.model);
+    } catch (error) {
+      if (!(error instanceof IsobatchError) || error.kind === 'subject') throw error;
+      return { status: 'skipped', reason: error.message, ...NOTHING };
+    }
+    return runCase(property, env, c);
   }
 
   /** Ends what the subject has started. */

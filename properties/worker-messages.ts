@@ -5,7 +5,7 @@
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { ErrorRecord } from './protocol.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Case, Coverage, Env, Failure, Outcome } from './types.ts';
+import type { Case, Coverage, Env, Explanation, Failure, Outcome } from './types.ts';
 import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
 
 /** What every request says: with what to run. A worker keeps it from one request to the next. */
@@ -72,6 +72,14 @@ export interface ShrinkRequest {
   readonly skip: readonly string[];
 }
 
+/** Says what matters for a failure, by running variations of its case. */
+export interface ExplainRequest {
+  readonly verb: 'explain';
+  readonly setting: Setting;
+  readonly failure: Failure;
+  readonly milliseconds: number;
+}
+
 /** Runs a part of the exhaustive small scope: `rules`, `slots`, or a model. */
 export interface ScopeRequest {
   readonly verb: 'scope';
@@ -85,6 +93,7 @@ export type Request =
   | GenerateRequest
   | ReplayRequest
   | ShrinkRequest
+  | ExplainRequest
   | ScopeRequest;
 
 export interface PropertyFacts {
@@ -160,12 +169,19 @@ export type Event =
   | { readonly event: 'step'; readonly case: Case; readonly key: string }
   /** A smaller case that fails in the same way. */
   | { readonly event: 'smaller'; readonly failure: Failure }
+  /** What is known so far: the next variation may bring the worker down. */
+  | { readonly event: 'explained'; readonly explanation: Explanation }
   | { readonly event: 'done'; readonly answer?: unknown }
   | { readonly event: 'error'; readonly error: ErrorRecord };
 
 export interface ReplayAnswer {
   readonly outcome: Outcome;
   readonly model_sha256: string;
+  /** What the property states, in one sentence. */
+  readonly statement: string;
+  readonly subject: SubjectInfo;
+  /** Undefined for white-box cases. */
+  readonly model_info?: ModelInfo;
 }
 
 export interface ShrinkAnswer {

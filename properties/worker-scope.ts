@@ -2,6 +2,7 @@
  * The exhaustive small scope in a worker, part by part: the rules from empty memory, slots from every start, and a
  * model end to end. Each part counts what it has looked at, and how many that must be by a formula.
  */
+import { kindOf } from './small-scope/result.ts';
 import type { OpenSubject } from './subjects/registry.ts';
 import type { Case, Env, Failure } from './types.ts';
 import { skipReason, type WorkerState } from './worker-env.ts';
@@ -43,7 +44,7 @@ async function rulesPart(s: WorkerState, open: OpenSubject, part: string): Promi
       case: c,
       message: `${f.where}: ${f.what}: got ${f.got}, want ${f.want}`,
       difference: { what: f.what, got: f.got, want: f.want },
-      signature: `${SMALL_SCOPE}/${part}/${f.rule}/${f.what}`,
+      signature: `${SMALL_SCOPE}/${part}/${kindOf(f.rule, f.what)}`,
     };
   });
   return { ...result, failures };

@@ -2,12 +2,14 @@
 
 import type { IsobatchError } from '../contract/errors.ts';
 import { RULES } from './campaign-models.ts';
+import { explainFailure } from './explain.ts';
 import { errorRecord } from './protocol.ts';
 import { shrinkCase } from './shrinker.ts';
-import type { Case, Env, Property } from './types.ts';
+import type { Case, Env, Explanation, Outcome, Property } from './types.ts';
 import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
+  ExplainRequest,
   ModelFacts,
   ProbeAnswer,
   ProbeRequest,
@@ -53,6 +55,8 @@ export async function serveRequest(request: Request, emit: Emit): Promise<unknow
       return replay(s, request, emit);
     case 'shrink':
       return shrink(s, request, emit);
+    case 'explain':
+      return explain(s, request, emit);
     case 'scope':
       return runScopePart(s, request.part);
   }
@@ -122,8 +126,21 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
   const c: Case = request.case;
   const { property, env } = await unit(s, c.property, c.model, emit);
   const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256;
+  const facts = {
+    model_sha256,
+    statement: property.statement,
+    subject: env.subject,
+    model_info: property.white ? undefined : env.model,
+  };
+  const reason = skipReason(property, await s.subject(), env.model);
+  if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
-  return { outcome: await runCase(property, env, c), model_sha256 };
+  return { outcome: await runCase(property, env, c), ...facts };
+}
+
+/** The property does not apply to this subject (another one than the case was found on). */
+function skippedOutcome(reason: string): Outcome {
+  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 }
 
 async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promise<ShrinkAnswer> {
@@ -134,7 +151,18 @@ async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promi
     skip: request.skip,
     announce: (c, key) => emit({ event: 'step', case: c, key }),
     smaller: (smaller) => emit({ event: 'smaller', failure: smaller }),
-    run: (c) => runCase(property, env, c),
+    run: (c) => s.runOn(property, c),
+    envOf: (c) => s.env(property, c.model),
   });
   return { tried, accepted };
+}
+
+async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Promise<Explanation> {
+  const { failure, milliseconds } = request;
+  const { property, env } = await unit(s, failure.case.property, failure.case.model, emit);
+  return explainFailure(property, env, failure, {
+    deadline: Date.now() + milliseconds,
+    run: (c) => s.runOn(property, c),
+    progress: (explanation) => emit({ event: 'explained', explanation }),
+  });
 }

@@ -1,20 +1,27 @@
 /**
  * A kept case: everything that is needed to run one failing case again, on any machine, beside the model file. For
- * recipes and golden models the name is enough, and the hash shows that it is still the same model.
+ * recipes and golden models the name is enough, and the hash shows that it is still the same model. What was found out
+ * about the case (explanation, probes) lies in it too. `case-read.ts` reads it back.
  */
-import { readFileSync } from 'node:fs';
-import { IsobatchError } from '../contract/errors.ts';
+import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
 import { type SubjectSpec, specOptions } from '../properties/subjects/registry.ts';
 import type { Case, Failure } from '../properties/types.ts';
 
+/** Version of the record. 2: what the property states, facts of model and subject, explanation and probes. */
+export const CASE_VERSION = 2;
+
 export interface CaseFile {
-  /** Version of this record. */
-  readonly isobatch_case: 1;
+  readonly isobatch_case: typeof CASE_VERSION;
   /** Of the program that wrote it. */
   readonly isobatch: string;
+  /** What must hold, in one sentence. */
+  readonly statement?: string;
   readonly case: Case;
+  /** What was seen, with its explanation and what probe models saw, if there are any. */
   readonly failure: Omit<Failure, 'case'>;
+  /** Cases of the campaign that failed with this signature. */
+  readonly count?: number;
   /** Number of this case in its campaign, to find it again before it was shrunk. */
   readonly seed: string;
   readonly index: number;
@@ -22,10 +29,12 @@ export interface CaseFile {
   readonly model: string;
   /** Of the model's bytes; empty for white-box cases. */
   readonly model_sha256: string;
+  readonly model_info?: ModelInfo;
   /** Of the generator that has made it. */
   readonly fingerprint?: string;
   readonly subject: SubjectSpec;
-  readonly subject_name: string;
+  /** How it called itself, and the split policies that it can be asked for. */
+  readonly subject_info: Pick<SubjectInfo, 'name' | 'version' | 'splits'>;
   readonly fault?: string;
   readonly isa?: string;
   readonly properties_module?: string;
@@ -57,6 +66,8 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
   const { case: c, ...failure } = record.failure;
   const { settings } = result;
   const { seed, index } = c;
+  const { name, version, splits } = result.subject;
+  const model = result.models.find((m) => m.name === c.model);
   const unit = result.units.find((u) => u.property === record.property && u.model === record.model);
   const chosen = [
     ...specOptions(settings.subject),
@@ -70,18 +81,21 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     ? command(['isobatch', 'verify', '--property', 'small-scope', ...chosen])
     : command(['isobatch', 'verify', '--property', c.property, ...onModel, ...number, ...chosen]);
   return {
-    isobatch_case: 1,
+    isobatch_case: CASE_VERSION,
     isobatch: result.isobatch,
+    statement: result.units.find((u) => u.property === c.property)?.statement,
     case: c,
     failure,
+    count: record.count,
     seed,
     index,
     original: record.shrink.accepted > 0 ? record.original : undefined,
     model: c.model,
-    model_sha256: result.models.find((m) => m.name === c.model)?.sha256 ?? '',
+    model_sha256: model?.sha256 ?? '',
+    model_info: model?.info,
     fingerprint: unit?.fingerprint,
     subject: settings.subject,
-    subject_name: `${result.subject.name} ${result.subject.version}`,
+    subject_info: { name, version, splits },
     fault: settings.fault,
     isa: settings.isa,
     properties_module: settings.properties_module,
@@ -89,23 +103,4 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     replay: isReplayable(record) ? command(['isobatch', 'replay', path]) : again,
     again,
   };
-}
-
-/** Reads a case file. Throws `file` if it cannot be read or is no case file. */
-export function readCaseFile(path: string): CaseFile {
-  let file: Partial<CaseFile> | null;
-  try {
-    file = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
-    throw new IsobatchError('file', `cannot read the case ${path}: ${why}`, { path });
-  }
-  if (
-    file?.isobatch_case !== 1 ||
-    typeof file.case?.property !== 'string' ||
-    typeof file.case.model !== 'string'
-  )
-    throw new IsobatchError('file', `${path} is not a case file of this version of isobatch`, { path });
-  return file as CaseFile;
 }

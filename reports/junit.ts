@@ -55,6 +55,8 @@ function failureXml(record: FailureRecord, file: string | undefined): string {
     failure.message,
     `${what}${index === undefined ? '' : `, element ${index}`}: got ${got}, want ${want}`,
     `case ${failure.case.index} of seed ${failure.case.seed}, ${count} like it`,
+    failure.explanation?.sentence ?? '',
+    ...(failure.probe ?? []),
     file === undefined ? '' : `isobatch replay ${file}`,
     record.log ?? '',
   ].filter(Boolean);
@@ -71,9 +73,10 @@ function unitTest(
     (f) => !f.scope && f.property === unit.property && f.model === unit.model,
   );
   const base = { name: unit.model, time_s: unit.busy_s };
+  const excused = result.excused.filter((f) => f.signature in unit.tally.signatures);
   if (unit.status === 'failed') {
     const others = Object.entries(unit.tally.signatures).filter(
-      ([s]) => !records.some((r) => r.signature === s),
+      ([s]) => ![...records, ...excused].some((r) => r.signature === s),
     );
     const told = records.map((r) => failureXml(r, caseFile(r))).join('');
     const counted = others.map(([s, n]) => {
@@ -86,8 +89,27 @@ function unitTest(
     return { ...base, outcome: 'failed', body: told + counted.join('') };
   }
   if (unit.status === 'passed') return { ...base, outcome: 'passed', body: '' };
-  const message = `${unit.status}: ${unit.reason ?? 'no reason given'}`;
+  const told = excused.map((f) => excuseInWords(f, result.against));
+  const message = [`${unit.status}: ${unit.reason ?? 'no reason given'}`, ...told].join('; ');
   return { ...base, outcome: 'skipped', body: `      <skipped${attributes({ message })}/>\n` };
+}
+
+/** Why a failure does not count. */
+function excuseInWords({ signature, known }: FailureRecord, against: string | undefined): string {
+  if (known === undefined) return `shared with ${against}: ${signature}`;
+  return `known: ${signature}: ${known.reason}${known.link === undefined ? '' : ` (${known.link})`}`;
+}
+
+/** Entries of the list of known failures that do not fail any more: said, and no failure. */
+function knownSuite(result: CampaignResult): string[] {
+  const gone = result.known?.gone ?? [];
+  if (gone.length === 0) return [];
+  const tests = gone.map(({ entry, cases }): Test => {
+    const message = `no longer fails in ${cases} cases: ${entry.reason}`;
+    const body = `      <skipped${attributes({ message })}/>\n`;
+    return { name: entry.signature, time_s: 0, outcome: 'skipped', body };
+  });
+  return [suite('known failures', tests)];
 }
 
 function coverageTest(result: CampaignResult, property: string): Test[] {
@@ -103,12 +125,14 @@ function scopeSuite(result: CampaignResult, caseFile: (f: FailureRecord) => stri
   const tests = scope.parts.map(({ name, status, reason, elapsed_s }): Test => {
     const base = { name, time_s: elapsed_s };
     if (status === 'passed') return { ...base, outcome: 'passed', body: '' };
-    const message = `${status}: ${reason ?? 'inputs differ'}`;
+    const excuses = result.excused.filter((f) => f.scope && f.model === name);
+    const told = excuses.map((f) => excuseInWords(f, result.against));
+    const message = [`${status}: ${reason ?? 'inputs differ'}`, ...told].join('; ');
     if (status !== 'failed')
       return { ...base, outcome: 'skipped', body: `      <skipped${attributes({ message })}/>\n` };
-    const told = result.failures.filter((f) => f.scope && f.model === name);
+    const failures = result.failures.filter((f) => f.scope && f.model === name);
     const alone = `      <failure${attributes({ message, type: 'small-scope' })}/>\n`;
-    const body = told.length > 0 ? told.map((f) => failureXml(f, caseFile(f))).join('') : alone;
+    const body = failures.length > 0 ? failures.map((f) => failureXml(f, caseFile(f))).join('') : alone;
     return { ...base, outcome: 'failed', body };
   });
   return [suite('small-scope', tests)];
@@ -123,7 +147,7 @@ export function junitXml(result: CampaignResult, caseFile: (f: FailureRecord) =>
       ...coverageTest(result, property),
     ]);
   });
-  const all = [...suites, ...scopeSuite(result, caseFile)];
+  const all = [...suites, ...scopeSuite(result, caseFile), ...knownSuite(result)];
   const time = result.elapsed_s.toFixed(3);
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites${attributes({ name: 'isobatch', time })}>\n${all.join('\n')}\n</testsuites>\n`;
 }

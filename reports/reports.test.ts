@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { CampaignResult, FailureRecord, UnitResult } from '../properties/campaign-result.ts';
 import { emptyTally } from '../properties/worker-messages.ts';
+import { batchInWords } from './call-words.ts';
 import { caseFileOf, shellWord } from './case-file.ts';
+import { differenceLines } from './difference.ts';
 import { escapeXml, junitXml } from './junit.ts';
 import { progressLine, progressReporter } from './progress.ts';
-import { batchInWords, caseLines, failureLines } from './story.ts';
+import { caseLines } from './story.ts';
 import { propertyRows, totalsOf } from './summarize.ts';
 import { terminalLines } from './terminal.ts';
 import { paintFor, table } from './text.ts';
@@ -68,6 +70,7 @@ const result: CampaignResult = {
     unit('split', 'rules', { white: true, busy_s: 4 }),
   ],
   failures: [failure],
+  excused: [],
   coverage: {},
   missing: { split: ['lengths: 5-8'] },
   interrupted: false,
@@ -170,6 +173,41 @@ describe('the summary', () => {
     expect(lines.at(-1)).toBe('x does not hold: 1 different failure');
   });
 
+  it('tells a failure with its explanation, what a probe saw, and by what else it was found', () => {
+    const explanation = { sentence: 'It needs two ubatches.', facts: [], runs: 3, seconds: 0.1, cut: false };
+    const script = {
+      params: { n_ctx: 8, n_batch: 8, n_ubatch: 2, n_seq_max: 2, split: 'equal' as const },
+      calls: [{ op: 'decode' as const, batch: { token: [1] } }],
+    };
+    const found = (property: string, model: string): FailureRecord => ({
+      ...failure,
+      log: undefined,
+      property,
+      model,
+      signature: `${property}/x/logits`,
+      failure: {
+        ...failure.failure,
+        case: { ...failure.failure.case, property, model, script },
+        message: 'logits: got 1.5, want 2',
+        explanation,
+        probe: ['query 1@0: state holds 0@0, which it must not', 'more'],
+      },
+    });
+    const failures = [found('solo', 'm1'), found('permute', 'm2')];
+    const lines = terminalLines({ ...result, failures }, paintFor({}), () => 'out/1.json');
+    const at = lines.indexOf('FAILED solo on m1, case 4, 3 cases like it');
+    expect(lines.slice(at, at + 7)).toEqual([
+      'FAILED solo on m1, case 4, 3 cases like it',
+      '  logits: got 1.5, want 2',
+      '  It needs two ubatches.',
+      '  query 1@0: state holds 0@0, which it must not',
+      '  also found by: permute on m2',
+      '  isobatch replay out/1.json',
+      '',
+    ]);
+    expect(lines.join('\n')).not.toContain('FAILED permute');
+  });
+
   it('uses colours only on a terminal that wants them', () => {
     expect(paintFor({ isTTY: true }, { NO_COLOR: '1' })('red', 'x')).toBe('x');
     expect(paintFor({ isTTY: false }, {})('red', 'x')).toBe('x');
@@ -221,14 +259,20 @@ describe('the story of a case', () => {
       ],
     };
     const lines = caseLines({ version: 1, property: 'p', model: 'm', seed: 's', index: 1, script });
-    expect(lines.slice(2)).toEqual([
+    expect(lines).toEqual([
+      'What is done',
+      '  a new context: n_ctx 8, n_batch 8, n_ubatch 2, n_seq_max 2, split equal',
       '  0. remove positions 2 to 4 of all sequences  (must be refused: ops.partial)',
       '  1. copy everything of sequence 0 to sequence 1',
       '  2. clear everything',
-      '  ({sequences} token@position, * is an output row)',
+      '  ({sequences} token@position; * marks an output row)',
     ]);
-    const told = failureLines({ message: 'm', difference: { what: 'w', index: 3, got: 0.5, want: 2 } });
-    expect(told).toEqual(['m', 'first difference: w, element 3', '  got  0.5 (bits 0x3f000000)', '  want 2']);
+    expect(differenceLines({ what: 'logits of w', index: 3, got: 0.5, want: 2 }, 'said alone')).toEqual([
+      '  logits of w, element 3',
+      '  got   0.5 (bits 0x3f000000)',
+      '  want  2 (bits 0x40000000), said alone',
+      '  off by 1.5, 0.75 times the wanted value',
+    ]);
   });
 });
 

@@ -6,12 +6,19 @@ import {
   type Status,
 } from '../properties/campaign-result.ts';
 import { plural } from '../properties/campaign-verdict.ts';
+import { type Group, groupsOf } from '../properties/groups.ts';
 import { boundLines } from './bounds.ts';
 import { isReplayable, shellWord } from './case-file.ts';
 import { type PropertyRow, propertyRows, totalsOf } from './summarize.ts';
-import { grouped, type Paint, rate, seconds, table } from './text.ts';
+import { grouped, type Paint, rate, seconds, sentenceLines, table } from './text.ts';
 
-const COLOUR = { passed: 'green', failed: 'red', skipped: 'dim', 'not run': 'yellow' } as const;
+const COLOUR = {
+  passed: 'green',
+  failed: 'red',
+  skipped: 'dim',
+  'not run': 'yellow',
+  excused: 'yellow',
+} as const;
 const HEAD = ['property', '', 'cases', 'compared', 'equal', 'rounding', 'divergent', 'skipped', 'cases/s'];
 
 /** Lines of the summary. `caseFile` names the file of a failure, if one was written. */
@@ -25,15 +32,16 @@ export function terminalLines(
   const lines = table([...head, ...rows.map(cells)], [2, 3, 4, 5, 6, 7, 8]).map((line, i) =>
     i === 0
       ? paint('dim', line)
-      : line.replace(/(passed|failed|skipped|not run)/, (s) => paint(COLOUR[s as Status], s)),
+      : line.replace(/(passed|failed|skipped|not run|excused)/, (s) => paint(COLOUR[s as Status], s)),
   );
   // After an early end most units lack cases; the verdict says so once.
   const early = result.stopped || result.interrupted;
-  for (const row of rows.filter((r) => !early || r.status === 'skipped'))
+  for (const row of rows.filter((r) => !early || r.status === 'skipped' || r.status === 'excused'))
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
   lines.push(...boundLines(result).map((line) => paint('dim', line)));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
-  for (const failure of result.failures) lines.push('', ...failureLines(failure, paint, caseFile(failure)));
+  for (const group of groupsOf(result.failures)) lines.push('', ...failureLines(group, paint, caseFile));
+  lines.push(...excusedLines(result, paint));
   return [...lines, '', ...kernelLine(result), ...verdictLines(result, paint)];
 }
 
@@ -61,28 +69,79 @@ function missingLines(result: CampaignResult, paint: Paint): string[] {
   );
 }
 
-function failureLines(record: FailureRecord, paint: Paint, file: string | undefined): string[] {
-  const { failure, count, model } = record;
-  const { what, index, got, want } = failure.difference;
+type CaseFileOf = (f: FailureRecord) => string | undefined;
+
+/** One failure: what, in one sentence; why, if that was found out; how to run it again. */
+function failureLines({ first, also }: Group, paint: Paint, caseFile: CaseFileOf): string[] {
+  const { failure, count, model } = first;
   const times = count > 1 ? `, ${grouped(count)} cases like it` : '';
-  const at = index === undefined ? what : `${what}, element ${index}`;
-  const lines = [
-    `${paint('red', 'FAILED')} ${paint('bold', record.property)} on ${model}, case ${failure.case.index}${times}`,
-    `  ${failure.message}`,
-  ];
-  // Most properties say the difference in their message.
-  if (!failure.message.includes(what)) lines.push(`  ${at}: got ${got ?? '-'}, want ${want ?? '-'}`);
-  const words = record.log?.trim();
-  if (words)
-    lines.push(
-      ...words
-        .split('\n')
-        .slice(-4)
-        .map((line) => paint('dim', `  | ${line}`)),
-    );
-  if (file !== undefined)
-    lines.push(isReplayable(record) ? `  isobatch replay ${shellWord(file)}` : `  kept in ${file}`);
-  return lines;
+  const number = failure.case.index < 0 ? 'small scope' : `case ${failure.case.index}`;
+  const indented = (text: string) => sentenceLines(text, '  ');
+  return [
+    `${paint('red', 'FAILED')} ${paint('bold', first.property)} on ${model}, ${number}${times}`,
+    ...indented(`${failure.message}${differenceIfUnsaid(first)}`),
+    ...indented(failure.explanation?.sentence ?? ''),
+    ...indented(failure.probe?.[0] ?? ''),
+    ...indented(againstInWords(first)),
+    ...lastWords(first, paint),
+    ...indented(alsoInWords(first, also)),
+    ...commandLines(first, caseFile(first)),
+  ].filter((line) => line.trim() !== '');
+}
+
+/** Most properties say the difference in their message. */
+function differenceIfUnsaid({ failure }: FailureRecord): string {
+  const { what, index, got, want } = failure.difference;
+  if (failure.message.includes(what)) return '';
+  return `: ${what}${index === undefined ? '' : `, element ${index}`}: got ${got ?? '-'}, want ${want ?? '-'}`;
+}
+
+function againstInWords({ against }: FailureRecord): string {
+  if (against === undefined) return '';
+  const original =
+    against.original === undefined ? '' : `; the case before it was made smaller: ${against.original}`;
+  return `the other subject: ${against.shrunk}${original}`;
+}
+
+function lastWords({ log }: FailureRecord, paint: Paint): string[] {
+  const words = log?.trim();
+  if (!words) return [];
+  return words
+    .split('\n')
+    .slice(-4)
+    .map((line) => paint('dim', `  | ${line}`));
+}
+
+/** The others of a group: where each was found, without doubles. */
+function alsoInWords(first: FailureRecord, also: readonly FailureRecord[]): string {
+  const name = (f: FailureRecord) => `${f.property} on ${f.model}`;
+  const where = [...new Set(also.map(name))].filter((other) => other !== name(first));
+  if (where.length === 0) return '';
+  const more = where.length > 6 ? `, and ${where.length - 6} more` : '';
+  return `also found by: ${where.slice(0, 6).join(', ')}${more}`;
+}
+
+function commandLines(record: FailureRecord, file: string | undefined): string[] {
+  if (file === undefined) return [];
+  return [isReplayable(record) ? `  isobatch replay ${shellWord(file)}` : `  kept in ${file}`];
+}
+
+/** What failed and does not count, and entries of the list that are not true any more. */
+function excusedLines(result: CampaignResult, paint: Paint): string[] {
+  const lines = result.excused.flatMap(({ signature, count, known }) => {
+    const times = count > 1 ? `, ${grouped(count)} cases` : '';
+    if (known === undefined) return sentenceLines(`shared with ${result.against}: ${signature}${times}`);
+    const link = known.link === undefined ? '' : ` (${known.link})`;
+    return sentenceLines(`known: ${signature}${times}: ${known.reason}${link}`);
+  });
+  const gone = (result.known?.gone ?? []).map(({ entry, cases }) =>
+    paint('yellow', `no longer fails: ${entry.signature}, in ${grouped(cases)} cases: ${entry.reason}`),
+  );
+  const unchecked = (result.known?.unchecked ?? []).map(({ signature }) =>
+    paint('dim', `known, but not looked at in this run: ${signature}`),
+  );
+  const all = [...lines, ...gone, ...unchecked];
+  return all.length > 0 ? ['', ...all] : [];
 }
 
 /** Which kernels ran, and if only the portable ones, why. */

@@ -39,3 +39,28 @@ export function table(rows: readonly (readonly string[])[], right: readonly numb
       .trimEnd(),
   );
 }
+
+/** Columns of a story: wide enough for a terminal, narrow enough for a comment in a review. */
+export const WIDTH = 100;
+
+/** Items in lines of at most `width` columns, the first after `head`, the others indented as far. */
+export function wrapped(head: string, items: readonly string[], gap = ' ', width = WIDTH): string[] {
+  const indent = ' '.repeat(head.length);
+  const lines: string[] = [];
+  let line = head;
+  let empty = true;
+  for (const item of items) {
+    if (!empty && line.length + gap.length + item.length > width) {
+      lines.push(line.trimEnd());
+      [line, empty] = [indent, true];
+    }
+    line += empty ? item : gap + item;
+    empty = false;
+  }
+  return [...lines, line.trimEnd()];
+}
+
+/** A sentence in lines of at most `width` columns. */
+export function sentenceLines(text: string, indent = '', width = WIDTH): string[] {
+  return text.split('\n').flatMap((line) => wrapped(indent, line.split(' '), ' ', width));
+}

@@ -6,15 +6,16 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
+import { groupsOf } from '../properties/groups.ts';
 import { boundSummary } from './bounds.ts';
 import { type CaseFile, caseFileOf } from './case-file.ts';
 import { junitXml } from './junit.ts';
 import { propertyRows, totalsOf } from './summarize.ts';
 
-/** Path of the case file of each failure. */
+/** Path of the case file of each failure, those that count first. */
 export function caseFileNames(result: CampaignResult, out: string): Map<FailureRecord, string> {
   const names = new Map<FailureRecord, string>();
-  result.failures.forEach((failure, i) => {
+  [...result.failures, ...result.excused].forEach((failure, i) => {
     const { property, model } = failure;
     const plain = `${i + 1}-${property}-${model}`.replace(/[^A-Za-z0-9.-]+/g, '-').slice(0, 80);
     names.set(failure, join(out, 'cases', `${plain}.json`));
@@ -43,6 +44,14 @@ export function summaryOf(result: CampaignResult): object {
     white_per_minute: totals.white_per_minute,
     elapsed_s,
     failures: result.failures.length,
+    groups: groupsOf(result.failures).map(({ first, also }) => ({
+      signature: first.signature,
+      property: first.property,
+      model: first.model,
+      also: also.map(({ signature, model }) => ({ signature, model })),
+    })),
+    known: knownSummary(result),
+    against: againstSummary(result),
     interrupted: result.interrupted,
     stopped: result.stopped,
     fingerprint,
@@ -60,11 +69,30 @@ export function summaryOf(result: CampaignResult): object {
   };
 }
 
+function knownSummary({ known, excused }: CampaignResult): object | undefined {
+  if (known === undefined) return undefined;
+  const failing = excused.flatMap(({ known: entry, count }) =>
+    entry === undefined ? [] : [{ ...entry, count }],
+  );
+  const gone = known.gone.map(({ entry, cases }) => ({ ...entry, cases }));
+  return { failing, no_longer_failing: gone, not_looked_at: known.unchecked };
+}
+
+function againstSummary({ against: subject, failures, excused }: CampaignResult): object | undefined {
+  if (subject === undefined) return undefined;
+  const told = [...failures, ...excused].filter((f) => f.against !== undefined);
+  return {
+    subject,
+    failures: told.map(({ signature, model, against }) => ({ signature, model, ...against })),
+  };
+}
+
 /** One record a unit, one a failure, in the order of the campaign. */
 export function resultLines(result: CampaignResult): string {
   const records = [
     ...result.units.map((unit) => ({ record: 'unit', ...unit })),
     ...result.failures.map((failure) => ({ record: 'failure', ...failure })),
+    ...result.excused.map((failure) => ({ record: 'excused failure', ...failure })),
   ];
   return records.map((record) => `${JSON.stringify(record)}\n`).join('');
 }

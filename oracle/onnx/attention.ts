@@ -40,7 +40,7 @@ const CAUSAL: Graph = {
 };
 
 interface AttentionInput {
-  shape: AttentionShape;
+  shape: Omit<AttentionShape, 'half'>;
   q: Rows;
   k: Rows;
   v: Rows;

@@ -14,6 +14,7 @@ import { Lists } from '../lists.ts';
 import { refusalOf, trace } from '../trace.ts';
 import type { Call, Case, Env, Failure, Outcome } from '../types.ts';
 import { completionOf, EMPTY_MEMORY, forEachPattern, patternCount } from './enumerate.ts';
+import { ToldFailures } from './result.ts';
 
 export interface EndToEndScope {
   readonly enumerated: number;
@@ -23,11 +24,9 @@ export interface EndToEndScope {
   /** Elements of logits, and refusals. */
   readonly compared: number;
   readonly failed: number;
-  /** The first failures; their cases are cases of `solo` and `validity` and can be replayed. */
+  /** The first failures, and the first of each signature; their cases are cases of `solo` and `validity` and can be replayed. */
   readonly failures: readonly Failure[];
 }
-
-const MOST_FAILURES = 20;
 
 export async function smallScopeEndToEnd(
   env: Env,
@@ -35,6 +34,7 @@ export async function smallScopeEndToEnd(
 ): Promise<EndToEndScope> {
   const counts = { enumerated: 0, legal: 0, refused: 0, compared: 0, failed: 0 };
   const failures: Failure[] = [];
+  const told = new ToldFailures();
   const facts = factsOf(env);
   const path = facts.tree.paths[0]!;
   const params = (split: SplitPolicy, n_ubatch: number): ContextParams => ({
@@ -48,7 +48,7 @@ export async function smallScopeEndToEnd(
     counts.compared += outcome.compared;
     if (outcome.failure === undefined) return;
     counts.failed++;
-    if (failures.length < MOST_FAILURES) failures.push(outcome.failure);
+    if (told.tell(outcome.failure.signature)) failures.push(outcome.failure);
   };
   const caseOf = (property: string, split: SplitPolicy, n_ubatch: number, calls: readonly Call[]): Case => {
     const script = { params: params(split, n_ubatch), calls };

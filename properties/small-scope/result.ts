@@ -21,12 +21,33 @@ export interface ScopeResult {
   readonly refused: number;
   /** Answers that were compared. */
   readonly compared: number;
-  /** Number of failures, and the first of them. */
+  /** Number of failures; the first of them, and the first of each kind. */
   readonly failed: number;
   readonly failures: readonly ScopeFailure[];
 }
 
 const MOST_FAILURES = 20;
+/** Failures that differ in kind are told beyond that, up to so many kinds. */
+export const MOST_SIGNATURES = 100;
+
+/** What broke, whatever the numbers: by this the failures of the small scope are grouped. */
+export function kindOf(rule: string, what: string): string {
+  return `${rule}/${what.replaceAll(/\d+/g, 'N')}`;
+}
+
+/** Tells which failures are told in full: the first ones, and the first of each kind. */
+export class ToldFailures {
+  #told = 0;
+  readonly #kinds = new Set<string>();
+
+  tell(kind: string): boolean {
+    const fresh = !this.#kinds.has(kind) && this.#kinds.size < MOST_SIGNATURES;
+    this.#kinds.add(kind);
+    if (!fresh && this.#told >= MOST_FAILURES) return false;
+    this.#told++;
+    return true;
+  }
+}
 
 export class ScopeTally {
   enumerated = 0;
@@ -35,11 +56,12 @@ export class ScopeTally {
   compared = 0;
   failed = 0;
   readonly failures: ScopeFailure[] = [];
+  readonly #told = new ToldFailures();
 
   fail(where: string, wrong: Broken): void {
     this.failed++;
-    if (this.failures.length >= MOST_FAILURES) return;
     const { what, got, want } = wrong.difference;
+    if (!this.#told.tell(kindOf(wrong.rule, what))) return;
     this.failures.push({ where, rule: wrong.rule, what, got: String(got), want: String(want) });
   }
 

@@ -1,5 +1,6 @@
 /**
- * Which subject a campaign runs on: our engine, a module that exports one, or a command behind the subject protocol.
+ * Which subject a campaign runs on: our engine, the plain second implementation of the forward pass, a module that
+ * exports a subject, or a command behind the subject protocol.
  * Everything is loaded on demand, because a planted fault must be in place before the engine is.
  */
 import { resolve } from 'node:path';
@@ -12,6 +13,7 @@ import { remoteSubject } from './remote.ts';
 
 export type SubjectSpec =
   | { readonly kind: 'engine' }
+  | { readonly kind: 'plain' }
   | { readonly kind: 'module'; readonly path: string }
   | { readonly kind: 'command'; readonly command: string };
 
@@ -35,23 +37,25 @@ export function subjectSpec(subject: string | undefined, command: string | undef
     throw new IsobatchError('usage', 'give --subject or --subject-cmd, not both');
   if (command !== undefined) return { kind: 'command', command };
   if (subject === undefined || subject === 'engine') return { kind: 'engine' };
+  if (subject === 'plain') return { kind: 'plain' };
   if (/\.[mc]?js$/.test(subject)) return { kind: 'module', path: resolve(subject) };
   throw new IsobatchError(
     'usage',
-    `unknown subject ${subject}: it is "engine" or the path of a compiled module (.js, .mjs) that exports \`subject\``,
+    `unknown subject ${subject}: it is "engine", "plain" or the path of a compiled module (.js, .mjs) that exports \`subject\``,
     { subject },
   );
 }
 
 /** In words, as one would type it. */
 export function specInWords(spec: SubjectSpec): string {
-  if (spec.kind === 'engine') return 'engine';
+  if (spec.kind === 'engine' || spec.kind === 'plain') return spec.kind;
   return spec.kind === 'module' ? spec.path : spec.command;
 }
 
 /** Options that choose this subject on the command line. */
 export function specOptions(spec: SubjectSpec): string[] {
   if (spec.kind === 'engine') return [];
+  if (spec.kind === 'plain') return ['--subject', 'plain'];
   return spec.kind === 'module' ? ['--subject', spec.path] : ['--subject-cmd', spec.command];
 }
 
@@ -62,6 +66,7 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
     return { subject, kill: () => subject.kill() };
   }
   if (spec.kind === 'module') return openModule(spec.path);
+  if (spec.kind === 'plain') return { subject: (await import('./plain/subject.ts')).plainSubject() };
   const { faultPatches } = await import('../../faults/apply.ts');
   const { engineSubject } = await import('../../engine/subject.ts');
   const { makeEngineWhite } = await import('../../engine/white.ts');

@@ -1,0 +1,91 @@
+/**
+ * Planted faults of the C++ kernels. One expression each. The kernels of all instruction sets come from the same text;
+ * what only one of them has is told apart by its register tile (`TILE_ROWS`: scalar 4, avx2 6, avx512 12).
+ */
+import type { PlantedFault } from './planted.ts';
+
+export const kernelFaults: readonly PlantedFault[] = [
+  {
+    name: 'conv-short-chunk',
+    file: 'native/ssm.inl.h',
+    find: 'column[tokens + j], static_cast',
+    replace: 'column[tokens + j - (tokens < kept)], static_cast',
+    standsFor: 'V03, vLLM PR 56196: the convolution state of a chunk shorter than the kernel was wrong',
+    describe: 'after fewer tokens than the convolution reaches back, its state is one column old',
+    shows: 'first call',
+  },
+  {
+    name: 'conv-moved-first',
+    file: 'native/ssm.inl.h',
+    find: 'm.act + moved + (-2L - id) * width',
+    replace: 'm.act + moved',
+    standsFor: 'R01, mistral.rs issue 2306: the state of the first sequence was used for all',
+    describe: 'every state that was moved is taken for the first of them',
+    shows: 'first call',
+  },
+  {
+    name: 'scan-forgets-alone',
+    file: 'native/ssm.inl.h',
+    find: 'old = oldState(m, o[16]',
+    replace: 'old = seqs == 1 ? nullptr : oldState(m, o[16]',
+    standsFor: 'V02, vLLM PR 22034: the initial state was dropped when a batch had one request',
+    describe: 'a ubatch of one sequence starts its scan from the zero state',
+    shows: 'first call',
+  },
+  {
+    name: 'scatter-local-row',
+    file: 'native/rows.inl.h',
+    find: 'm.index[a[4] + j] * width',
+    replace: 'j * width',
+    standsFor: 'V07, vLLM issue 55600: the state of another block was used',
+    describe: 'a bystander that moves gets the state that was gathered first',
+    shows: 'first call',
+  },
+  {
+    name: 'attention-first-group',
+    file: 'native/attention.inl.h',
+    find: 'keys.first + i++',
+    replace: 'i++',
+    standsFor: 'V11, vLLM PR 8545: tables of the first sequence were used for all',
+    describe: 'every sequence of a ubatch is scored against the keys of the first one',
+    shows: 'first call',
+  },
+  {
+    name: 'attention-lanes-of-first',
+    file: 'native/attention.inl.h',
+    find: 't.keyPos[keys.first + i]',
+    replace: 't.keyPos[i]',
+    standsFor: 'W01, whisper.cpp PR 1947: the order of a sum depended on the place in the cache',
+    describe: 'sums over keys are laid out by the positions of the first sequence: only roundings differ',
+    shows: 'first call',
+  },
+  {
+    name: 'matmul-row-map',
+    file: 'native/matmul.inl.h',
+    find: 'm.rowMap ? m.rowMap[row] : row',
+    replace: 'm.rowMap && c == 0 ? m.rowMap[row] : row',
+    standsFor: 'L33, llama.cpp PR 13267: a part of the outputs was not put in order',
+    describe: 'only the first 16 logits of an output go to its final row',
+    shows: 'first call',
+  },
+  {
+    name: 'scan-half-state-avx2',
+    file: 'native/ssm.inl.h',
+    find: 'old ? vload(old + i * 16) : vzero()',
+    replace: 'old && (TILE_ROWS != 6 || i < N / 2) ? vload(old + i * 16) : vzero()',
+    standsFor: 'L64, llama.cpp PR 14196: one variant of the scan kernel reduced over half of its lanes',
+    describe: 'avx2 only: the second half of a state starts from zero in every ubatch',
+    shows: 'first call',
+    isa: 'avx2',
+  },
+  {
+    name: 'conv-oldest-column-avx512',
+    file: 'native/ssm.inl.h',
+    find: 'old ? old + static_cast<long>(j) * n : zeros',
+    replace: 'old && (TILE_ROWS != 12 || j > 0) ? old + static_cast<long>(j) * n : zeros',
+    standsFor: 'M01, state-spaces/mamba issue 683: going on from a state disagreed with one long pass',
+    describe: 'avx512 only: the oldest column of the convolution state counts as zero',
+    shows: 'first call',
+    isa: 'avx512',
+  },
+];

@@ -1,0 +1,42 @@
+/** What must be true of the list of planted faults, without running any of them. */
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { allFaults, canaries, equivalents, faults, referenceFaults } from './registry.ts';
+
+const text = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), 'utf8');
+/** TypeScript is patched in its compiled form, C++ as it stands. */
+const patched = (file: string) => (file.endsWith('.ts') ? `dist/${file.replace(/\.ts$/, '.js')}` : file);
+
+describe('the planted faults', () => {
+  it.each(allFaults.map((f) => [f.name, f] as const))('%s fits its file exactly once', (_, fault) => {
+    expect(text(patched(fault.file)).split(fault.find)).toHaveLength(2);
+    expect(fault.replace).not.toBe(fault.find);
+    // One expression: no statement, no line of its own.
+    expect(fault.find + fault.replace).not.toMatch(/\n/);
+  });
+
+  it('are found out when they do not fit any more', () => {
+    const [fault] = faults;
+    expect(text(patched(fault!.file)).replaceAll(fault!.find, '').split(fault!.find)).toHaveLength(1);
+  });
+
+  it('have names of their own and name the bug that they stand for', () => {
+    expect(new Set(allFaults.map((f) => f.name)).size).toBe(allFaults.length);
+    for (const fault of [...faults, ...referenceFaults])
+      expect(fault.standsFor).toMatch(/^([A-Z]\d\d, .*(PR|issue) \d+: |batching\.md )/);
+  });
+
+  it('are as many and as different as the issue asks for', () => {
+    const count = (is: (f: (typeof faults)[number]) => boolean) => faults.filter(is).length;
+    expect(faults.length).toBeGreaterThanOrEqual(24);
+    expect(count((f) => f.shows === 'second call')).toBeGreaterThanOrEqual(8);
+    expect(count((f) => f.needs !== undefined)).toBeGreaterThanOrEqual(6);
+    expect(count((f) => f.file.startsWith('native/'))).toBeGreaterThanOrEqual(8);
+    expect(count((f) => f.isa !== undefined)).toBeGreaterThanOrEqual(2);
+    expect(new Set(faults.map((f) => f.file)).size).toBeGreaterThanOrEqual(10);
+    expect(referenceFaults.every((f) => f.finds === 'reference')).toBe(true);
+    expect(canaries.length).toBeGreaterThanOrEqual(6);
+    expect(equivalents.length).toBeGreaterThanOrEqual(1);
+  });
+});

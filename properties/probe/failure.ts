@@ -1,0 +1,55 @@
+/**
+ * What probes say about a failing case: of its history; if that shows nothing, of what it is compared with, because
+ * the fault can lie there: the other history, or the sequence alone, token by token.
+ */
+import type { MemoryKind } from '../../contract/batch.ts';
+import type { SubjectInfo } from '../../contract/subject.ts';
+import type { Call, Case, Script } from '../types.ts';
+import { type Load, probeStory } from './story.ts';
+
+export interface ProbeEnv {
+  /** `Subject.load`. */
+  readonly load: Load;
+  /** Of the model whose case failed. */
+  readonly memory: MemoryKind;
+  readonly subject: Pick<SubjectInfo, 'architectures' | 'splits'>;
+}
+
+/**
+ * Sentences about a failing case, at most seven; none if the probe sees nothing wrong or does not fit (see `story.ts`).
+ * Never rejects: whatever goes wrong on the way (a refusal, a death) only means that the probe has nothing to say.
+ */
+export async function probeFailure(env: ProbeEnv, c: Case): Promise<string[]> {
+  const arch = env.memory === 'attention' ? 'llama' : 'mamba';
+  if (c.script === undefined || !env.subject.architectures.includes(arch)) return [];
+  const histories: [where: string, script: Script][] = [['', c.script]];
+  if (c.base !== undefined) histories.push(['in the history that it is compared with: ', c.base]);
+  const longest = c.alone?.reduce((most, { tokens }) => Math.max(most, tokens.length), 0) ?? 0;
+  if (longest > 0)
+    histories.push(['in the sequence alone, token by token: ', aloneScript(env, c.script, longest)]);
+  for (const [where, script] of histories) {
+    const sentences = await told(env, script);
+    if (sentences.length > 0) return sentences.map((sentence) => where + sentence);
+  }
+  return [];
+}
+
+async function told({ load, memory }: ProbeEnv, script: Script): Promise<readonly string[]> {
+  try {
+    return (await probeStory(load, script, memory)).sentences;
+  } catch {
+    return [];
+  }
+}
+
+/** One sequence of `n` tokens, each in a batch of its own, in the plainest context. */
+function aloneScript({ subject, memory }: ProbeEnv, { params }: Script, n: number): Script {
+  const offered = subject.splits[memory] ?? [];
+  const split = (['simple', 'sequence'] as const).find((p) => offered.includes(p)) ?? params.split;
+  const { n_keep_tail: _, ...rest } = params;
+  const call: Call = { op: 'decode', batch: { token: [0] } };
+  return {
+    params: { ...rest, split, n_ctx: n, n_batch: 1, n_ubatch: 1, n_seq_max: 1 },
+    calls: Array.from({ length: n }, () => call),
+  };
+}

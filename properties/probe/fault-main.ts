@@ -1,0 +1,17 @@
+/**
+ * Runs one history on our engine with a planted fault and prints what the probe says, as JSON. A process of its own,
+ * because a fault is planted while the engine is loaded. Arguments: name of the fault, and the question as JSON. For
+ * `faults.test.ts`.
+ */
+import type { MemoryKind } from '../../contract/batch.ts';
+import { applyFault } from '../../faults/apply.ts';
+import type { Script } from '../types.ts';
+import { probeStory } from './story.ts';
+
+const [fault, question] = process.argv.slice(2) as [string, string];
+const { script, memory } = JSON.parse(question) as { script: Script; memory: MemoryKind };
+await applyFault(fault);
+const { openSubject } = await import('../subjects/registry.ts');
+const { subject } = await openSubject({ kind: 'engine' });
+const { sentences } = await probeStory((bytes, name) => subject.load(bytes, name), script, memory);
+process.stdout.write(JSON.stringify(sentences));
