@@ -13,7 +13,7 @@ export const DEFAULT_CASES: Readonly<Record<string, number>> = {
   /** The oracle's bounds cost more than a second run of the engine. */
   reference: 400,
   /** Every implementation runs, the portable one too. */
-  kernels: 800,
+  kernels: 600,
 };
 
 /** Trained models get this part of the cases. */

@@ -82,7 +82,7 @@ function rowCount(r: Random, width: number): number {
 type Drawn = Pick<KernelSpec, 'sizes'> & Partial<Pick<KernelSpec, 'rows' | 'keys'>>;
 
 function drawMatmul(r: Random): Drawn {
-  const k = r.chance(0.01) ? 4096 : drawSize(r);
+  const k = r.chance(0.06) ? r.pick([4096, r.between(257, 1100), r.between(257, 1100)]) : drawSize(r);
   const count = Math.min(rowCount(r, 1), Math.max(1, Math.floor(WORK / k / 4)));
   const n = Math.max(1, Math.min(drawSize(r), Math.floor((2 * WORK) / k / count)));
   const flag = () => (r.chance(0.4) ? 1 : 0);
@@ -186,7 +186,8 @@ class Numbers {
     const mirror = kind === 'cancelling' ? Math.ceil(n / 2) : n;
     for (let i = 0; i < n; i++) {
       if (i >= mirror) out[i] = -out[i - mirror]!;
-      else out[i] = sized(kind, unit(mix32(at + i)), mix32(at - i - 1), tiny, large);
+      else out[i] = unit(mix32(at + i)) * sizeOf(kind, at - i - 1, tiny, large);
+      if (kind === 'positive') out[i] = Math.abs(out[i]!);
       if (half) out[i] = toEleven(out[i]!);
     }
     return out;
@@ -211,20 +212,19 @@ function unit(h: number): number {
   return (h - 2147483647.5) / 2147483648;
 }
 
-function sized(kind: RowKind, x: number, h: number, tiny: number, large: number): number {
+/** What a number in (-1, 1) is multiplied by; `salt` chooses a size of its own. */
+function sizeOf(kind: RowKind, salt: number, tiny: number, large: number): number {
   switch (kind) {
-    case 'positive':
-      return Math.abs(x);
     case 'tiny':
-      return x * 2 ** tiny;
+      return 2 ** tiny;
     case 'large':
-      return x * 2 ** large;
+      return 2 ** large;
     case 'scales':
-      return x * 2 ** (tiny + (h % (large - tiny + 1)));
+      return 2 ** (tiny + (mix32(salt) % (large - tiny + 1)));
     case 'zero':
       return 0;
     default:
-      return x;
+      return 1;
   }
 }
 
