@@ -57,6 +57,8 @@ export async function runReplay(args: Args, io: Io): Promise<number> {
     properties_module: modulePath(args) ?? file.properties_module,
     isa: args.text.isa ?? file.isa,
     watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
+    p: file.p,
+    explain: !args.flag.quiet,
     signal: io.signal,
   });
   checkModel(file, replayed);

@@ -3,9 +3,10 @@
  * `shrinker.ts`; here is what to do when a smaller case takes the worker with it: if that is the failure, it is a step
  * forward, else the candidate is left out; either way a new worker goes on from the smallest case so far.
  */
+import { IsobatchError } from '../contract/errors.ts';
 import { deathFailure } from './campaign-run.ts';
-import type { Case, Explanation, Failure } from './types.ts';
-import type { Event, Setting } from './worker-messages.ts';
+import type { Case, Failure } from './types.ts';
+import type { Event, ExplainAnswer, Setting } from './worker-messages.ts';
 import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
 export interface ShrinkJob {
@@ -54,17 +55,23 @@ export async function shrinkFailure(job: ShrinkJob): Promise<Shrunk> {
 const EXPLAIN_MS = 2000;
 
 /**
- * The failure with its explanation, made by a living worker in two seconds. If a variation brings the worker down, with
- * what was known until then.
+ * The failure with its explanation, made by a living worker in two seconds, and with what probe models say. If a
+ * variation or a probe brings the worker down or cannot be run, with what was known until then.
  */
 export async function explained(worker: WorkerProcess, setting: Setting, failure: Failure): Promise<Failure> {
-  let explanation: Explanation | undefined;
+  let found: Partial<ExplainAnswer> = {};
   const request = { verb: 'explain', setting, failure, milliseconds: EXPLAIN_MS } as const;
-  const { answer, death } = await worker.run(request, (event) => {
-    if (event.event === 'explained') explanation = event.explanation;
-  });
-  if (death === undefined) explanation = answer as Explanation;
-  return explanation === undefined ? failure : { ...failure, explanation };
+  const onEvent = (event: Event) => {
+    if (event.event === 'explained') found = { explanation: event.explanation };
+  };
+  try {
+    const { answer, death } = await worker.run(request, onEvent);
+    if (death === undefined) found = answer as ExplainAnswer;
+  } catch (error) {
+    // A variation that the subject cannot even begin must not cost the finding.
+    if (!(error instanceof IsobatchError)) throw error;
+  }
+  return { ...failure, ...found };
 }
 
 interface State {

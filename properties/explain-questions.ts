@@ -84,6 +84,12 @@ function* drafts(c: Case, script: Script, facts: Facts): Generator<Draft> {
   yield* withoutEach(calls, again, (call) => call.op !== 'decode', 'operation');
   yield* sequences(calls, again);
   yield ubatchSizes(params, calls, change);
+  yield {
+    what: 'order of the tokens',
+    kind: 'change',
+    about: 'order',
+    changes: orderVariations(calls).map(([name, order]) => [name, again(order)] as const),
+  };
   yield* lengths(script, facts);
   yield {
     what: 'split policy',
@@ -93,12 +99,6 @@ function* drafts(c: Case, script: Script, facts: Facts): Generator<Draft> {
     changes: facts.policies.map(
       (split: SplitPolicy) => [split, change({ split, n_keep_tail: undefined })] as const,
     ),
-  };
-  yield {
-    what: 'order of the tokens',
-    kind: 'change',
-    about: 'order',
-    changes: orderVariations(calls).map(([name, order]) => [name, again(order)] as const),
   };
   yield {
     what: 'instruction set',

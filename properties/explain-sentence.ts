@@ -11,16 +11,20 @@ const MOST_NAMES = 4;
 /** `answers`: complete ones, most telling first. */
 export function sentenceOf(answers: readonly Answered[]): string {
   const idle = idleClause(answers);
-  const telling = [
-    needed(answers),
-    ...answers.filter((a) => a.question.kind !== 'needed').map(clauseOf),
-  ].filter((clause) => clause !== undefined);
+  // That another sequence is needed says less than what must have happened to it.
+  const must = needed(answers);
+  const others = answers.filter((a) => a.question.kind !== 'needed').map(clauseOf);
+  const operation = answers.some((a) => a.question.about === 'operation' && a.fails.length === 0);
+  const telling = (operation ? [must, ...others] : [...others, must]).filter(
+    (clause) => clause !== undefined,
+  );
   const clauses = telling.slice(0, MOST_CLAUSES - (idle === undefined ? 0 : 1));
   if (idle !== undefined)
     clauses.push(clauses.length === 0 ? `nothing that was tried hides it: ${idle}` : idle);
   if (clauses.length === 0) return 'No question was answered in time.';
   const text = clauses.join('; ');
-  return `${text[0]!.toUpperCase()}${text.slice(1)}.`;
+  // Names of parameters stay as they are written.
+  return /^\w+_/.test(text) ? `${text}.` : `${text[0]!.toUpperCase()}${text.slice(1)}.`;
 }
 
 /** Sequences and calls without which it does not fail. Which decodes are needed says little where there is one. */

@@ -61,7 +61,7 @@ describe('facts of a known predicate', () => {
     expect(fact(e, 'order')).toBe('does not matter');
     expect(fact(e, 'instruction set')).toBe('any value fails (fast, portable, slow)');
     expect(e.sentence).toMatch(
-      /^Sequence 1 must be there; n_ubatch above 3 hides it; call 1 \(remove sequence 0\), .* do not matter\.$/,
+      /^n_ubatch above 3 hides it; sequence 1 must be there; call 1 \(remove sequence 0\), .* do not matter\.$/,
     );
     expect(e.cut).toBe(false);
     expect(e.runs).toBe(1 + e.facts.reduce((n, f) => n + f.runs, 0));
@@ -99,13 +99,15 @@ describe('facts of a known predicate', () => {
     expect(fact(e, 'tokens of sequence 2 in call 2')).toBe('fails only up to 1');
     expect(fact(e, 'tokens of sequence 0 in call 0')).toBe('any value fails (1 to 4)');
     expect(fact(e, 'order')).toMatch(/^matters: [12] of \d others hide it/);
-    expect(e.sentence).toMatch(/sequence 1 must have at least 2 tokens in call 2/);
+    expect(e.sentence).toMatch(
+      /^The order of the tokens matters; sequence 1 must have at least 2 tokens in call 2; /,
+    );
   });
 
   test('a value between two that fail', async () => {
     const e = await explainBy((c) => c.script!.params.n_ubatch % 2 === 0);
     expect(fact(e, 'n_ubatch')).toBe('fails only at 2, 4');
-    expect(e.sentence).toMatch(/^N_ubatch must be 2 or 4; /);
+    expect(e.sentence).toMatch(/^n_ubatch must be 2 or 4; /);
   });
 
   test('nothing hides it', async () => {
@@ -198,7 +200,7 @@ describe('what is not varied', () => {
     };
     const options = { deadline: Date.now() + 5000, run };
     const e = await explainFailure(white, env, failureOf(c, 'split/rules/INV-SPLIT-1'), options);
-    expect(e.sentence).toBe('N_ubatch above 2 hides it.');
+    expect(e.sentence).toBe('n_ubatch above 2 hides it.');
     const steps = { ...c, white: { n_cells: 2, steps: [] } };
     const found = failureOf(steps, 'cells/rules/INV-KV-1');
     const always = async (x: Case): Promise<Outcome> => ({

@@ -30,9 +30,6 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
   function* typeKv({ type_kv }, _, { types_kv }) {
     if (type_kv === 'F16' && types_kv.includes('F32')) yield { type_kv: 'F32' };
   },
-  function* isa(p, _, { isas }) {
-    if (p.isa !== undefined) for (const isa of isas.slice(0, Math.max(0, isas.indexOf(p.isa)))) yield { isa };
-  },
   function* ubatch({ n_ubatch }) {
     for (let n = 1; n < Math.min(n_ubatch, 5); n++) yield { n_ubatch: n };
     for (const n of smallerNumbers(n_ubatch, 5)) yield { n_ubatch: n };
@@ -67,6 +64,14 @@ export function* plainerParams(script: Script, facts: Facts, like?: ContextParam
     for (const part of [{ split, n_keep_tail }, { isa }, { n_ctx }, { n_seq_max }]) yield change(part);
   }
   for (const parts of CONFIGURATION) for (const part of parts(params, script, facts)) yield change(part);
+}
+
+/** Plainer kernels. To be tried late: the plainest are the slowest, and every later try would run on them. */
+export function* plainerKernels({ params, calls }: Script, { isas }: Facts): Generator<Script> {
+  const { isa: own } = params;
+  if (own === undefined) return;
+  for (const isa of isas.slice(0, Math.max(0, isas.indexOf(own))))
+    yield { params: { ...params, isa }, calls };
 }
 
 /** Most cells in use at once, at least 1. */

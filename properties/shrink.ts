@@ -15,7 +15,7 @@ import { fewerOutputs, fewerSequences, fewerShared, fewerTokens, thinned } from 
 import { explicit, fewerCalls, mergedDecodes, plainerOperations } from './shrink-calls.ts';
 import { inRecipeVocabulary, plainerModels } from './shrink-model.ts';
 import { smallerSequenceIds, smallerTokenIds } from './shrink-names.ts';
-import { changed, peakOf, plainerParams, tightened } from './shrink-params.ts';
+import { changed, peakOf, plainerKernels, plainerParams, tightened } from './shrink-params.ts';
 import { applyCall, idsOf } from './trace.ts';
 import type { Call, Case, Change, Script } from './types.ts';
 
@@ -76,13 +76,13 @@ export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
   for (const less of plainerOperations(calls)) yield step('operations', less);
   for (const less of fewerShared(calls)) yield step('shared', less);
   for (const [, sorted] of orderVariations(calls).slice(0, 2)) yield step('order', sorted);
-  yield* sameKernels(c, facts);
   for (const plainer of plainerParams(script, facts)) yield { kind: 'configuration', script: plainer };
   if (c.base !== undefined) {
     const { base } = c;
     for (const plainer of plainerParams(base, facts, params)) yield { kind: 'configuration', base: plainer };
   }
   for (const renamed of smallerSequenceIds(script)) yield { kind: 'names', ...renamed };
+  yield* plainerKernelsOf(c, facts);
   for (const less of fewerOutputs(calls)) yield step('outputs', less);
   yield* onModels('rare models', script, models.slice(1), facts);
   yield step('fields', calls.map(explicit));
@@ -105,13 +105,17 @@ function* namedTokens(c: Case, facts: Facts): Generator<Step> {
   }
 }
 
-/** The same kernels on both sides of a comparison, plainest first. */
-function* sameKernels({ script, base }: Case, { isas }: Facts): Generator<Step> {
-  if (base === undefined) return;
-  for (const isa of isas) {
-    const on = (side: Script): Script => ({ params: { ...side.params, isa }, calls: side.calls });
-    yield { kind: 'configuration', script: on(script!), base: on(base) };
+/** Plainer kernels, on both sides of a comparison before one of them. */
+function* plainerKernelsOf({ script, base }: Case, facts: Facts): Generator<Step> {
+  const kind = 'configuration';
+  if (base !== undefined) {
+    for (const isa of facts.isas) {
+      const on = (side: Script): Script => ({ params: { ...side.params, isa }, calls: side.calls });
+      yield { kind, script: on(script!), base: on(base) };
+    }
+    for (const plainer of plainerKernels(base, facts)) yield { kind, base: plainer };
   }
+  for (const plainer of plainerKernels(script!, facts)) yield { kind, script: plainer };
 }
 
 function archOf(facts: Facts): string {

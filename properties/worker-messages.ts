@@ -184,6 +184,12 @@ export interface ReplayAnswer {
   readonly model_info?: ModelInfo;
 }
 
+export interface ExplainAnswer {
+  readonly explanation: Explanation;
+  /** What probe models say about the history; empty if they see nothing wrong. */
+  readonly probe: readonly string[];
+}
+
 export interface ShrinkAnswer {
   readonly tried: number;
   readonly accepted: number;

@@ -3,12 +3,15 @@
 import type { IsobatchError } from '../contract/errors.ts';
 import { RULES } from './campaign-models.ts';
 import { explainFailure } from './explain.ts';
+import { probeFailure } from './probe/failure.ts';
+import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
 import { shrinkCase } from './shrinker.ts';
-import type { Case, Env, Explanation, Outcome, Property } from './types.ts';
+import type { Case, Env, Outcome, Property } from './types.ts';
 import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
+  ExplainAnswer,
   ExplainRequest,
   ModelFacts,
   ProbeAnswer,
@@ -157,12 +160,18 @@ async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promi
   return { tried, accepted };
 }
 
-async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Promise<Explanation> {
+async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Promise<ExplainAnswer> {
   const { failure, milliseconds } = request;
   const { property, env } = await unit(s, failure.case.property, failure.case.model, emit);
-  return explainFailure(property, env, failure, {
+  const explanation = await explainFailure(property, env, failure, {
     deadline: Date.now() + milliseconds,
     run: (c) => s.runOn(property, c),
-    progress: (explanation) => emit({ event: 'explained', explanation }),
+    progress: (sofar) => emit({ event: 'explained', explanation: sofar }),
   });
+  // A probe may bring the worker down, too.
+  emit({ event: 'explained', explanation });
+  const { subject } = await s.subject();
+  const load: Load = (bytes, name) => subject.load(bytes, name);
+  const probe = await probeFailure({ load, memory: env.model.memory, subject: env.subject }, failure.case);
+  return { explanation, probe };
 }

@@ -4,9 +4,11 @@
  * about the case (explanation, probes) lies in it too. `case-read.ts` reads it back.
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
+import { modelBytes, sha256Of } from '../properties/campaign-models.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
 import { type SubjectSpec, specOptions } from '../properties/subjects/registry.ts';
 import type { Case, Failure } from '../properties/types.ts';
+import { DEFAULT_P } from '../properties/verdict.ts';
 
 /** Version of the record. 2: what the property states, facts of model and subject, explanation and probes. */
 export const CASE_VERSION = 2;
@@ -37,6 +39,8 @@ export interface CaseFile {
   readonly subject_info: Pick<SubjectInfo, 'name' | 'version' | 'splits'>;
   readonly fault?: string;
   readonly isa?: string;
+  /** Chance of a false alarm in one comparison, if it was not the usual one. */
+  readonly p?: number;
   readonly properties_module?: string;
   readonly log?: string;
   /** Command that runs it again. */
@@ -62,6 +66,11 @@ export function isReplayable(record: FailureRecord): boolean {
   return record.failure.case.property !== 'small-scope';
 }
 
+/** Of a recipe that shrinking moved a case to: the campaign has not loaded it. */
+function shrunkModelHash(name: string): string {
+  return name.startsWith('recipe:') ? sha256Of(modelBytes(name)) : '';
+}
+
 export function caseFileOf(record: FailureRecord, result: CampaignResult, path: string): CaseFile {
   const { case: c, ...failure } = record.failure;
   const { settings } = result;
@@ -75,7 +84,9 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     ...(settings.properties_module === undefined ? [] : ['--properties-module', settings.properties_module]),
     ...(settings.fault === undefined ? [] : ['--fault', settings.fault]),
   ];
-  const onModel = c.model === 'rules' ? [] : ['--model', c.model];
+  // The number names the case before it was made smaller, on the model of that time.
+  const { model: found } = record.original;
+  const onModel = found === 'rules' ? [] : ['--model', found];
   const number = ['--seed', seed, '--range', `${index}..${index + 1}`];
   const again = record.scope
     ? command(['isobatch', 'verify', '--property', 'small-scope', ...chosen])
@@ -91,13 +102,14 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     index,
     original: record.shrink.accepted > 0 ? record.original : undefined,
     model: c.model,
-    model_sha256: model?.sha256 ?? '',
+    model_sha256: model?.sha256 ?? shrunkModelHash(c.model),
     model_info: model?.info,
     fingerprint: unit?.fingerprint,
     subject: settings.subject,
     subject_info: { name, version, splits },
     fault: settings.fault,
     isa: settings.isa,
+    p: settings.p === DEFAULT_P ? undefined : settings.p,
     properties_module: settings.properties_module,
     log: record.log,
     replay: isReplayable(record) ? command(['isobatch', 'replay', path]) : again,

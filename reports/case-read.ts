@@ -34,6 +34,8 @@ function checkCaseFile(file: Field): CaseFile {
   for (const key of ['statement', 'fingerprint', 'fault', 'isa', 'properties_module', 'log'])
     file.optional(key)?.text();
   file.get('index').integer({ least: -1 });
+  const p = file.optional('p');
+  if (p !== undefined && !(p.number() > 0 && p.number() < 1)) p.bad('a probability between 0 and 1');
   file.optional('count')?.integer({ least: 1 });
   checkSubject(file);
   checkModelInfo(file.optional('model_info'));

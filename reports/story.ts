@@ -86,18 +86,20 @@ export function storyLines(story: Story): string[] {
   const { file, outcome, path } = story;
   // What fails now is told; what failed then if nothing does.
   const failure = outcome.failure ?? file.failure;
-  const same = failure.signature === file.failure.signature;
+  // Explained just now, or when it was kept if it still is the same failure.
+  const kept: Partial<Failure> = failure.signature === file.failure.signature ? file.failure : {};
+  const { explanation = kept.explanation, probe = kept.probe ?? [] } = failure;
   const sections = [
     headLines(story),
     caseLines(file.case, stepOf(failure.difference)),
     pictureSection(story, failure.difference),
     differenceSection(story, failure),
-    same && file.failure.explanation !== undefined
-      ? ['What matters, by running variations of the case', ...explanationLines(file.failure.explanation)]
-      : [],
-    same && file.failure.probe !== undefined && file.failure.probe.length > 0
-      ? ['What a probe model saw', ...file.failure.probe.flatMap((line) => wrapped('  ', line.split(' ')))]
-      : [],
+    explanation === undefined
+      ? []
+      : ['What matters, by running variations of the case', ...explanationLines(explanation)],
+    probe.length === 0
+      ? []
+      : ['What a probe model saw', ...probe.flatMap((line) => wrapped('  ', line.split(' ')))],
     ['To run it again', `  isobatch replay ${shellWord(path)}`, ...originalLines(file)],
   ];
   return sections
