@@ -123,6 +123,16 @@ function output(name: 'result' | 'state', n: number, rows: readonly Row[]): Boun
   return { name, n, values: joined(rows.map(({ v }) => v)), bounds: joined(rows.map(({ e }) => e)) };
 }
 
+/** sum |w| dx of each output, for inputs that were rounded to F16 first. */
+function castErrors({ n_in, n_out, data }: Matrix, at: Kept): Float64Array {
+  const off = at.step('cast').b;
+  const e = new Float64Array(n_out);
+  if (off.length === 0) return e;
+  for (let o = 0; o < n_out; o++)
+    for (let i = 0; i < n_in; i++) e[o]! += Math.abs(data[o * n_in + i]!) * off[i]!;
+  return e;
+}
+
 /** Sums carry the bound of their order; then bias and old value are added. */
 function product(input: MatmulInput, profile: RoundingProfile): BoundedOutput[] {
   const { k, n, type, bias, old } = input;
@@ -130,7 +140,8 @@ function product(input: MatmulInput, profile: RoundingProfile): BoundedOutput[] 
   const rows = rowsOf(input.x, k).map((x, r) => {
     const at = new Kept(profile);
     const v = matVec(w, x, at);
-    let y: Row = { v, e: v.map((_, o) => at.b[o]! + k * TINY32) };
+    const cast = castErrors(w, at);
+    let y: Row = { v, e: v.map((_, o) => at.b[o]! + cast[o]! * (1 + (k + 1) * U32) + k * TINY32) };
     if (bias) y = plus(y, exact(bias), profile);
     if (old) y = plus(y, exact(old.subarray(r * n, (r + 1) * n)), profile);
     return y;
@@ -214,16 +225,21 @@ function query(
   q: Float64Array,
   k: readonly Float64Array[],
   v: readonly Float64Array[],
-  shape: AttentionInput,
+  input: AttentionInput,
   profile: RoundingProfile,
 ): Row {
-  const { n_head, n_head_kv, n_embd_head: d } = shape;
+  const { n_head, n_head_kv, n_embd_head: d } = input;
   const at = new Kept(profile);
-  const out = attend(q, k, v, shape, at);
+  const out = attend(q, k, v, { n_head, n_head_kv, n_embd_head: d, half: input.type === 'F16' }, at);
+  const cast = at.step('cast').b;
   const e = new Float64Array(out.length);
   for (let head = 0; head < n_head; head++) {
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
-    const weights = exponentials(scores(q, head * d, k, kv0, d), head, d, at);
+    // What a query that was rounded to F16 adds to the error of each score.
+    const size = (key: Float64Array) => key.subarray(kv0, kv0 + d).map(Math.abs);
+    const off = cast.length === 0 ? null : Float64Array.from(cast.slice(head * d, (head + 1) * d));
+    const moved = k.map((key) => (off ? scores(off, 0, [size(key)], 0, d)[0]! * (1 + (d + 3) * U32) : 0));
+    const weights = exponentials(scores(q, head * d, k, kv0, d), moved, head, at, d);
     for (let i = 0; i < d; i++) {
       e[head * d + i] = valueError(weights, v, kv0 + i, out[head * d + i]!, at.b[head * d + i]!);
     }
@@ -238,16 +254,22 @@ interface Exponentials extends Row {
 }
 
 /**
- * e^(s - max), off by the error of its score and its own. Which score is the largest does not matter, since a common
+ * e^(s - max), off by the error of its score (its own, and what has `moved` it) and by that of the exponential. Which score is the largest does not matter, since a common
  * factor cancels in the quotient.
  */
-function exponentials(score: Float64Array, head: number, d: number, at: Kept): Exponentials {
+function exponentials(
+  score: Float64Array,
+  moved: readonly number[],
+  head: number,
+  at: Kept,
+  d: number,
+): Exponentials {
   const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
   const v = score.map((s) => Math.exp(s - max));
   const sum = v.reduce((a, b) => a + b, 0);
   const e = v.map((y, j) => {
     const place = head * score.length + j;
-    const shifted = Math.expm1(at.step('score').b[place]! + (d + 1) * TINY32);
+    const shifted = Math.expm1(at.step('score').b[place]! + moved[j]! + (d + 1) * TINY32);
     return y * shifted + at.step('exp').b[place]! * (1 + shifted);
   });
   return { v, e, sum, added: at.step('sum').b[head]! / sum };

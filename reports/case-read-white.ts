@@ -1,6 +1,7 @@
 /** Checks the input of a built-in white-box property: the rule that gets it counts on its form. */
 import { SPLIT_POLICIES } from '../contract/batch.ts';
 import type { Field } from '../properties/fields.ts';
+import { OPERATORS, ROW_KINDS, SIZES } from '../properties/white/kernel-inputs.ts';
 
 const CHECKS: Readonly<Record<string, (white: Field) => void>> = {
   split: checkSplit,
@@ -8,6 +9,7 @@ const CHECKS: Readonly<Record<string, (white: Field) => void>> = {
   cells: checkCells,
   mask: checkCells,
   slots: checkSlots,
+  kernels: checkKernels,
 };
 
 /** Rules of at most so many sequences, slots or cells. */
@@ -88,5 +90,30 @@ function checkSlots(white: Field): void {
     if (op === 'keep') step.get('seq').integer(id);
     if (op === 'cp') for (const key of ['from', 'to']) step.get(key).integer(id);
     if (op === 'rm') checkRange(step);
+  }
+}
+
+/** Widths and depths of an operator, and its rows. */
+const MOST_SIZE = 1 << 14;
+const MOST_ROWS = 1024;
+
+function checkRows(rows: Field, least: number): void {
+  const listed = rows.list({ least });
+  if (listed.length > MOST_ROWS) rows.bad(`a list of at most ${MOST_ROWS}`);
+  for (const row of listed) {
+    row.get('key').integer({ least: 0, most: 2 ** 32 - 1 });
+    row.get('kind').oneOf(ROW_KINDS);
+  }
+}
+
+function checkKernels(white: Field): void {
+  const op = white.get('op').oneOf(OPERATORS);
+  white.get('seed').integer({ least: 0, most: 2 ** 32 - 1 });
+  white.get('type').oneOf(['F32', 'F16']);
+  checkRows(white.get('rows'), 1);
+  checkRows(white.get('keys'), op === 'attention' ? 1 : 0);
+  for (const [name, [least, step]] of Object.entries(SIZES[op])) {
+    const size = white.get('sizes').get(name);
+    if ((size.integer({ least, most: MOST_SIZE }) - least) % step !== 0) size.bad(`a multiple of ${step}`);
   }
 }

@@ -39,7 +39,7 @@ export const SIZES: {
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
   rope: { n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
-  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 16], gap: [0, 1] },
+  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1] },
   siluMul: { n: [1, 1] },
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
   ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
@@ -267,7 +267,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
   rmsNorm({ rows }, d, { n, weighted, eps }) {
     const x = d.rows(1, rows, n!, [-20, 40]);
     const weight = weighted ? d.plain(2, 1, n!) : null;
-    return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps!]!, x, weight };
+    return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps! % EPS.length]!, x, weight };
   },
   matmul({ rows, type }, d, { k, n, bias, old, mirrored }) {
     const [x, w] = [d.rows(1, rows, k!, [-60, 20]), d.plain(2, n!, k!, type === 'F16')];
@@ -294,7 +294,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       n_head: n_head!,
       n_embd_head: n_embd_head!,
       n_rot: Math.min(n_rot!, n_embd_head!),
-      freq_base: BASES[base!]!,
+      freq_base: BASES[base! % BASES.length]!,
       freq_scale: d.hash(3, 0) % 2 === 0 ? 1 : 0.25,
       pos,
       x,

@@ -3,6 +3,7 @@ import type { KernelBox, OperatorInput, OperatorName, OperatorOutput } from '../
 import type { SumOrder } from '../../contract/subject.ts';
 import { engineSubject } from '../../engine/subject.ts';
 import { engineWhite } from '../../engine/white.ts';
+import { roundToHalf } from '../../oracle/half.ts';
 import { oracleWhite } from '../../oracle/white.ts';
 import { missingClasses } from '../coverage.ts';
 import { fakeEnv, runCases, shrinkGreedily } from '../testing.ts';
@@ -289,6 +290,25 @@ describe('the stated order of a sum matters', () => {
     expect(await missed(4096, { order: 'any' })).toBeLessThan(0.6);
     expect(await missed(16_384, { order: 'any' })).toBe(0);
     expect(await missed(16_384, blocks)).toBeGreaterThan(0.6);
+  });
+});
+
+describe('a subject that rounds to F16 what meets F16', () => {
+  const half = (x: Float32Array) => x.map((value) => (Math.abs(value) < 65_504 ? roundToHalf(value) : value));
+  const boxes = [
+    ['matmul', instead('matmul', (input) => (input.type === 'F16' ? { ...input, x: half(input.x) } : input))],
+    [
+      'attention',
+      instead('attention', (input) => (input.type === 'F16' ? { ...input, q: half(input.q) } : input)),
+    ],
+  ] as const;
+
+  test.each(boxes)('%s: is right if it says so, and wrong if not', async (op, box) => {
+    const e = env(box, honest.isas.at(-1));
+    const rounding = { ...subject.rounding!, f16_activations: 'F16' } as const;
+    const failed = await runOperator({ ...e, subject: { ...subject, rounding } }, op, 60);
+    expect(failed?.failure?.message).toBeUndefined();
+    expect((await runOperator(e, op, 60))?.failure?.signature).toBe(`kernels/rules/${op} value`);
   });
 });
 
