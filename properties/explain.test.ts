@@ -173,7 +173,9 @@ describe('what is not varied', () => {
   test('a case that does not fail again, or fails otherwise', async () => {
     const c = soloCase({ params: PARAMS, calls: CALLS });
     const passed = await answer(async () => ({ status: 'passed', ...NOTHING }), failureOf(c));
-    expect(passed.sentence).toBe('Run once more, the case does not fail.');
+    expect(passed.sentence).toBe(
+      'Run alone, the case does not fail: what ran before it in the same process matters.',
+    );
     const other = failureOf(c, 'solo/llama/16/rows');
     const slipped = await answer(
       async () => ({ status: 'failed', ...NOTHING, failure: other }),

@@ -38,7 +38,12 @@ export async function explainFailure(
     const { failure: found } = await options.run(c);
     return found !== undefined && findingOf(found.signature) === finding;
   };
-  if (!(await fails(failure.case))) return short('Run once more, the case does not fail.', 1, seconds());
+  if (!(await fails(failure.case)))
+    return short(
+      'Run alone, the case does not fail: what ran before it in the same process matters.',
+      1,
+      seconds(),
+    );
   const asked = questionsOf(property, env, failure.case).map((question) => new Asked(question));
   if (asked.length === 0)
     return short('It fails each time it is run; nothing of it was varied.', 1, seconds());

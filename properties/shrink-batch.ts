@@ -116,3 +116,40 @@ export function* fewerOutputs(calls: readonly Call[]): Generator<Call[]> {
     for (const one of on.slice(0, 16)) yield flags((i) => i !== one && isOutput(batch, i));
   }
 }
+
+/**
+ * A sequence and a range of it that ends inside, shorter together: one alone would make another case of the same
+ * operation, such as a removal of everything.
+ */
+export function* shorterRanges(calls: readonly Call[]): Generator<Call[]> {
+  for (const [c, call] of calls.entries()) {
+    if ((call.op !== 'seqRm' && call.op !== 'seqCp') || call.p1 < 2) continue;
+    const seq = call.op === 'seqRm' ? call.seq : call.from;
+    for (let n = call.p1 >> 1; n >= 1; n >>= 1) {
+      const before = withoutLast(calls.slice(0, c), seq, n);
+      if (before === null) continue;
+      const shorter = { ...call, p0: Math.max(0, call.p0 - n), p1: call.p1 - n };
+      yield [...before, shorter, ...calls.slice(c + 1)];
+    }
+  }
+}
+
+/** The calls without the last n tokens that are of this sequence alone; null if there are not so many. */
+function withoutLast(calls: readonly Call[], seq: number, n: number): Call[] | null {
+  let left = n;
+  const shorter: Call[] = [];
+  for (const call of calls.toReversed()) {
+    if (!isLegalDecode(call)) {
+      shorter.unshift(call);
+      continue;
+    }
+    const keep: number[] = [];
+    for (let i = call.batch.token.length - 1; i >= 0; i--) {
+      const ids = idsOf(call.batch, i);
+      if (left > 0 && ids.length === 1 && ids[0] === seq) left--;
+      else keep.unshift(i);
+    }
+    if (keep.length > 0) shorter.unshift({ ...call, batch: pick(call.batch, keep) });
+  }
+  return left > 0 ? null : shorter;
+}

@@ -11,7 +11,14 @@
 import { orderVariations } from './explain-batch.ts';
 import type { Facts } from './facts.ts';
 import { Lists } from './lists.ts';
-import { fewerOutputs, fewerSequences, fewerShared, fewerTokens, thinned } from './shrink-batch.ts';
+import {
+  fewerOutputs,
+  fewerSequences,
+  fewerShared,
+  fewerTokens,
+  shorterRanges,
+  thinned,
+} from './shrink-batch.ts';
 import { explicit, fewerCalls, mergedDecodes, plainerOperations } from './shrink-calls.ts';
 import { inRecipeVocabulary, plainerModels } from './shrink-model.ts';
 import { smallerSequenceIds, smallerTokenIds } from './shrink-names.ts';
@@ -73,6 +80,7 @@ export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
     yield { ...merged, script: roomy(merged.script!) };
   }
   for (const less of fewerTokens(calls)) yield step('tokens', less);
+  for (const less of shorterRanges(calls)) yield step('tokens', less);
   for (const less of plainerOperations(calls)) yield step('operations', less);
   for (const less of fewerShared(calls)) yield step('shared', less);
   for (const [, sorted] of orderVariations(calls).slice(0, 2)) yield step('order', sorted);

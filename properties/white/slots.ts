@@ -59,6 +59,8 @@ export const slots = whiteProperty<SlotsInput>({
     for (let seq = n_slots - 1; seq >= 0; seq--) yield* legal(n_slots, withoutSequence(steps, seq));
     const single = steps.map((s) => (s.op === 'ubatch' ? { ...s, n_seq_tokens: 1 } : s));
     if (steps.some((s) => s.op === 'ubatch' && s.n_seq_tokens > 1)) yield* legal(n_slots, single);
+    for (let at = steps.length - 1; at >= 0; at--)
+      for (const smaller of smallerStep(steps[at]!)) yield* legal(n_slots, steps.with(at, smaller));
     if (n_slots > 1) yield* legal(n_slots - 1, steps);
   },
 });
@@ -195,6 +197,20 @@ export function sameViews(got: SlotView, want: SlotView): Broken | null {
       return broken('oracle', `slot ${i}`, a, b);
   }
   return null;
+}
+
+/** One step with fewer tokens a set, without one of its sets, or with a shorter range. */
+function* smallerStep(step: SlotStep): Generator<SlotStep> {
+  if (step.op === 'ubatch') {
+    const { n_seq_tokens, sets } = step;
+    for (const n of [1, n_seq_tokens >> 1, n_seq_tokens - 1])
+      if (n >= 1 && n < n_seq_tokens) yield { ...step, n_seq_tokens: n };
+    if (sets.length > 1) for (const i of sets.keys()) yield { ...step, sets: sets.toSpliced(i, 1) };
+  }
+  if (step.op === 'rm') {
+    if (step.p1 > step.p0 + 1) yield { ...step, p1: step.p0 + 1 };
+    if (step.p0 > 0) yield { ...step, p0: step.p0 - 1, p1: step.p1 < 0 ? step.p1 : step.p1 - 1 };
+  }
 }
 
 /** The history if it is legal, with positions counted anew. */
