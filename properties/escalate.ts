@@ -41,7 +41,11 @@ export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, typ
 /** How a difference beyond its bound is to be understood. */
 export function grade(difference: number, sigma: number, bound: number, worst: number): MissedBound {
   if (!(worst >= 0 && worst < Infinity)) {
-    throw new IsobatchError('internal', `a worst case of ${worst} was estimated`, { worst, difference });
+    throw new IsobatchError('internal', `a worst case of ${worst} was estimated`, {
+      worst,
+      difference,
+      harness: true,
+    });
   }
   const share = worst > 0 ? difference / worst : Number.MAX_VALUE;
   return {

@@ -13,7 +13,10 @@ export function sentenceOf(answers: readonly Answered[]): string {
   const idle = idleClause(answers);
   // That another sequence is needed says less than what must have happened to it.
   const must = needed(answers);
-  const others = answers.filter((a) => a.question.kind !== 'needed').map(clauseOf);
+  // What shows it only under some policy or on some kernels points at a place in the code.
+  const restricts = (a: Answered) => a.question.kind === 'choice' && a.passes.length > 0;
+  const rest = answers.filter((a) => a.question.kind !== 'needed');
+  const others = [...rest.filter(restricts), ...rest.filter((a) => !restricts(a))].map(clauseOf);
   const operation = answers.some((a) => a.question.about === 'operation' && a.fails.length === 0);
   const telling = (operation ? [must, ...others] : [...others, must]).filter(
     (clause) => clause !== undefined,

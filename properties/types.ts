@@ -78,6 +78,15 @@ export interface Difference {
   readonly at?: { readonly call: number; readonly index: number };
   /** If a derived bound was missed. */
   readonly missed?: MissedBound;
+  /** What the oracle says of two answers of the subject that should be one. Filled in after shrinking. */
+  readonly truth?: Truth;
+}
+
+/** Which of two answers that differ is right, by the oracle and the derived bound. */
+export interface Truth {
+  readonly value: number;
+  readonly bound: number;
+  readonly wrong: 'got' | 'want' | 'both' | 'neither';
 }
 
 /** A difference beyond its derived bound (spec: verdicts.md 1). */

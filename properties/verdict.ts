@@ -25,7 +25,11 @@ export type Verdict = 'equal' | 'rounding' | 'divergent';
  */
 export function judge(got: number, want: number, bound: number): Verdict {
   if (!(bound >= 0 && bound < Infinity) && Number.isFinite(want)) {
-    throw new IsobatchError('internal', `a bound of ${bound} was derived for ${want}`, { bound, want });
+    throw new IsobatchError('internal', `a bound of ${bound} was derived for ${want}`, {
+      bound,
+      want,
+      harness: true,
+    });
   }
   if (Object.is(got, Math.fround(want))) return 'equal';
   if (!Number.isFinite(want)) return 'divergent';

@@ -5,7 +5,7 @@
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { ErrorRecord } from './protocol.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Case, Coverage, Env, Explanation, Failure, Outcome } from './types.ts';
+import type { Case, Coverage, Difference, Env, Explanation, Failure, Outcome } from './types.ts';
 import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
 
 /** What every request says: with what to run. A worker keeps it from one request to the next. */
@@ -186,6 +186,8 @@ export interface ReplayAnswer {
 
 export interface ExplainAnswer {
   readonly explanation: Explanation;
+  /** With what the oracle says, where it says something. */
+  readonly difference: Difference;
   /** What probe models say about the history; empty if they see nothing wrong. */
   readonly probe: readonly string[];
 }

@@ -36,8 +36,8 @@ export async function runCase(property: Property, env: Env, c: Case): Promise<Ou
   try {
     return await property.run(env, c);
   } catch (error) {
-    // A mistake of the harness is no finding about the subject, whose own errors end a script and come back with it.
-    if (error instanceof IsobatchError && error.kind === 'internal') throw error;
+    // A bound that is no bound is a mistake of the harness and no finding about the subject.
+    if (error instanceof IsobatchError && error.detail.harness === true) throw error;
     return thrownOutcome(env, c, error);
   }
 }

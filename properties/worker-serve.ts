@@ -7,6 +7,7 @@ import { probeFailure } from './probe/failure.ts';
 import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
 import { shrinkCase } from './shrinker.ts';
+import { withTruth } from './truth.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
 import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
 import type {
@@ -173,5 +174,5 @@ async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Pro
   const { subject } = await s.subject();
   const load: Load = (bytes, name) => subject.load(bytes, name);
   const probe = await probeFailure({ load, memory: env.model.memory, subject: env.subject }, failure.case);
-  return { explanation, probe };
+  return { explanation, difference: withTruth(env, failure), probe };
 }

@@ -338,11 +338,11 @@ describe('the story', () => {
       '  bound 0.00001: no correct subject is farther off by rounding',
       '  size  138 standard deviations of the derived rounding error, 40 times',
       '  grade no roundings explain it',
+      'What a probe model saw',
+      '  query 1@0: state holds 0@0, which it must not',
       'What matters',
       '  It fails for any n_ubatch.',
       '  n_ubatch  any value fails     4',
-      'What a probe model saw',
-      '  query 1@0: state holds 0@0, which it must not',
       'To run it again',
       '  isobatch replay x.json',
     ];

@@ -207,7 +207,15 @@ function checkFailure(failure: Field, c: Field): void {
   if (at !== undefined) checkRow(at.get('call'), at.get('index'), script!, false);
   const missed = difference.optional('missed');
   if (missed !== undefined) checkMissed(missed);
+  const truth = difference.optional('truth');
+  if (truth !== undefined) checkTruth(truth);
   checkTold(failure);
+}
+
+function checkTruth(truth: Field): void {
+  truth.get('value').number();
+  truth.get('bound').number();
+  truth.get('wrong').oneOf(['got', 'want', 'both', 'neither']);
 }
 
 function checkMissed(missed: Field): void {

@@ -62,7 +62,22 @@ export function differenceLines(difference: Difference, against?: string): strin
     ...wrapped('  want  ', [`${valueInWords(want, real)}${against === undefined ? '' : `, ${against}`}`]),
     ...(real ? offBy(difference) : []),
     ...missedLines(difference),
+    ...truthLines(difference),
   ];
+}
+
+const WRONG = {
+  got: 'so the first value is wrong, and what it is compared with is right',
+  want: 'so the first value is right, and what it is compared with is wrong',
+  both: 'so both are wrong',
+  neither: 'so both are within rounding of it, though they should be the same bits',
+} as const;
+
+function truthLines({ truth }: Difference): string[] {
+  if (truth === undefined) return [];
+  const { value, bound, wrong } = truth;
+  const words = `the oracle says ${Number(value.toPrecision(9))}, give or take ${figure(bound)}: ${WRONG[wrong]}`;
+  return wrapped('  ', words.split(' '));
 }
 
 export function explanationLines(explanation: Explanation): string[] {

@@ -94,12 +94,15 @@ export function storyLines(story: Story): string[] {
     caseLines(file.case, stepOf(failure.difference)),
     pictureSection(story, failure.difference),
     differenceSection(story, failure),
+    probe.length === 0
+      ? []
+      : [
+          'What a probe model saw (sequence@position names a token)',
+          ...probe.flatMap((line) => wrapped('  ', line.split(' '))),
+        ],
     explanation === undefined
       ? []
       : ['What matters, by running variations of the case', ...explanationLines(explanation)],
-    probe.length === 0
-      ? []
-      : ['What a probe model saw', ...probe.flatMap((line) => wrapped('  ', line.split(' ')))],
     ['To run it again', `  isobatch replay ${shellWord(path)}`, ...originalLines(file)],
   ];
   return sections
@@ -167,7 +170,7 @@ function pictureSection(story: Story, difference: Difference): string[] {
     '',
     ...lines,
     '',
-    `${what}, which must give the same row (either may be the wrong one)`,
+    `${what}, which must give the same row (${difference.truth === undefined ? 'either may be the wrong one' : 'which one is wrong is said below'})`,
     '',
     ...more,
   ];
