@@ -17,7 +17,8 @@ const SUBJECT: OptionTable = {
   subject: {
     type: 'string',
     value: 'NAME',
-    describe: '"engine" (default), or a compiled module that exports `subject`',
+    describe:
+      '"engine" (default), "plain" (float32, no promise of bits), or a compiled module that exports `subject`',
   },
   'subject-cmd': { type: 'string', value: 'CMD', describe: 'a program that speaks the subject protocol' },
 };
