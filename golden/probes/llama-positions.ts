@@ -5,7 +5,8 @@
  *
  * Distances are read relative to the query itself, which is at distance 0: a query and its own key that are rotated
  * wrongly in the same way show at the other keys. The sine turns at 157 positions. A key that is seen twice seems to
- * lie 9 positions further away, so the set is to be checked first.
+ * lie 9 positions further away, so the set is to be checked first. All keys of one position are equal here, so scores
+ * that were made with another sequence's keys of the same positions do not show.
  */
 import { idsOf } from './codes.ts';
 import { type Frame, stateOf, tokenOf, unreadable, vocabOf } from './construction.ts';

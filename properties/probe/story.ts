@@ -3,9 +3,12 @@
  * query saw (`golden/probes/`), and every query that saw something wrong becomes a sentence: "query 1@0: state holds
  * 0@0 0@1, which it must not; ages 2 1". `1@0` is the token of sequence 1 at position 0.
  *
- * No sentence means: the probe saw nothing wrong. It cannot see roundings, numbers that are wrong in the same way for
- * all keys, faults of a second layer, of feed-forward nets or of a fault's own model shape, positions that memory
- * reports, wrong refusals, and histories with more tokens than a probe can tell apart.
+ * No sentence means: the probe saw nothing wrong. It cannot see roundings, keys that are all seen equally often too
+ * often, faults of a second layer, of feed-forward nets or of a shape that only the failing model has, positions and
+ * counts of cells in the books of memory, refusals and acceptances that leave memory right, and histories with more
+ * tokens than a probe can tell apart.
+ *
+ * A fault may take the process with it: whoever calls this on an engine under test does it where that may happen.
  */
 import type { MemoryKind } from '../../contract/batch.ts';
 import type { MaybePromise, SubjectModel } from '../../contract/subject.ts';
