@@ -47,7 +47,9 @@ export function questionsOf(property: Property, env: Env, c: Case): Question[] {
   const facts = property.white ? undefined : factsOf(env);
   if (rebuild === undefined || facts === undefined || c.script === undefined) return whiteQuestions(c);
   const questions: Question[] = [];
-  for (const { changes, ...draft } of drafts(c, c.script, facts)) {
+  const asked = [...drafts(c, c.script, facts)];
+  if (hasOwnBase(c, (change) => rebuild(env, c, change))) askOfBoth(asked, c.base!, facts);
+  for (const { changes, ...draft } of asked) {
     const variations: Variation[] = [];
     const seen = new Set([caseKey(c)]);
     for (const [value, change] of changes) {
@@ -91,15 +93,7 @@ function* drafts(c: Case, script: Script, facts: Facts): Generator<Draft> {
     changes: orderVariations(calls).map(([name, order]) => [name, again(order)] as const),
   };
   yield* lengths(script, facts);
-  yield {
-    what: 'split policy',
-    kind: 'choice',
-    about: 'configuration',
-    own: params.split,
-    changes: facts.policies.map(
-      (split: SplitPolicy) => [split, change({ split, n_keep_tail: undefined })] as const,
-    ),
-  };
+  yield splits(params, facts, change);
   yield {
     what: 'instruction set',
     kind: 'choice',
@@ -122,6 +116,43 @@ function* drafts(c: Case, script: Script, facts: Facts): Generator<Draft> {
     changes: [...fewerShared(calls)].slice(0, 4).map((less, i) => [`less shared ${i}`, again(less)] as const),
   };
   yield* details(c, script, facts, change);
+}
+
+/** Whether the other history has parameters of its own, or follows from the first. */
+function hasOwnBase(c: Case, rebuild: (change: Change) => Case | null): boolean {
+  if (c.base === undefined) return false;
+  const params = { ...c.base.params, n_ctx: c.base.params.n_ctx + 1 };
+  const other = rebuild({ base: { ...c.base, params } });
+  return other !== null && caseKey(other) !== caseKey(c);
+}
+
+/** What is asked of the first context is asked of the other too, and named so. */
+function askOfBoth(asked: Draft[], base: Script, facts: Facts): void {
+  const change = (part: Partial<ContextParams>): Change => ({
+    base: { params: changed(base.params, part), calls: base.calls },
+  });
+  const others: Draft[] = [ubatchSizes(base.params, base.calls, change), splits(base.params, facts, change)];
+  for (const other of others) {
+    const at = asked.findIndex(({ what }) => what === other.what);
+    const first = { ...asked[at]!, what: `${other.what} of the first context` };
+    asked.splice(at, 1, first, { ...other, what: `${other.what} of the other context` });
+  }
+}
+
+function splits(
+  { split: own }: ContextParams,
+  facts: Facts,
+  change: (part: Partial<ContextParams>) => Change,
+): Draft {
+  return {
+    what: 'split policy',
+    kind: 'choice',
+    about: 'configuration',
+    own,
+    changes: facts.policies.map(
+      (split: SplitPolicy) => [split, change({ split, n_keep_tail: undefined })] as const,
+    ),
+  };
 }
 
 /** A call at a time: is it needed? */

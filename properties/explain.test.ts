@@ -7,6 +7,7 @@ import { solo } from './solo.ts';
 import { fakeEnv, runCases } from './testing.ts';
 import { idsOf } from './trace.ts';
 import type { Call, Case, Explanation, Failure, Outcome, Property, Script } from './types.ts';
+import { ubatch } from './ubatch.ts';
 
 const NOTHING = { compared: 1, equal: 1, rounding: 0, divergent: 0, tokens: 0 };
 const env = fakeEnv();
@@ -229,4 +230,23 @@ test('a planted fault: what is left behind by a removal', async () => {
   );
   expect(e.sentence).toMatch(/^Call 1 \(remove sequence 0\) must be there; /);
   expect(fact(e, 'n_ubatch')).toMatch(/^any value fails/);
+});
+
+test('two contexts with parameters of their own are asked one by one', async () => {
+  const base = { params: { ...PARAMS, n_ubatch: 4 }, calls: CALLS };
+  const c = ubatch.rebuild!(env, ubatch.generate(env, 0), {
+    script: { params: PARAMS, calls: CALLS },
+    base,
+  })!;
+  const signature = 'ubatch/llama/16/logits';
+  // Only the other context is at fault: it must cut in ubatches of 3 or more.
+  const run = async (v: Case): Promise<Outcome> =>
+    v.base!.params.n_ubatch >= 3
+      ? { status: 'failed', ...NOTHING, failure: failureOf(v, signature) }
+      : { status: 'passed', ...NOTHING };
+  const deadline = Date.now() + 5000;
+  const e = await explainFailure(ubatch, env, failureOf(c, signature), { deadline, run });
+  expect(fact(e, 'n_ubatch of the first context')).toMatch(/^any value fails/);
+  expect(fact(e, 'n_ubatch of the other context')).toBe('fails only from 3 on');
+  expect(fact(e, 'split policy of the other context')).toMatch(/^any value fails/);
 });
