@@ -72,6 +72,16 @@ describe('the whole small scope', () => {
   });
 });
 
+test('a subject that chooses its splits by itself need not refuse the name of one', async () => {
+  const env = fakeEnv('recurrent');
+  const engineLike = await smallScopeEndToEnd(env, { n_seq: 2, max_tokens: 1, max_ubatch: 1 });
+  const free = { ...env, subject: { ...env.subject, splits: {} } };
+  const r = await smallScopeEndToEnd(free, { n_seq: 2, max_tokens: 1, max_ubatch: 1 });
+  expect(r.failures).toEqual([]);
+  expect(r.compared).toBeGreaterThan(0);
+  expect(r.compared).toBeLessThan(engineLike.compared);
+});
+
 describe('a planted fault', () => {
   test('a validation that takes shared tokens of strangers is found', () => {
     const lax: RulesScope['complete']['subject'] = (batch, memory, limits) => {
