@@ -68,13 +68,17 @@ export function boundSummary(result: CampaignResult): Record<string, Record<stri
 
 const HEAD = ['use of bounds', '', 'elements', 'median', '99.9 %', 'largest', 'ill-conditioned', 'escalated'];
 
-/** For people: a table of shares, without lines if no bound was derived. Rows are counted where one name has them all. */
+/**
+ * For people: a table of shares, without lines if no bound was used: answers that are equal bit for bit use none. Rows
+ * are counted where one name has them all.
+ */
 export function boundLines(result: CampaignResult): string[] {
   const rows = boundedUnits(result).flatMap(({ property, tally }) => {
     const { use, ill_conditioned, escalated } = rowsOf(tally.bounds);
     const names = Object.entries(use);
     const counts = names.length === 1 ? [grouped(ill_conditioned), grouped(escalated)] : ['-', '-'];
-    return names.map(([name, { elements, median, most, largest }]) => [
+    const used = names.filter(([, { largest }]) => largest > 0);
+    return used.map(([name, { elements, median, most, largest }]) => [
       property,
       name,
       grouped(elements),
