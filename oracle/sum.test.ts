@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { SumOrder } from '../contract/subject.ts';
-import { Random } from '../native/testkit.ts';
 import { U32 } from './rounding.ts';
 import { depthOf, sumError } from './sum.ts';
+import { type Random, seeded, signed } from './testing.ts';
 
 const ORDERS: readonly SumOrder[] = [
   { order: 'sequential' },
@@ -32,6 +32,14 @@ function sumOf(terms: Float64Array, order: SumOrder): number {
   return chain(terms);
 }
 
+function shuffled(list: number[], random: Random): number[] {
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = random(i + 1);
+    [list[i], list[j]] = [list[j]!, list[i]!];
+  }
+  return list;
+}
+
 describe('the error of a sum', () => {
   it('has the depth of its order', () => {
     const depth = (n: number, order: SumOrder) => depthOf(n, order);
@@ -46,11 +54,11 @@ describe('the error of a sum', () => {
   });
 
   it.each(ORDERS)('%o: float32 sums keep the rigorous bound and have the stated variance', (order) => {
-    const random = new Random(7);
+    const random = seeded(7);
     for (const n of [1, 5, 16, 64, 100, 300]) {
       let [squares, expected, most] = [0, 0, 0];
       for (let run = 0; run < 400; run++) {
-        const terms = Float64Array.from({ length: n }, () => random.float() * random.float());
+        const terms = Float64Array.from({ length: n }, () => signed(random) * signed(random));
         const exact = terms.reduce((sum, t) => sum + t, 0);
         const { b, variance } = sumError(terms, n, order, 'products');
         const error = Math.abs(sumOf(terms, order) - exact);
@@ -67,8 +75,8 @@ describe('the error of a sum', () => {
   });
 
   it('of an unknown order is that of the mean over all orders', () => {
-    const random = new Random(3);
-    const terms = Float64Array.from({ length: 40 }, () => random.float() + 0.3);
+    const random = seeded(3);
+    const terms = Float64Array.from({ length: 40 }, () => signed(random) + 0.3);
     for (const n of [1, 2, 4, 40]) {
       for (const kind of ['numbers', 'fused'] as const) {
         const { b, variance } = sumError(terms, n, { order: 'any' }, kind);
@@ -77,7 +85,7 @@ describe('the error of a sum', () => {
         const runs = 4000;
         for (let run = 0; run < runs; run++) {
           let sum = 0;
-          random.shuffled([...terms.slice(0, n)]).forEach((t, i) => {
+          shuffled([...terms.slice(0, n)], random).forEach((t, i) => {
             sum += t;
             if (i > 0 || kind === 'fused') partials += sum * sum;
           });

@@ -18,6 +18,11 @@ export function seeded(seed: number): Random {
   };
 }
 
+/** A float32 in [-1, 1). */
+export function signed(random: Random): number {
+  return random(2 ** 24) / 2 ** 23 - 1;
+}
+
 export interface BatchShape {
   readonly n_tokens: number;
   readonly n_seq_max: number;

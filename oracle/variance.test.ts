@@ -1,9 +1,9 @@
 /** Each carry rule against derivatives that are taken numerically, and the two flags that a row can get. */
 import { describe, expect, it } from 'vitest';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { Random } from '../native/testkit.ts';
 import type { Matrix } from './math.ts';
 import { type Operators, plain } from './operators.ts';
+import { seeded, signed } from './testing.ts';
 import { type Carried, carried } from './variance.ts';
 
 const PROFILE: RoundingProfile = {
@@ -19,8 +19,8 @@ const PROFILE: RoundingProfile = {
 };
 const numbers = plain();
 const both = carried(PROFILE);
-const random = new Random(5);
-const rowOf = (n: number, scale = 1) => Float64Array.from({ length: n }, () => random.float() * scale);
+const random = seeded(5);
+const rowOf = (n: number, scale = 1) => Float64Array.from({ length: n }, () => signed(random) * scale);
 const matrixOf = (n_in: number, n_out: number): Matrix => ({ n_in, n_out, data: rowOf(n_in * n_out) });
 const with_ = (v: Float64Array, s: Float64Array): Carried => ({ v, s, ill: false, overflow: false });
 

@@ -4,6 +4,7 @@
  * it rounds, within the bound that is derived for each element. Counts every element; the first difference makes the
  * failure.
  */
+import { IsobatchError } from '../contract/errors.ts';
 import { answersOf } from './answers.ts';
 import { BoundedRows } from './bounded.ts';
 import { familyOf } from './facts.ts';
@@ -37,7 +38,14 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
   // A refusal that came as it should is an answer that was compared.
   tally.compared += run.refusals;
   comparePositions(c, run, tally);
-  await compareAlone(env, c, run, tally);
+  try {
+    await compareAlone(env, c, run, tally);
+  } catch (error) {
+    // Nearly at the end of F16 a subject may take the history and refuse the sequence alone, if the oracle says so.
+    const overflow = error instanceof IsobatchError && error.kind === 'memory.overflow';
+    if (overflow && script.calls.some((_, call) => mayOverflow(env, script, call))) return overflown(run);
+    throw error;
+  }
   if (c.base !== undefined) await comparePairs(env, c, c.base, run, tally);
   return outcome(env, c, run, tally);
 }

@@ -15,9 +15,11 @@ import { oracleWhite } from '../oracle/white.ts';
 import { missingClasses } from './coverage.ts';
 import { entriesOf, oracleRowsOf } from './oracle-rows.ts';
 import { reference } from './reference.ts';
+import { solo } from './solo.ts';
 import { isOutput } from './trace.ts';
 import type { Env, Outcome } from './types.ts';
 import { addBounds, emptyBounds, useQuantile } from './verdict.ts';
+import { runCase } from './worker-run.ts';
 
 const engine = engineSubject();
 let folder: string;
@@ -276,6 +278,57 @@ describe('F16 at its end', () => {
     };
     const { failed } = await run(refusing, 3);
     expect(failed!.failure!.signature).toMatch(/refused\.memory\.overflow$/);
+  });
+});
+
+describe('a subject that promises no bits', () => {
+  /** Answers that depend on how many rows the batch has, by a part of each logit. */
+  const loose = (part: number) =>
+    recipe('llama', {
+      subject: { bit_invariant: false },
+      logits: (y) => (y.length > 64 ? y.map((x) => Math.fround(x * (1 + part))) : y),
+    });
+  const runSolo = async (env: Env, n: number) => {
+    const outcomes: Outcome[] = [];
+    for (let i = 0; i < n; i++) outcomes.push(await solo.run(env, solo.generate(env, i)));
+    return outcomes;
+  };
+
+  it('may differ from itself by what it rounds, and that is counted', async () => {
+    const outcomes = await runSolo(loose(2 ** -24), 12);
+    expect(outcomes.map((o) => o.failure?.message).filter(Boolean)).toEqual([]);
+    expect(outcomes.some((o) => o.rounding > 0)).toBe(true);
+    expect(outcomes.some((o) => o.bounds!.use['recipe:llama']!.max > 0)).toBe(true);
+  });
+
+  it('may not by more, and the failure says how far off it is', async () => {
+    const failed = (await runSolo(loose(1e-3), 12)).find((o) => o.status === 'failed')!;
+    expect(failed.divergent).toBeGreaterThan(0);
+    expect(failed.failure!.difference.missed!.sigmas).toBeGreaterThan(11.9);
+    expect(failed.failure!.message).toContain('derived standard deviations off');
+  });
+
+  it('what F16 cannot hold is left out of every property, with the reason', async () => {
+    const bytes = changed(buildRecipe('llama'), 'blk.0.attn_v.weight', (w) => {
+      for (let i = 0; i < w.length; i++) w[i] = w[i]! * 20_000;
+    });
+    const path = join(folder, 'solo.gguf');
+    writeFileSync(path, bytes);
+    const outcomes = await runSolo({ ...envOf(path, bytes), restrict: { type_kv: 'F16' } }, 6);
+    expect(outcomes.filter((o) => o.status === 'failed')).toEqual([]);
+    expect(outcomes.find((o) => o.status === 'skipped')!.reason).toMatch(/F16 cannot hold/);
+  });
+});
+
+describe('a mistake of the harness', () => {
+  it('is thrown and no finding; other errors are', async () => {
+    const env = recipe('llama');
+    const c = reference.generate(env, 0);
+    const throwing = (error: Error) => ({ ...reference, run: () => Promise.reject(error) });
+    const harness = new IsobatchError('internal', 'no bound', { harness: true });
+    await expect(runCase(throwing(harness), env, c)).rejects.toBe(harness);
+    const other = await runCase(throwing(new IsobatchError('internal', 'a list is torn')), env, c);
+    expect(other.status).toBe('failed');
   });
 });
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Batch } from '../contract/batch.ts';
 import { operations } from './operations.ts';
 import { placement } from './placement.ts';
+import { shorterRanges } from './shrink-batch.ts';
 import { modelRank, plainerModels } from './shrink-model.ts';
 import { caseKey, findingOf, shrinkCase } from './shrinker.ts';
 import { solo } from './solo.ts';
@@ -255,4 +256,17 @@ test('the order of fields does not make another case', () => {
   const { script, ...rest } = c;
   expect(caseKey({ script, ...rest })).toBe(caseKey({ ...rest, script }));
   expect(caseKey({ ...c, index: 1 })).not.toBe(caseKey(c));
+});
+
+test('a sequence and a range inside of it get shorter together', () => {
+  const calls = [
+    { op: 'decode', batch: { token: [1, 2, 3, 4], seq_id: [[0], [1], [0], [0]] } },
+    { op: 'seqRm', seq: 0, p0: 0, p1: 2, refused: 'ops.partial' },
+  ] as const;
+  const [shorter] = [...shorterRanges(calls)];
+  expect(shorter).toEqual([
+    { op: 'decode', batch: { token: [1, 2, 3], seq_id: [[0], [1], [0]] } },
+    { op: 'seqRm', seq: 0, p0: 0, p1: 1, refused: 'ops.partial' },
+  ]);
+  expect([...shorterRanges([calls[1]])]).toEqual([]);
 });
