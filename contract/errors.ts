@@ -19,6 +19,8 @@ export type ErrorKind =
   | 'ops.range'
   | 'ops.copy' // the destination is not empty
   | 'ops.partial' // recurrent memory cannot remove a part
+  | 'refused' // a subject refused without saying which rule; counts as any kind that was expected
+  | 'state' // bytes that are no state of this model, or do not fit
   | 'params' // context parameters
   | 'gguf' // malformed model file
   | 'model' // well-formed file, but not a model that we know

@@ -20,6 +20,14 @@ export interface ContextParams {
   readonly type_kv?: TypeKv;
   /** Named implementation of the kernels; a subject without this choice ignores it. */
   readonly isa?: string;
+  /** One cache for all sequences, or one for each. Only for subjects that offer it (`choices`), like all below. */
+  readonly kv_unified?: boolean;
+  /** Caches of sliding-window layers as large as the others, or only as large as the window needs. */
+  readonly swa_full?: boolean;
+  readonly flash_attn?: boolean;
+  readonly n_threads?: number;
+  /** Rows are embeddings, n_embd wide, instead of logits. */
+  readonly embeddings?: boolean;
 }
 
 /** In which order a subject adds up a sum. `any`: it does not say, or it differs from shape to shape. */
@@ -62,6 +70,35 @@ export interface RoundingProfile {
   readonly kv: 'as asked' | 'F16';
 }
 
+/** Context parameters that a subject offers, with the values that may be asked for; the first is the plain one. */
+export interface Choices {
+  readonly kv_unified?: readonly boolean[];
+  readonly swa_full?: readonly boolean[];
+  readonly flash_attn?: readonly boolean[];
+  readonly n_threads?: readonly number[];
+}
+
+/**
+ * Where a subject may answer otherwise than our engine without being wrong: legal differences (DESIGN "Legal input").
+ * Generators stay inside them and comparisons respect them. What is not said is as our engine does it.
+ */
+export interface LegalDifferences {
+  /** Kinds of illegal calls that it is held to refuse; calls of any other kind are undefined there and never made. */
+  readonly refuses?: readonly string[];
+  /** Tokens of several sequences need one cache for all (`kv_unified`), unless memory is recurrent. */
+  readonly shared_needs_unified?: boolean;
+  /** No tokens of several sequences with these kinds of memory. */
+  readonly unshared?: readonly MemoryKind[];
+  /** A ubatch needs free cells side by side, so a fragmented cache may be full before its last cell is used. */
+  readonly contiguous_cells?: boolean;
+  /** Largest position of a sequence without tokens, if not -1. */
+  readonly pos_of_empty?: Pos;
+  /** It does not tell the smallest position of a sequence. */
+  readonly no_pos_min?: boolean;
+  /** By name of a rule: the releases that it holds for and where it is written. For people. */
+  readonly sources?: Readonly<Record<string, string>>;
+}
+
 export interface SubjectInfo {
   readonly name: string;
   readonly version: string;
@@ -81,6 +118,12 @@ export interface SubjectInfo {
   readonly remove_anywhere: boolean;
   /** How it rounds; without it there are no bounds, and `reference` is skipped. */
   readonly rounding?: RoundingProfile;
+  /** How it rounds with flash attention, if that is a choice. */
+  readonly rounding_flash?: RoundingProfile;
+  readonly choices?: Choices;
+  readonly legal?: LegalDifferences;
+  /** It saves and restores the state of contexts and of single sequences. */
+  readonly state?: boolean;
 }
 
 export interface ModelInfo {
@@ -90,6 +133,10 @@ export interface ModelInfo {
   readonly n_embd: number;
   readonly n_layer: number;
   readonly n_params: number;
+  /** Some layers see only a window, and forget what lies before it. */
+  readonly windowed?: boolean;
+  /** It has an encoder whose output the decoder sees (T5), or is one (BERT). */
+  readonly encoder?: 'only' | 'with decoder';
 }
 
 /** What a decode answers: the logits of every output row, ascending by batch index. */
@@ -122,6 +169,12 @@ export interface SubjectContext {
   /** Smallest and largest position that memory holds, -1 if none. */
   seqPosMin(seq: SeqId): MaybePromise<Pos>;
   seqPosMax(seq: SeqId): MaybePromise<Pos>;
+  /** Runs the encoder; only for models that have one. The answer has rows of n_embd numbers if embeddings are asked for. */
+  encode?(batch: Batch): MaybePromise<DecodeResult>;
+  /** Everything that memory holds, or what it holds of one sequence. Only where `SubjectInfo.state` says so. */
+  stateGet?(seq?: SeqId): MaybePromise<Uint8Array>;
+  /** Replaces what memory holds (of `seq`). Throws `state` for bytes that it does not take; nothing changes then. */
+  stateSet?(bytes: Uint8Array, seq?: SeqId): MaybePromise<void>;
   close(): MaybePromise<void>;
 }
 
@@ -129,5 +182,7 @@ export interface Subject {
   readonly info: SubjectInfo;
   /** Loads a GGUF file given as bytes; `name` is for messages. Throws `gguf` or `model`. */
   load(bytes: Uint8Array, name: string): MaybePromise<SubjectModel>;
+  /** The same from a path, for files that are too large to be passed around. */
+  loadFile?(path: string, name: string): MaybePromise<SubjectModel>;
   close(): MaybePromise<void>;
 }

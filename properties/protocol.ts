@@ -6,7 +6,9 @@
 import type { Batch, MemoryKind } from '../contract/batch.ts';
 import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
 import type {
+  Choices,
   ContextParams,
+  LegalDifferences,
   ModelInfo,
   RoundingProfile,
   SubjectInfo,
@@ -21,12 +23,15 @@ export const VERBS = [
   'load',
   'open',
   'decode',
+  'encode',
   'seqRm',
   'seqCp',
   'seqKeep',
   'clear',
   'seqPosMin',
   'seqPosMax',
+  'stateGet',
+  'stateSet',
   'close',
   'unload',
   'bye',
@@ -145,6 +150,47 @@ export function subjectInfoOf(value: Header): SubjectInfo {
     shared_tokens: boolField(value, 'shared_tokens'),
     remove_anywhere: boolField(value, 'remove_anywhere'),
     ...(value.rounding === undefined ? {} : { rounding: roundingOf(objectField(value, 'rounding')) }),
+    ...(value.rounding_flash === undefined
+      ? {}
+      : { rounding_flash: roundingOf(objectField(value, 'rounding_flash')) }),
+    ...(value.choices === undefined ? {} : { choices: choicesOf(objectField(value, 'choices')) }),
+    ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
+    ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
+  };
+}
+
+/** Checks the context parameters that a subject offers. Those that we do not know are left out. */
+function choicesOf(value: Header): Choices {
+  const of = <T>(name: string, isOne: (x: unknown) => boolean, want: string): readonly T[] | undefined => {
+    const list = value[name];
+    if (list === undefined) return undefined;
+    if (!Array.isArray(list) || list.length === 0 || !list.every(isOne))
+      throw bad(`choices.${name}`, `a list of ${want}`, list);
+    return list as T[];
+  };
+  const isFlag = (x: unknown): boolean => typeof x === 'boolean';
+  const isCount = (x: unknown): boolean => Number.isSafeInteger(x) && (x as number) > 0;
+  return {
+    kv_unified: of<boolean>('kv_unified', isFlag, 'true and false'),
+    swa_full: of<boolean>('swa_full', isFlag, 'true and false'),
+    flash_attn: of<boolean>('flash_attn', isFlag, 'true and false'),
+    n_threads: of<number>('n_threads', isCount, 'positive integers'),
+  };
+}
+
+/** Checks what a subject says about where it may differ. */
+function legalOf(value: Header): LegalDifferences {
+  const flag = (name: string): boolean | undefined =>
+    value[name] === undefined ? undefined : boolField(value, name);
+  return {
+    refuses: value.refuses === undefined ? undefined : textList(value, 'refuses'),
+    shared_needs_unified: flag('shared_needs_unified'),
+    unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
+    contiguous_cells: flag('contiguous_cells'),
+    pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
+    no_pos_min: flag('no_pos_min'),
+    sources:
+      value.sources === undefined ? undefined : (objectField(value, 'sources') as Record<string, string>),
   };
 }
 
@@ -203,7 +249,14 @@ export function modelInfoOf(value: Header): ModelInfo {
     n_embd: intField(value, 'n_embd'),
     n_layer: intField(value, 'n_layer'),
     n_params: intField(value, 'n_params'),
+    ...(value.windowed === undefined ? {} : { windowed: boolField(value, 'windowed') }),
+    ...(value.encoder === undefined ? {} : { encoder: encoderOf(value.encoder) }),
   };
+}
+
+function encoderOf(value: unknown): 'only' | 'with decoder' {
+  if (value !== 'only' && value !== 'with decoder') throw bad('encoder', 'only or with decoder', value);
+  return value;
 }
 
 /** Throws `protocol` unless the other end speaks our version. */

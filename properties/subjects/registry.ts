@@ -14,6 +14,8 @@ import { remoteSubject } from './remote.ts';
 export type SubjectSpec =
   | { readonly kind: 'engine' }
   | { readonly kind: 'plain' }
+  /** Real llama.cpp: a release name or the path of a libllama, and the instruction set that is pinned. */
+  | { readonly kind: 'llama'; readonly lib: string; readonly isa?: string }
   | { readonly kind: 'module'; readonly path: string }
   | { readonly kind: 'command'; readonly command: string };
 
@@ -32,7 +34,23 @@ export interface OpenOptions {
 }
 
 /** Reads `--subject` and `--subject-cmd`. Throws `usage`. */
-export function subjectSpec(subject: string | undefined, command: string | undefined): SubjectSpec {
+export function subjectSpec(
+  subject: string | undefined,
+  command: string | undefined,
+  llama: { readonly lib?: string; readonly isa?: string } = {},
+): SubjectSpec {
+  if (llama.lib !== undefined && (subject ?? 'llama') !== 'llama')
+    throw new IsobatchError('usage', '--lib is for --subject llama', { subject });
+  if (subject === 'llama' || (subject === undefined && command === undefined && llama.lib !== undefined)) {
+    if (llama.lib === undefined)
+      throw new IsobatchError(
+        'usage',
+        '--subject llama needs --lib: the path of a libllama.so, or a release such as v0.5.0',
+      );
+    // A path stays right wherever the worker runs.
+    const lib = /[/\\]|\.so$/.test(llama.lib) ? resolve(llama.lib) : llama.lib;
+    return { kind: 'llama', lib, ...(llama.isa === undefined ? {} : { isa: llama.isa }) };
+  }
   if (subject !== undefined && command !== undefined)
     throw new IsobatchError('usage', 'give --subject or --subject-cmd, not both');
   if (command !== undefined) return { kind: 'command', command };
@@ -41,7 +59,7 @@ export function subjectSpec(subject: string | undefined, command: string | undef
   if (/\.[mc]?js$/.test(subject)) return { kind: 'module', path: resolve(subject) };
   throw new IsobatchError(
     'usage',
-    `unknown subject ${subject}: it is "engine", "plain" or the path of a compiled module (.js, .mjs) that exports \`subject\``,
+    `unknown subject ${subject}: it is "engine", "plain", "llama" or the path of a compiled module (.js, .mjs) that exports \`subject\``,
     { subject },
   );
 }
@@ -49,6 +67,7 @@ export function subjectSpec(subject: string | undefined, command: string | undef
 /** In words, as one would type it. */
 export function specInWords(spec: SubjectSpec): string {
   if (spec.kind === 'engine' || spec.kind === 'plain') return spec.kind;
+  if (spec.kind === 'llama') return `llama.cpp ${spec.lib}${spec.isa === undefined ? '' : ` (${spec.isa})`}`;
   return spec.kind === 'module' ? spec.path : spec.command;
 }
 
@@ -56,6 +75,8 @@ export function specInWords(spec: SubjectSpec): string {
 export function specOptions(spec: SubjectSpec): string[] {
   if (spec.kind === 'engine') return [];
   if (spec.kind === 'plain') return ['--subject', 'plain'];
+  if (spec.kind === 'llama')
+    return ['--subject', 'llama', '--lib', spec.lib, ...(spec.isa === undefined ? [] : ['--isa', spec.isa])];
   return spec.kind === 'module' ? ['--subject', spec.path] : ['--subject-cmd', spec.command];
 }
 
@@ -65,6 +86,7 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
     const subject = await remoteSubject(spec.command, { timeout_s: options.call_timeout_s });
     return { subject, kill: () => subject.kill() };
   }
+  if (spec.kind === 'llama') return openLlama(spec.lib, spec.isa, options);
   if (spec.kind === 'module') return openModule(spec.path);
   if (spec.kind === 'plain') return { subject: (await import('./plain/subject.ts')).plainSubject() };
   const { faultPatches } = await import('../../faults/apply.ts');
@@ -75,6 +97,12 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
   const library = patches.length > 0 ? { patches } : {};
   const subject = engineSubject(library);
   return { subject, white: makeEngineWhite(library), complete: completeBatch };
+}
+
+async function openLlama(lib: string, isa: string | undefined, options: OpenOptions): Promise<OpenSubject> {
+  const { llamaProgram } = await import('./llama/program.ts');
+  const subject = await remoteSubject(await llamaProgram(lib, isa), { timeout_s: options.call_timeout_s });
+  return { subject, kill: () => subject.kill() };
 }
 
 async function openModule(path: string): Promise<OpenSubject> {

@@ -35,6 +35,18 @@ export interface RemoteOptions {
   readonly start_timeout_s?: number;
 }
 
+/** A program that is started without a shell, with a name for messages. */
+export interface Program {
+  readonly name: string;
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+function nameOf(command: string | Program): string {
+  return typeof command === 'string' ? command : command.name;
+}
+
 interface Pending {
   readonly resolve: (frame: Frame) => void;
   readonly reject: (error: Error) => void;
@@ -47,10 +59,11 @@ export class Connection {
   readonly #pending = new Map<number, Pending>();
   #next = 1;
 
-  constructor(command: string) {
-    const { file, args } = parseCommand(command);
-    this.#command = command;
-    this.peer = new Peer({ file, args, channel: 1, onFrame: (frame) => this.#take(frame) });
+  constructor(command: string | Program) {
+    const { file, args, env } =
+      typeof command === 'string' ? { ...parseCommand(command), env: undefined } : command;
+    this.#command = nameOf(command);
+    this.peer = new Peer({ file, args, env, channel: 1, onFrame: (frame) => this.#take(frame) });
     void this.peer.ended.then((end) => {
       for (const { reject } of this.#pending.values()) reject(this.#death(end));
       this.#pending.clear();
@@ -130,10 +143,10 @@ class Remote implements Subject {
   info!: SubjectInfo;
   readonly timeout_s: number;
   readonly #start_timeout_s: number;
-  readonly #command: string;
+  readonly #command: string | Program;
   #connection: Connection | undefined;
 
-  constructor(command: string, options: RemoteOptions) {
+  constructor(command: string | Program, options: RemoteOptions) {
     this.#command = command;
     this.timeout_s = options.timeout_s ?? 20;
     this.#start_timeout_s = options.start_timeout_s ?? 120;
@@ -207,7 +220,8 @@ class RemoteModel implements SubjectModel {
     const { timeout_s } = this.#remote;
     const frame = await connection.call('open', { model: handle, params }, timeout_s);
     const context = understood(() => intField(frame.header, 'context'));
-    return new RemoteContext(connection, context, timeout_s, this.info.n_vocab);
+    const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+    return new RemoteContext(connection, context, timeout_s, width);
   }
 
   async close(): Promise<void> {
@@ -231,13 +245,34 @@ class RemoteContext implements SubjectContext {
     this.#n_vocab = n_vocab;
   }
 
-  async #call(verb: Verb, args: object = {}): Promise<Header & { payload: Uint8Array }> {
-    const frame = await this.#connection.call(verb, { context: this.#context, ...args }, this.#timeout_s);
+  async #call(
+    verb: Verb,
+    args: object = {},
+    payload?: Uint8Array,
+  ): Promise<Header & { payload: Uint8Array }> {
+    const request = { context: this.#context, ...args };
+    const frame = await this.#connection.call(verb, request, this.#timeout_s, payload);
     return { ...frame.header, payload: frame.payload };
   }
 
-  async decode(batch: Batch): Promise<DecodeResult> {
-    const answer = await this.#call('decode', { batch });
+  decode(batch: Batch): Promise<DecodeResult> {
+    return this.#rows('decode', batch);
+  }
+
+  encode(batch: Batch): Promise<DecodeResult> {
+    return this.#rows('encode', batch);
+  }
+
+  async stateGet(seq?: number): Promise<Uint8Array> {
+    return (await this.#call('stateGet', seq === undefined ? {} : { seq })).payload.slice();
+  }
+
+  async stateSet(bytes: Uint8Array, seq?: number): Promise<void> {
+    await this.#call('stateSet', seq === undefined ? {} : { seq }, bytes);
+  }
+
+  async #rows(verb: 'decode' | 'encode', batch: Batch): Promise<DecodeResult> {
+    const answer = await this.#call(verb, { batch });
     return understood(() => {
       const n_outputs = intField(answer, 'n_outputs');
       const n_vocab = intField(answer, 'n_vocab');
@@ -288,7 +323,10 @@ export type RemoteSubject = Subject & {
  * Starts `command` (see `command.ts` for how it is read) and shakes hands. Throws `file` if it cannot be started,
  * `protocol` if it speaks another version, `subject` if it dies or stays silent.
  */
-export async function remoteSubject(command: string, options: RemoteOptions = {}): Promise<RemoteSubject> {
+export async function remoteSubject(
+  command: string | Program,
+  options: RemoteOptions = {},
+): Promise<RemoteSubject> {
   const remote = new Remote(command, options);
   await remote.connection();
   return remote;

@@ -74,8 +74,10 @@ const handlers: Record<Verb, Handler> = {
 
   async load(session, request, payload) {
     const name = textField(request, 'name');
-    const bytes = request.path === undefined ? payload : readModel(textField(request, 'path'));
-    const model = await session.subject.load(bytes, name);
+    const model =
+      request.path === undefined
+        ? await session.subject.load(payload, name)
+        : await loadPath(session.subject, textField(request, 'path'), name);
     const handle = session.handle();
     session.models.set(handle, model);
     return { header: { model: handle, info: model.info } };
@@ -85,7 +87,7 @@ const handlers: Record<Verb, Handler> = {
     const model = session.model(request);
     const context = await model.open(paramsField(request));
     const handle = session.handle();
-    const n_vocab = model.info.n_vocab;
+    const n_vocab = paramsField(request).embeddings === true ? model.info.n_embd : model.info.n_vocab;
     session.contexts.set(handle, { context, model: intField(request, 'model'), n_vocab });
     return { header: { context: handle } };
   },
@@ -94,6 +96,29 @@ const handlers: Record<Verb, Handler> = {
     const { context, n_vocab } = session.open(request);
     const { n_outputs, logits } = await context.decode(batchField(request));
     return { header: { n_outputs, n_vocab }, payload: floatBytes(logits.subarray(0, n_outputs * n_vocab)) };
+  },
+
+  async encode(session, request) {
+    const { context, n_vocab } = session.open(request);
+    if (context.encode === undefined)
+      throw new IsobatchError('protocol', 'this subject has no encode', { verb: 'encode' });
+    const { n_outputs, logits } = await context.encode(batchField(request));
+    return { header: { n_outputs, n_vocab }, payload: floatBytes(logits.subarray(0, n_outputs * n_vocab)) };
+  },
+
+  async stateGet(session, request) {
+    const { context } = session.open(request);
+    if (context.stateGet === undefined)
+      throw new IsobatchError('protocol', 'this subject saves no state', { verb: 'stateGet' });
+    return { payload: await context.stateGet(seqField(request)) };
+  },
+
+  async stateSet(session, request, payload) {
+    const { context } = session.open(request);
+    if (context.stateSet === undefined)
+      throw new IsobatchError('protocol', 'this subject restores no state', { verb: 'stateSet' });
+    await context.stateSet(payload, seqField(request));
+    return {};
   },
 
   async seqRm(session, request) {
@@ -149,6 +174,14 @@ const handlers: Record<Verb, Handler> = {
     return {};
   },
 };
+
+function seqField(request: Header): number | undefined {
+  return request.seq === undefined ? undefined : intField(request, 'seq');
+}
+
+async function loadPath(subject: Subject, path: string, name: string): Promise<SubjectModel> {
+  return subject.loadFile === undefined ? subject.load(readModel(path), name) : subject.loadFile(path, name);
+}
 
 function readModel(path: string): Uint8Array {
   try {

@@ -1,0 +1,28 @@
+/**
+ * The process in which a libllama lives: serves it over the subject protocol until its parent says bye. The argument is
+ * a JSON record of the build and of the instruction set that is pinned. What the library logs during a call goes to
+ * standard error as well, so that its last words are known if it aborts.
+ */
+import { writeFrameSync } from '../../frames.ts';
+import { errorRecord } from '../../protocol.ts';
+import { serveSubject } from '../serve.ts';
+import { type BuildFiles, Library } from './library.ts';
+import { llamaSubject } from './subject.ts';
+
+interface Job {
+  readonly files: BuildFiles;
+  readonly isa?: string;
+}
+
+// What libraries print must not come between the frames.
+process.stdout.write = process.stderr.write.bind(process.stderr) as typeof process.stdout.write;
+
+const { files, isa } = JSON.parse(process.argv[2]!) as Job;
+try {
+  const subject = llamaSubject(new Library(files, isa));
+  await serveSubject(subject, process.stdin, (header, payload) => writeFrameSync(1, header, payload));
+} catch (error) {
+  // Nobody has asked yet; the first question gets the reason.
+  writeFrameSync(1, { id: 1, error: errorRecord(error) });
+}
+process.exit(0);

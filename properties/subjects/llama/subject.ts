@@ -1,0 +1,451 @@
+/**
+ * The real llama.cpp as a subject, in this process: models, contexts, decodes, memory operations and state of one
+ * loaded libllama. It is served by `serve-main.ts` in a child process, because an assertion of the library ends the
+ * process that it is in.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import type { Batch, MemoryKind } from '../../../contract/batch.ts';
+import { IsobatchError } from '../../../contract/errors.ts';
+import type {
+  ContextParams,
+  DecodeResult,
+  ModelInfo,
+  Subject,
+  SubjectContext,
+  SubjectInfo,
+  SubjectModel,
+} from '../../../contract/subject.ts';
+import { NativeBatch } from './batch.ts';
+import { type ContextField, PARAMS_BYTES, writeField } from './layout.ts';
+import { type Address, BatchStruct, type Library, Params } from './library.ts';
+import { type Era, eraOf, legalOf, since } from './releases.ts';
+
+/** Architectures that the recipes cover, with their memory; others are asked of the library. */
+const MEMORY: Readonly<Record<string, MemoryKind>> = {
+  mamba: 'recurrent',
+  mamba2: 'recurrent',
+  rwkv6: 'recurrent',
+  rwkv7: 'recurrent',
+  jamba: 'hybrid',
+  'falcon-h1': 'hybrid',
+  lfm2: 'hybrid',
+  bert: 'none',
+};
+
+const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
+
+const GGML_F32 = 0;
+const GGML_F16 = 1;
+
+type Native = ReturnType<Library['func']>;
+
+/** The functions that are called, by what they do. */
+class Api {
+  readonly library: Library;
+  readonly #known = new Map<string, Native>();
+
+  constructor(library: Library) {
+    this.library = library;
+  }
+
+  call(prototype: string, ...args: unknown[]): unknown {
+    let f = this.#known.get(prototype);
+    if (f === undefined) {
+      f = this.library.func(prototype);
+      this.#known.set(prototype, f);
+    }
+    return f(...args);
+  }
+
+  decode(ctx: Address, batch: BigUint64Array): number {
+    return this.call('int llama_decode(void *ctx, IsobatchBatch batch)', ctx, { d: batch }) as number;
+  }
+
+  encode(ctx: Address, batch: BigUint64Array): number {
+    return this.call('int llama_encode(void *ctx, IsobatchBatch batch)', ctx, { d: batch }) as number;
+  }
+}
+
+// The types are named in prototypes.
+void BatchStruct;
+void Params;
+
+/** Its info; the rounding profile is measured, and filled in by whoever serves it. */
+export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = {}): Subject {
+  const api = new Api(library);
+  const era = eraOf(library);
+  const { fields } = library.layout;
+  const flash = fields.flash_attn ?? fields.flash_attn_type;
+  const info: SubjectInfo = {
+    name: 'llama.cpp',
+    version: library.files.release ?? versionOf(api) ?? library.files.name,
+    protocol: 1,
+    architectures: [],
+    splits: {},
+    isas: [],
+    types_kv: era === 'b3889' ? ['F16'] : ['F32', 'F16'],
+    bit_invariant: false,
+    shared_tokens: true,
+    remove_anywhere: true,
+    choices: {
+      ...(fields.kv_unified === undefined ? {} : { kv_unified: [false, true] }),
+      ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
+      ...(flash === undefined ? {} : { flash_attn: [false, true] }),
+    },
+    legal: legalOf(era),
+    state: true,
+    ...rounding,
+  };
+  return new LlamaSubject(api, era, info);
+}
+
+function versionOf(api: Api): string | undefined {
+  if (!api.library.has('llama_version')) return undefined;
+  return (api.call('const char *llama_version()') as string | null) ?? undefined;
+}
+
+class LlamaSubject implements Subject {
+  readonly info: SubjectInfo;
+  readonly #api: Api;
+  readonly #era: Era;
+
+  constructor(api: Api, era: Era, info: SubjectInfo) {
+    this.#api = api;
+    this.#era = era;
+    this.info = info;
+  }
+
+  load(bytes: Uint8Array, name: string): SubjectModel {
+    const dir = mkdtempSync(join(tmpdir(), 'isobatch-'));
+    try {
+      const path = join(dir, 'model.gguf');
+      writeFileSync(path, bytes);
+      return this.loadFile(path, name);
+    } finally {
+      // The library has read or mapped it by now.
+      rmSync(dir, { recursive: true, force: true });
+    }
+  }
+
+  loadFile(path: string, name: string): SubjectModel {
+    const { library } = this.#api;
+    library.log.clear();
+    const params = new Uint8Array(PARAMS_BYTES);
+    this.#api.call('void llama_model_default_params(void *out)', params);
+    const model = this.#api.call(
+      'void *llama_load_model_from_file(const char *path, IsobatchParams params)',
+      path,
+      { d: new BigUint64Array(params.buffer) },
+    ) as Address | null;
+    if (!model)
+      throw new IsobatchError('model', `${this.info.version} does not load ${name}: ${library.log.tail()}`, {
+        name,
+      });
+    return new LlamaModel(this.#api, this.#era, model);
+  }
+
+  close(): void {
+    this.#api.call('void llama_backend_free()');
+  }
+}
+
+class LlamaModel implements SubjectModel {
+  readonly info: ModelInfo;
+  readonly #api: Api;
+  readonly #era: Era;
+  readonly #model: Address;
+
+  constructor(api: Api, era: Era, model: Address) {
+    this.#api = api;
+    this.#era = era;
+    this.#model = model;
+    this.info = this.#look();
+  }
+
+  #look(): ModelInfo {
+    const api = this.#api;
+    const { library } = api;
+    const number = (...names: string[]): number =>
+      Number(api.call(`int64_t ${library.firstOf(names)}(void *model)`, this.#model)) | 0;
+    const arch = this.#meta('general.architecture');
+    const vocab = library.has('llama_vocab_n_tokens');
+    const n_vocab = vocab
+      ? api.call(
+          'int llama_vocab_n_tokens(void *vocab)',
+          api.call('void *llama_model_get_vocab(void *model)', this.#model),
+        )
+      : api.call('int llama_n_vocab(void *model)', this.#model);
+    const has = (what: string): boolean =>
+      library.has(what) && api.call(`bool ${what}(void *model)`, this.#model) === true;
+    const memory: MemoryKind =
+      MEMORY[arch] ??
+      (has('llama_model_is_hybrid')
+        ? 'hybrid'
+        : has('llama_model_is_recurrent')
+          ? 'recurrent'
+          : has('llama_model_has_encoder') && !has('llama_model_has_decoder')
+            ? 'none'
+            : 'attention');
+    const windowed =
+      WINDOWED.includes(arch) ||
+      (library.has('llama_model_n_swa') &&
+        (api.call('int llama_model_n_swa(void *model)', this.#model) as number) > 0);
+    const encoder = memory === 'none' ? 'only' : has('llama_model_has_encoder') ? 'with decoder' : undefined;
+    return {
+      arch,
+      memory,
+      n_vocab: n_vocab as number,
+      n_embd: number('llama_model_n_embd', 'llama_n_embd'),
+      n_layer: number('llama_model_n_layer', 'llama_n_layer'),
+      n_params: Number(api.call('uint64_t llama_model_n_params(void *model)', this.#model)),
+      ...(windowed ? { windowed } : {}),
+      ...(encoder === undefined ? {} : { encoder }),
+    };
+  }
+
+  #meta(key: string): string {
+    const out = new Uint8Array(256);
+    const n = this.#api.call(
+      'int llama_model_meta_val_str(void *model, const char *key, void *out, size_t size)',
+      this.#model,
+      key,
+      out,
+      out.length,
+    ) as number;
+    return new TextDecoder().decode(out.subarray(0, Math.max(0, Math.min(n, out.length - 1))));
+  }
+
+  open(params: ContextParams): SubjectContext {
+    const { library } = this.#api;
+    library.log.clear();
+    const struct = library.contextDefaults();
+    const view = new DataView(struct.buffer);
+    const { fields } = library.layout;
+    for (const [name, value] of Object.entries(this.#values(params))) {
+      const field = fields[name as ContextField];
+      if (field !== undefined) writeField(view, field, value);
+    }
+    const ctx = this.#api.call(
+      'void *llama_new_context_with_model(void *model, IsobatchParams params)',
+      this.#model,
+      { d: new BigUint64Array(struct.buffer) },
+    ) as Address | null;
+    if (!ctx) throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, { params });
+    return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
+  }
+
+  /** The fields of `llama_context_params`. Every sequence gets room for n_ctx tokens, whatever it is divided by. */
+  #values(params: ContextParams): Partial<Record<ContextField, number>> {
+    const { n_seq_max, n_ubatch } = params;
+    const n_batch = Math.max(params.n_batch, n_ubatch);
+    const unified = params.kv_unified ?? true;
+    const streams = this.#api.library.layout.fields.kv_unified !== undefined && !unified;
+    const per_seq = Math.max(params.n_ctx, n_batch);
+    const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
+    return {
+      n_ctx: streams ? per_seq * n_seq_max : per_seq,
+      n_batch,
+      n_ubatch,
+      n_seq_max,
+      n_threads: params.n_threads ?? 1,
+      n_threads_batch: params.n_threads ?? 1,
+      type_k: type,
+      type_v: type,
+      flash_attn: params.flash_attn ? 1 : 0,
+      flash_attn_type: params.flash_attn ? 1 : 0,
+      embeddings: params.embeddings ? 1 : 0,
+      kv_unified: unified ? 1 : 0,
+      swa_full: (params.swa_full ?? true) ? 1 : 0,
+      no_perf: 1,
+    };
+  }
+
+  close(): void {
+    this.#api.call('void llama_free_model(void *model)', this.#model);
+  }
+}
+
+class LlamaContext implements SubjectContext {
+  readonly #api: Api;
+  readonly #era: Era;
+  readonly #ctx: Address;
+  readonly #info: ModelInfo;
+  readonly #params: ContextParams;
+  readonly #batch = new NativeBatch();
+  readonly #memory: Address;
+  #rows = new Float32Array(0);
+
+  constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams) {
+    this.#api = api;
+    this.#era = era;
+    this.#ctx = ctx;
+    this.#info = info;
+    this.#params = params;
+    this.#memory =
+      api.library.memory === 'llama_memory'
+        ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
+        : ctx;
+  }
+
+  decode(batch: Batch): DecodeResult {
+    return this.#run(batch, 'decode');
+  }
+
+  encode(batch: Batch): DecodeResult {
+    return this.#run(batch, 'encode');
+  }
+
+  #run(batch: Batch, what: 'decode' | 'encode'): DecodeResult {
+    const n = batch.token.length;
+    for (const name of ['pos', 'seq_id', 'logits'] as const) {
+      // The library takes pointers without lengths, so this is the caller's to see.
+      if (batch[name] !== undefined && batch[name].length !== n)
+        throw new IsobatchError('batch.size', `${name} has ${batch[name].length} entries for ${n} tokens`);
+    }
+    if (n > this.#params.n_batch)
+      throw new IsobatchError('batch.size', `${n} tokens for an n_batch of ${this.#params.n_batch}`);
+    const { log } = this.#api.library;
+    log.clear();
+    this.#batch.fill(batch, this.#positions(batch));
+    const rc = this.#api[what](this.#ctx, this.#batch.struct);
+    if (rc !== 0) {
+      const why = rc === 1 ? 'no room in memory' : 'refused';
+      throw new IsobatchError('refused', `llama_${what} answered ${rc} (${why}): ${log.tail()}`, { rc });
+    }
+    return this.#outputs(batch);
+  }
+
+  /** Positions: those of the batch; null leaves them to the library where it continues from memory. */
+  #positions(batch: Batch): readonly number[] | null {
+    if (batch.pos !== undefined) return batch.pos;
+    if (since(this.#era, 'b6122')) return null;
+    const next = new Map<number, number>();
+    return batch.token.map((_, i) => {
+      const ids = batch.seq_id?.[i] ?? [0];
+      const first = ids[0] ?? 0;
+      const pos = next.get(first) ?? this.seqPosMax(first) + 1;
+      for (const id of ids) next.set(id, pos + 1);
+      return pos;
+    });
+  }
+
+  #outputs(batch: Batch): DecodeResult {
+    const api = this.#api;
+    const n = batch.token.length;
+    const embeddings = this.#params.embeddings === true;
+    const width = embeddings ? this.#info.n_embd : this.#info.n_vocab;
+    const rows: number[] = [];
+    for (let i = 0; i < n; i++) if (batch.logits === undefined ? i === n - 1 : batch.logits[i]) rows.push(i);
+    if (this.#rows.length < rows.length * width) this.#rows = new Float32Array(rows.length * width);
+    if (rows.length === 0) return { n_outputs: 0, logits: this.#rows.subarray(0, 0) };
+    const name = embeddings ? 'llama_get_embeddings_ith' : 'llama_get_logits_ith';
+    const at = rows.map((i) => api.call(`void *${name}(void *ctx, int i)`, this.#ctx, i) as Address | null);
+    const missing = at.findIndex((address) => !address);
+    if (missing >= 0)
+      throw new IsobatchError(
+        'refused',
+        `${name}(${rows[missing]}) answered no row: ${api.library.log.tail()}`,
+      );
+    // One view over all rows, which lie side by side in one buffer.
+    const addresses = at as Address[];
+    const low = addresses.reduce((a, b) => (b < a ? b : a));
+    const high = addresses.reduce((a, b) => (b > a ? b : a));
+    const floats = new Float32Array(koffi.view(low, Number(high - low) + 4 * width));
+    addresses.forEach((address, k) => {
+      const from = Number(address - low) / 4;
+      this.#rows.set(floats.subarray(from, from + width), k * width);
+    });
+    return { n_outputs: rows.length, logits: this.#rows.subarray(0, rows.length * width) };
+  }
+
+  #ops(result: string, name: string, types: string, ...args: unknown[]): unknown {
+    const { memory } = this.#api.library;
+    return this.#api.call(`${result} ${memory}_${name}(void *memory${types})`, this.#memory, ...args);
+  }
+
+  #know(...ids: number[]): void {
+    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= this.#params.n_seq_max);
+    // The library does not look; most releases would read past an array.
+    if (bad !== undefined)
+      throw new IsobatchError('ops.seq_id', `sequence ${bad} of ${this.#params.n_seq_max}`, { seq: bad });
+  }
+
+  seqRm(seq: number, p0: number, p1: number): void {
+    if (seq !== -1) this.#know(seq);
+    const done = this.#ops('bool', 'seq_rm', ', int seq, int p0, int p1', seq, p0, p1);
+    if (done !== true)
+      throw new IsobatchError('ops.partial', `seq_rm(${seq}, ${p0}, ${p1}) answered false`, { seq, p0, p1 });
+  }
+
+  seqCp(from: number, to: number, p0: number, p1: number): void {
+    this.#know(from, to);
+    this.#ops('void', 'seq_cp', ', int from, int to, int p0, int p1', from, to, p0, p1);
+  }
+
+  seqKeep(seq: number): void {
+    this.#know(seq);
+    this.#ops('void', 'seq_keep', ', int seq', seq);
+  }
+
+  clear(): void {
+    if (this.#api.library.memory === 'llama_memory') this.#ops('void', 'clear', ', bool data', true);
+    else this.#ops('void', 'clear', '');
+  }
+
+  seqPosMin(seq: number): number {
+    if (this.#api.library.memory === 'llama_kv_cache' || !since(this.#era, 'b5640')) return -1;
+    return this.#ops('int', 'seq_pos_min', ', int seq', seq) as number;
+  }
+
+  seqPosMax(seq: number): number {
+    return this.#ops('int', 'seq_pos_max', ', int seq', seq) as number;
+  }
+
+  stateGet(seq?: number): Uint8Array {
+    const api = this.#api;
+    const one = seq === undefined ? '' : '_seq';
+    const types = seq === undefined ? '' : ', int seq';
+    const more = seq === undefined ? [] : [seq];
+    const size = Number(api.call(`size_t llama_state${one}_get_size(void *ctx${types})`, this.#ctx, ...more));
+    const out = new Uint8Array(size);
+    const n = Number(
+      api.call(
+        `size_t llama_state${one}_get_data(void *ctx, void *out, size_t size${types})`,
+        this.#ctx,
+        out,
+        size,
+        ...more,
+      ),
+    );
+    if (n === 0 || n > size)
+      throw new IsobatchError('refused', `the state was not saved: ${api.library.log.tail()}`, { n, size });
+    return out.subarray(0, n);
+  }
+
+  stateSet(bytes: Uint8Array, seq?: number): void {
+    const api = this.#api;
+    if (seq !== undefined) this.#know(seq);
+    api.library.log.clear();
+    const one = seq === undefined ? '' : '_seq';
+    const types = seq === undefined ? '' : ', int seq';
+    const more = seq === undefined ? [] : [seq];
+    const n = Number(
+      api.call(
+        `size_t llama_state${one}_set_data(void *ctx, void *data, size_t size${types})`,
+        this.#ctx,
+        bytes,
+        bytes.length,
+        ...more,
+      ),
+    );
+    if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
+  }
+
+  close(): void {
+    this.#batch.free();
+    this.#api.call('void llama_free(void *ctx)', this.#ctx);
+  }
+}
