@@ -89,8 +89,8 @@ export interface LegalDifferences {
   readonly shared_needs_unified?: boolean;
   /** No tokens of several sequences with these kinds of memory. */
   readonly unshared?: readonly MemoryKind[];
-  /** A ubatch needs free cells side by side, so a fragmented cache may be full before its last cell is used. */
-  readonly contiguous_cells?: boolean;
+  /** Removing an empty range of a state that has reached it is refused as a part would be. */
+  readonly no_empty_ranges?: boolean;
   /** Largest position of a sequence without tokens, if not -1. */
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */
