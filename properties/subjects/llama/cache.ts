@@ -3,7 +3,7 @@
  * with the size and sha256 of each. A folder appears there whole, by one rename, or not at all (fetch.ts). On use the
  * sizes are compared, which costs microseconds; the hashes are compared when somebody asks.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { IsobatchError } from '../../../contract/errors.ts';
@@ -42,7 +42,7 @@ export function releaseDir(release: Release): string {
 export function cacheState(name: string | Release): CacheState {
   const release = known(name);
   const dir = releaseDir(release);
-  if (statSync(dir, { throwIfNoEntry: false }) === undefined) return { state: 'absent', dir };
+  if (!existsSync(dir)) return { state: 'absent', dir };
   try {
     const manifest = readManifest(dir, release);
     let bytes = 0;

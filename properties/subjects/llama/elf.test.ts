@@ -63,6 +63,10 @@ describe('a file that is no library for this machine', () => {
     expect(() => readElf(written(Buffer.alloc(0)))).toThrow(/ends early: 0 of 64/);
   });
 
+  it('is refused: one that is not there', () => {
+    expect(() => readElf(join(dir, 'none.so'))).toThrow(/none\.so cannot be read: ENOENT/);
+  });
+
   it('is refused with a reason wherever it ends', () => {
     const whole = elfFile({ needed: ['libggml.so'], soname: 'a' });
     for (let bytes = 0; bytes < whole.length; bytes++) {

@@ -4,7 +4,6 @@
  * machine and type, and of the dynamic section the names (System V ABI, ELF-64 object file format).
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { basename } from 'node:path';
 import { IsobatchError } from '../../../contract/errors.ts';
 
 export interface Elf {
@@ -34,11 +33,19 @@ const TYPES: Readonly<Record<number, string>> = { 1: 'an object file', 2: 'a pro
 
 /** Reads the header of a library. Throws `file` with the reason if it is no ELF x86-64 shared object. */
 export function readElf(path: string): Elf {
-  const file = openSync(path, 'r');
+  const file = opened(path);
   try {
     return parse(path, (offset, bytes) => slice(path, file, offset, bytes));
   } finally {
     closeSync(file);
+  }
+}
+
+function opened(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    throw new IsobatchError('file', `${path} cannot be read: ${(error as Error).message}`, { path });
   }
 }
 
@@ -133,8 +140,5 @@ function slice(path: string, file: number, offset: number, bytes: number): Buffe
 }
 
 function refused(path: string, why: string): IsobatchError {
-  return new IsobatchError('file', `${path} is no shared library for Linux x86-64: ${why}`, {
-    path,
-    name: basename(path),
-  });
+  return new IsobatchError('file', `${path} is no shared library for Linux x86-64: ${why}`, { path });
 }

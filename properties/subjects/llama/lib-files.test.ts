@@ -183,6 +183,7 @@ describe('what is missing or wrong', () => {
 
   it('is named: the file, the folder, libllama itself', () => {
     expect(() => libFiles(join(dir, 'nowhere.so'))).toThrow(/no file or folder .*nowhere\.so/);
+    expect(() => libFiles('/dev/null/x')).toThrow(/no file or folder \/dev\/null\/x/);
     expect(() => libFiles(dir)).toThrow(/no libllama\.so in .*BUILD_SHARED_LIBS/);
     put({ 'libggml.so': base });
     expect(() => libFiles(join(dir, 'libggml.so'))).toThrow(/is not libllama: it does not name llama_decode/);

@@ -95,9 +95,8 @@ export function sha256Of(path: string): string {
 }
 
 function findLibllama(path: string): string {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw new IsobatchError('file', `there is no file or folder ${path}`, { path });
-  if (!stat.isDirectory()) return path;
+  if (!existsSync(path)) throw new IsobatchError('file', `there is no file or folder ${path}`, { path });
+  if (!statSync(path).isDirectory()) return path;
   for (const dir of INSIDE.map((inside) => join(path, inside))) {
     const found = list(dir).filter((name) => LIBLLAMA.test(name));
     if (found.length > 0) return join(dir, theOne(dir, found));
@@ -127,7 +126,11 @@ function theOne(dir: string, names: readonly string[]): string {
 }
 
 function list(dir: string): string[] {
-  return statSync(dir, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(dir).sort() : [];
+  try {
+    return readdirSync(dir).sort();
+  } catch {
+    return []; // Not there, no folder, or not ours to read: nothing to be found.
+  }
 }
 
 function checkLibllama(path: string): ReturnType<typeof readElf> {
