@@ -85,7 +85,7 @@ export interface Choices {
 export interface LegalDifferences {
   /** Kinds of illegal calls that it is held to refuse; calls of any other kind are undefined there and never made. */
   readonly refuses?: readonly string[];
-  /** Tokens of several sequences need one cache for all (`kv_unified`), unless memory is recurrent. */
+  /** Tokens of several sequences, and copies of a range, need one cache for all (`kv_unified`). */
   readonly shared_needs_unified?: boolean;
   /** No tokens of several sequences with these kinds of memory. */
   readonly unshared?: readonly MemoryKind[];

@@ -30,12 +30,10 @@ export function choicesOf({ subject, model }: Pick<Env, 'subject' | 'model'>): C
 
 /** What a history needs: parameters that must have these values. */
 export function demandedChoices(calls: readonly Call[], facts: Facts): Values {
-  const { choices, legal, memory, windowed } = facts;
+  const { choices, legal, windowed } = facts;
   const out: { -readonly [K in keyof Values]: Values[K] } = {};
-  const attention = memory !== 'recurrent';
-  if (choices.kv_unified !== undefined && legal.shared_needs_unified && attention) {
-    if (calls.some(couples)) out.kv_unified = true;
-  }
+  if (choices.kv_unified !== undefined && legal.shared_needs_unified && calls.some(couples))
+    out.kv_unified = true;
   if (choices.swa_full !== undefined && windowed && calls.some(cutsPart)) out.swa_full = true;
   return out;
 }
