@@ -81,7 +81,7 @@ function gather(env: Env): Facts {
     // The sequential policy refuses batches with shared tokens, so where it is the only one there are none.
     shared:
       subject.shared_tokens &&
-      !subject.legal?.unshared?.includes(model.memory) &&
+      (env.about_sharing === true || !subject.legal?.unshared?.includes(model.memory)) &&
       allowed.some((policy) => policy !== 'equal-sequential'),
     parts: subject.remove_anywhere && model.memory === 'attention',
     windowed: model.windowed === true,

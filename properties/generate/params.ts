@@ -64,6 +64,9 @@ export function drawParams(
   params.type_kv = facts.types_kv.includes(type_kv) ? type_kv : facts.types_kv[0];
   const isa = drawIsa(r, facts);
   if (isa !== undefined) params.isa = isa;
+  // A release that cannot open such a context shall not hide everything else behind that.
+  if (Object.keys(facts.choices).length > 0 && n_batch < n_seq_max && !r.chance(0.03))
+    params.n_batch = n_seq_max;
   Object.assign(params, drawChoices(r, calls, facts));
   // Flash attention keeps K and V in F16, and some releases know no other there.
   if (params.flash_attn && facts.types_kv.includes('F16')) params.type_kv = 'F16';

@@ -41,6 +41,9 @@ export function legalOf(era: Era): LegalDifferences {
     refuses: since(era, 'b6122') ? ['batch.token', 'batch.empty'] : ['batch.token'],
     shared_needs_unified: true,
     no_empty_ranges: true,
+    ...(since(era, 'b8095')
+      ? { unshared: era === 'v0.5.0' ? (['recurrent'] as const) : (['recurrent', 'hybrid'] as const) }
+      : {}),
     ...(since(era, 'b5640') ? {} : { no_pos_min: true }),
     ...(since(era, 'b5640') ? {} : { pos_of_empty: 0 }),
   };
