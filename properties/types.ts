@@ -4,7 +4,7 @@
  */
 import type { Batch, SplitPolicy } from '../contract/batch.ts';
 import type { ContextParams, ModelInfo, SubjectInfo, SubjectModel } from '../contract/subject.ts';
-import type { WhiteBox } from '../contract/white.ts';
+import type { ShownRules, WhiteBox } from '../contract/white.ts';
 import type { BoundsTally } from './verdict.ts';
 
 /** One call of a history. An injected illegal call carries the kind of error that must come back. */
@@ -162,6 +162,8 @@ export interface Env {
   readonly loaded: SubjectModel;
   /** The rules of the subject, if it shows them, and those of the oracle. */
   readonly white?: WhiteBox;
+  /** Those of a subject in another process, if it shows any. */
+  readonly shown?: ShownRules;
   readonly oracle: WhiteBox;
   readonly coverage: Coverage;
   /** Chance of a false alarm in one comparison with a derived bound; default 1e-10. */
@@ -187,6 +189,8 @@ export interface Property {
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** Null if it applies, else the reason for skipping it. */
   skip(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** White-box properties that can ask a subject in another process, too (`Env.shown`). */
+  readonly asks?: boolean;
   /** White-box properties: the same, by what the subject shows of its rules. */
   skipRules?(white: WhiteBox): string | null;
   /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */
