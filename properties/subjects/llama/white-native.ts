@@ -28,7 +28,7 @@ const SYMBOLS = {
 /** Far more than the object has had in any release. */
 const OBJECT_BYTES = 8192;
 const UBATCH_BYTES = 104;
-/** Offsets of `llama_ubatch`: u32, but for the pointers. */
+/** Offsets of `llama_ubatch`: u32, but for the pointers. The older releases have no n_pos; there it is padding. */
 const U = { equal: 0, n_tokens: 4, n_seq_tokens: 8, n_seqs: 12, n_pos: 20 } as const;
 const P = { token: 24, embd: 32, pos: 40, n_seq_id: 48, seq_id: 56, output: 80, shared: 96 } as const;
 
@@ -59,6 +59,7 @@ class NativeSplitter implements Splitter {
     Record<'init' | 'reset' | 'simple' | 'equal' | 'sequence' | 'out_ids' | 'release', Native>
   >;
   readonly #batch = new NativeBatch();
+  readonly #memory: Memory;
   readonly #self: unknown;
   readonly #out = new Uint8Array(UBATCH_BYTES);
   readonly #view = new DataView(this.#out.buffer);
@@ -67,6 +68,7 @@ class NativeSplitter implements Splitter {
     this.keep_tail = keep_tail;
     this.#library = library;
     this.#vocab = vocab;
+    this.#memory = new Memory(library);
     const split = (name: string, more = ''): Native =>
       library.func(`void *${name}(void *out, void *self, uint32_t n_ubatch${more})`);
     const tail = keep_tail ? ', uint32_t n_keep_tail' : '';
@@ -117,21 +119,22 @@ class NativeSplitter implements Splitter {
     const n = number(U.n_tokens);
     if (n === 0) return null;
     const shared = this.#pointer(P.shared);
-    const strange = n > MOST_TOKENS || number(U.n_pos) !== 1 || this.#pointer(P.embd) !== 0n;
+    const strange = n > MOST_TOKENS || number(U.n_pos) > 1 || this.#pointer(P.embd) !== 0n;
     if (strange || !this.#pointer(P.token) || !this.#pointer(P.output) || !shared)
       throw new IsobatchError(
         'refused',
         `a ubatch of ${n} tokens does not lie as in any release that is known`,
       );
-    const n_seq_id = ints(this.#pointer(P.n_seq_id), n);
+    const memory = this.#memory;
+    const n_seq_id = memory.ints(this.#pointer(P.n_seq_id), n);
     const rows = {
       equal_seqs: this.#out[U.equal] !== 0,
       n_seqs: number(U.n_seqs),
       n_seq_tokens: number(U.n_seq_tokens),
-      token: ints(this.#pointer(P.token), n),
-      pos: ints(this.#pointer(P.pos), n),
-      seq_id: sets(this.#pointer(P.seq_id), n_seq_id),
-      output: Array.from(new Uint8Array(koffi.view(this.#pointer(P.output), n)), (flag) => flag !== 0),
+      token: memory.ints(this.#pointer(P.token), n),
+      pos: memory.ints(this.#pointer(P.pos), n),
+      seq_id: memory.sets(this.#pointer(P.seq_id), n_seq_id),
+      output: memory.flags(this.#pointer(P.output), n),
     };
     this.#call.release(shared);
     return rows;
@@ -140,10 +143,10 @@ class NativeSplitter implements Splitter {
   outIds(): number[] {
     // A std::vector: begin, end, end of its room.
     const vector = this.#call.out_ids(this.#self) as Address;
-    const [begin = 0n, end = 0n] = new BigUint64Array(koffi.view(vector, 16));
+    const [begin = 0n, end = 0n] = this.#memory.pointers(vector, 2);
     const n = Number(end - begin) / 4;
     if (!(n >= 0 && n <= MOST_TOKENS)) throw new IsobatchError('refused', `a list of ${n} outputs`);
-    return n === 0 ? [] : ints(begin, n);
+    return n === 0 ? [] : this.#memory.ints(begin, n);
   }
 
   log(): string {
@@ -151,16 +154,52 @@ class NativeSplitter implements Splitter {
   }
 }
 
-function ints(at: Address, n: number): number[] {
-  return Array.from(new Int32Array(koffi.view(at, 4 * n)));
-}
+/** Copies of native memory. A view is an object with an owner, and costs several times as much as a copy of a few words. */
+class Memory {
+  readonly #copy: Native;
+  #bytes = new ArrayBuffer(1 << 12);
 
-/** The list of ids of each row, read as one piece: they lie side by side. */
-function sets(at: Address, n_seq_id: readonly number[]): number[][] {
-  const pointers = new BigUint64Array(koffi.view(at, 8 * n_seq_id.length));
-  return n_seq_id.map((n, i) => {
-    if (!(n >= 1 && n <= MOST_SEQ) || !pointers[i])
-      throw new IsobatchError('refused', `row ${i} of a ubatch belongs to ${n} sequences`);
-    return ints(pointers[i], n);
-  });
+  constructor(library: Library) {
+    this.#copy = library.func('void *memcpy(void *to, void *from, size_t bytes)');
+  }
+
+  #take(at: Address, bytes: number): ArrayBuffer {
+    if (this.#bytes.byteLength < bytes) this.#bytes = new ArrayBuffer(2 * bytes);
+    this.#copy(new Uint8Array(this.#bytes), at, bytes);
+    return this.#bytes;
+  }
+
+  ints(at: Address, n: number): number[] {
+    return Array.from(new Int32Array(this.#take(at, 4 * n), 0, n));
+  }
+
+  pointers(at: Address, n: number): BigUint64Array {
+    return new BigUint64Array(this.#take(at, 8 * n), 0, n).slice();
+  }
+
+  flags(at: Address, n: number): boolean[] {
+    return Array.from(new Uint8Array(this.#take(at, n), 0, n), (flag) => flag !== 0);
+  }
+
+  /** The list of ids of each row. They lie side by side, or in the batch, so all are copied at once. */
+  sets(at: Address, n_seq_id: readonly number[]): number[][] {
+    const n = n_seq_id.length;
+    const pointers = this.pointers(at, n);
+    let [low, high] = [pointers[0]!, 0n];
+    for (let i = 0; i < n; i++) {
+      const ids = n_seq_id[i]!;
+      if (!(ids >= 1 && ids <= MOST_SEQ) || !pointers[i])
+        throw new IsobatchError('refused', `row ${i} of a ubatch belongs to ${ids} sequences`);
+      const end = pointers[i]! + BigInt(4 * ids);
+      if (pointers[i]! < low) low = pointers[i]!;
+      if (end > high) high = end;
+    }
+    const bytes = Number(high - low);
+    if (bytes > 4 * MOST_SEQ * n) return n_seq_id.map((ids, i) => this.ints(pointers[i]!, ids));
+    const all = new Int32Array(this.#take(low, bytes), 0, bytes / 4);
+    return n_seq_id.map((ids, i) => {
+      const from = Number(pointers[i]! - low) / 4;
+      return Array.from(all.subarray(from, from + ids));
+    });
+  }
 }
