@@ -37,6 +37,9 @@ const MEMORY: Readonly<Record<string, MemoryKind>> = {
 
 const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
 
+/** Cells beyond those that a history holds at once, so that a whole batch finds a place in one piece. */
+const SIDE_BY_SIDE = 256;
+
 const GGML_F32 = 0;
 const GGML_F16 = 1;
 
@@ -247,7 +250,9 @@ class LlamaModel implements SubjectModel {
     const n_batch = Math.max(params.n_batch, n_ubatch);
     const unified = params.kv_unified ?? true;
     const streams = this.#api.library.layout.fields.kv_unified !== undefined && !unified;
-    const per_seq = Math.max(params.n_ctx, n_batch);
+    // Older releases want free cells side by side, and answer that a fragmented cache is full.
+    const spare = since(this.#era, 'b6673') ? 0 : SIDE_BY_SIDE;
+    const per_seq = Math.max(params.n_ctx, n_batch) + spare;
     const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
     return {
       n_ctx: streams ? per_seq * n_seq_max : per_seq,
