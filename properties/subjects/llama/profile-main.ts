@@ -11,7 +11,7 @@ import type { Subject } from '../../../contract/subject.ts';
 import { oracleWhite } from '../../../oracle/white.ts';
 import { BoundedRows } from '../../bounded.ts';
 import { modelBytes } from '../../campaign-models.ts';
-import { oracleRowsOf } from '../../oracle-rows.ts';
+import { oracleFor, oracleRowsOf } from '../../oracle-rows.ts';
 import { caseRandom, type Random } from '../../random.ts';
 import { runScript } from '../../run-script.ts';
 import type { Call, Env, Script } from '../../types.ts';
@@ -50,6 +50,20 @@ function drawCalls(r: Random, n_vocab: number): Call[] {
   });
 }
 
+/** Whole sequences are computed first: all their beginnings come with them. */
+function computeSequences(env: Env, { params, calls }: Script): void {
+  const lists = new Map<number, number[]>();
+  for (const call of calls) {
+    if (call.op !== 'decode') continue;
+    const { token, seq_id } = call.batch;
+    token.forEach((one, i) => {
+      const [seq = 0] = seq_id?.[i] ?? [];
+      lists.set(seq, [...(lists.get(seq) ?? []), one]);
+    });
+  }
+  for (const list of lists.values()) oracleFor(env, params).plain(list, params.type_kv ?? 'F32');
+}
+
 interface Cell {
   readonly type_kv: 'F32' | 'F16';
   readonly flash_attn: boolean;
@@ -67,6 +81,7 @@ async function runCell(env: Env, cell: Cell, cases: number) {
     const run = await runScript(env.loaded, script);
     if (run.unexpected !== null)
       throw new Error(`case ${index}: ${run.unexpected.what}: ${run.unexpected.got}`);
+    computeSequences(env, script);
     const judged = new BoundedRows(env, script.params);
     for (const [key, row] of oracleRowsOf(env, script)) {
       const [call, token] = key.split('/').map(Number) as [number, number];

@@ -17,6 +17,7 @@ import type {
   Subject,
   SubjectInfo,
   SubjectModel,
+  TypeKv,
 } from '../../../contract/subject.ts';
 import {
   type AttentionProbe,
@@ -52,8 +53,9 @@ export async function measureProfile(
     keys: { order: 'any' },
     softplus: await softplusOf(subject),
   } as const;
+  const models = new Models(subject);
   const measured = async (flash_attn: boolean): Promise<RoundingProfile> => {
-    const probe = new Probe(subject, flash_attn);
+    const probe = new Probe(models, flash_attn);
     const asks_f32 = types_kv.includes('F32') && (flash_f32 || !flash_attn);
     const finest = asks_f32 ? 'F32' : 'F16';
     return {
@@ -64,33 +66,60 @@ export async function measureProfile(
       kv: asks_f32 ? await storedAs(probe) : flash_attn ? 'F16' : 'as asked',
     };
   };
-  const rounding = await measured(false);
-  if (!choices?.flash_attn?.includes(true)) return { rounding };
-  return { rounding, rounding_flash: await measured(true) };
+  try {
+    const rounding = await measured(false);
+    if (!choices?.flash_attn?.includes(true)) return { rounding };
+    return { rounding, rounding_flash: await measured(true) };
+  } finally {
+    await models.close();
+  }
+}
+
+/** Loaded probes: the same ones serve with and without flash attention. */
+class Models {
+  readonly #subject: Subject;
+  readonly #loaded = new Map<string, SubjectModel>();
+
+  constructor(subject: Subject) {
+    this.#subject = subject;
+  }
+
+  async of(probe: AttentionProbe): Promise<SubjectModel> {
+    const key = JSON.stringify(probe);
+    let model = this.#loaded.get(key);
+    if (model === undefined) {
+      model = await this.#subject.load(attentionProbe(probe), 'a probe of attention');
+      this.#loaded.set(key, model);
+    }
+    return model;
+  }
+
+  async close(): Promise<void> {
+    for (const model of this.#loaded.values()) await model.close();
+  }
 }
 
 /** Runs probes in contexts with or without flash attention. */
 class Probe {
-  readonly #subject: Subject;
+  readonly #models: Models;
   readonly #flash_attn: boolean;
 
-  constructor(subject: Subject, flash_attn: boolean) {
-    this.#subject = subject;
+  constructor(models: Models, flash_attn: boolean) {
+    this.#models = models;
     this.#flash_attn = flash_attn;
   }
 
   /** What was added to channel READ at the last of these tokens: in calls of one token, and all in one call. */
-  async outputs(probe: AttentionProbe, tokens: readonly number[], type_kv: 'F32' | 'F16'): Promise<number[]> {
-    const model = await this.#subject.load(attentionProbe(probe), 'a probe of attention');
+  async outputs(probe: AttentionProbe, tokens: readonly number[], type_kv: TypeKv): Promise<number[]> {
+    const model = await this.#models.of(probe);
     const more = this.#flash_attn ? { type_kv, flash_attn: true } : { type_kv };
-    try {
-      const shapes = tokens.length === 1 ? [[tokens]] : [tokens.map((token) => [token]), [tokens]];
-      const out: number[] = [];
-      for (const calls of shapes) out.push((await quotient(model, calls, more)) - 1);
-      return out.map((sum) => sum / (probe.gain ?? 1));
-    } finally {
-      await model.close();
+    const shapes = tokens.length === 1 ? [[tokens]] : [tokens.map((token) => [token]), [tokens]];
+    const out: number[] = [];
+    for (const calls of shapes) {
+      const added = (await quotient(model, calls, more)) - 1;
+      out.push(added / (probe.gain ?? 1));
     }
+    return out;
   }
 }
 
@@ -200,7 +229,7 @@ const FAR = 2 ** 20;
  * Angle of the second pair at position 1: base^(-2 / HEAD), far out. The query turns, the key at position 0 does not,
  * so the score is the cosine.
  */
-async function ropeOf(probe: Probe, type_kv: 'F32' | 'F16'): Promise<RoundingProfile['rope']> {
+async function ropeOf(probe: Probe, type_kv: TypeKv): Promise<RoundingProfile['rope']> {
   const q = { 2: [16, 16] } as const;
   const k = { 2: [1, 0] } as const;
   const shares = await probe.outputs(
