@@ -7,7 +7,8 @@
 import { IsobatchError } from '../contract/errors.ts';
 import type { TypeKv } from '../contract/subject.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
-import { type OracleRow, oracleFor } from './oracle-rows.ts';
+import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
+import type { RoundedBy } from './profiles.ts';
 import type { Env, MissedBound } from './types.ts';
 import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, noteUse, widthOf } from './verdict.ts';
 
@@ -46,17 +47,17 @@ const FAR = 10;
 
 const confirmed = new WeakMap<object, number>();
 
-/** Judges the rows of one case. */
+/** Judges the rows of one case, whose context rounds as `params` say. */
 export class BoundedRows {
   readonly tally: BoundsTally = emptyBounds();
   readonly #env: Env;
-  readonly #type_kv: TypeKv;
+  readonly #params: RoundedBy;
   readonly #width: number;
   #failed = false;
 
-  constructor(env: Env, type_kv: TypeKv) {
+  constructor(env: Env, params: RoundedBy) {
     this.#env = env;
-    this.#type_kv = type_kv;
+    this.#params = params;
     this.#width = widthOf(env.p ?? DEFAULT_P);
   }
 
@@ -80,6 +81,14 @@ export class BoundedRows {
     return verdict;
   }
 
+  get #oracle(): OracleRows {
+    return oracleFor(this.#env, this.#params);
+  }
+
+  get #type_kv(): TypeKv {
+    return this.#params.type_kv ?? 'F32';
+  }
+
   #widthFor(pair: RowPair): number {
     return Math.sqrt(pair.routes) * this.#width;
   }
@@ -92,8 +101,7 @@ export class BoundedRows {
   /** With the larger of both standard deviations, which stay in `sigma`. */
   #again(pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
     this.tally.escalated++;
-    const oracle = oracleFor(this.#env);
-    const seen = keyedSigma(oracle, row, this.#type_kv);
+    const seen = keyedSigma(this.#oracle, row, this.#type_kv);
     for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
     return compare(pair, sigma, this.#widthFor(pair));
   }
@@ -102,9 +110,8 @@ export class BoundedRows {
     const { miss } = verdict;
     if (miss === null) return verdict;
     confirmed.set(this.#env.loaded, (confirmed.get(this.#env.loaded) ?? 0) + 1);
-    const oracle = oracleFor(this.#env);
     const difference = Math.abs(miss.got - miss.want);
-    const worst = worstCase(oracle, row, this.#type_kv)[miss.index]! * pair.routes;
+    const worst = worstCase(this.#oracle, row, this.#type_kv)[miss.index]! * pair.routes;
     const missed = grade(difference, sigma[miss.index]!, miss.missed.bound, worst);
     return { ...verdict, miss: { ...miss, missed } };
   }

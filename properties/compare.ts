@@ -9,6 +9,7 @@ import { answersOf } from './answers.ts';
 import { BoundedRows } from './bounded.ts';
 import { familyOf } from './facts.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
+import { unprofiled } from './profiles.ts';
 import { type Rows, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
@@ -25,6 +26,8 @@ interface Tally {
 /** Runs an end-to-end case and compares everything that it names. */
 export async function runCase(env: Env, c: Case): Promise<Outcome> {
   const script = c.script!;
+  const unbounded = env.subject.bit_invariant ? null : unprofiled(env.subject, script.params);
+  if (unbounded !== null) return skipped(unbounded, 0);
   const run = await runScript(env.loaded, script, c.positions);
   const near = env.subject.bit_invariant ? null : new Near(env, script);
   const tally: Tally = { compared: 0, rounding: 0, divergent: 0, near, first: null };
@@ -52,8 +55,10 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
 
 /** F16 cannot hold this history, and the subject says so: right, and nothing more to compare. */
 function overflown(run: ScriptRun): Outcome {
-  const { tokens } = run;
-  const reason = 'F16 cannot hold K or V of this history, and the subject refused it';
+  return skipped('F16 cannot hold K or V of this history, and the subject refused it', run.tokens);
+}
+
+function skipped(reason: string, tokens: number): Outcome {
   return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
 }
 
@@ -184,7 +189,7 @@ class Near {
   #oracle: Map<string, OracleRow> | undefined;
 
   constructor(env: Env, script: Script) {
-    this.rows = new BoundedRows(env, script.params.type_kv ?? 'F32');
+    this.rows = new BoundedRows(env, script.params);
     this.#env = env;
     this.#script = script;
   }
