@@ -1,0 +1,270 @@
+/**
+ * Standard deviations of a subject's answers, measured on the subject itself: copies of the model with noise on their
+ * weights (`noise.ts`) answer the same list, and each logit's spread over them stands for what rounding can do to it.
+ * It is what bounds are made of where the oracle has no forward pass. As verdicts.md 5 says for 16 runs: the larger of
+ * the logit's own spread and that of its row, divided by 0.6, the smallest share that 16 runs have shown of many.
+ *
+ * Paths of the campaign's token tree are run once, and only deviations are kept.
+ */
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, MaybePromise, SubjectModel, TypeKv } from '../contract/subject.ts';
+import { type GgufFile, readGguf } from '../model/gguf.ts';
+import { modelBytes } from './campaign-models.ts';
+import { factsOf } from './facts.ts';
+import { type CopyOf, noisyCopy } from './noise.ts';
+import { runScript } from './run-script.ts';
+import type { Call, Env, Script } from './types.ts';
+
+/** Copies of a model that are run. */
+export const N_COPIES = 16;
+/** Smallest share of the true deviation that 16 runs have shown (spec: verdicts.md 2). */
+const SHORTEST = 0.6;
+/**
+ * Noise of float32 roundings is made so much larger and its effect divided: a weight moved by half a unit in its last
+ * place would not move at all. Errors stay in first order.
+ */
+const AMPLIFY = 2 ** 12;
+/** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
+export const MOST_PARAMS = 2 ** 23;
+/** Numbers that are kept; then all are forgotten. */
+const MOST_KEPT = 2 ** 24;
+
+/** What of a context decides how it rounds. */
+export interface Numerics {
+  readonly type_kv?: TypeKv;
+  readonly flash_attn?: boolean;
+}
+
+/** Deviations of one row. */
+export interface Spread {
+  /** n_vocab standard deviations, made longer by what 16 runs may miss. */
+  readonly sigma: Float64Array;
+  /** The noise was too large for first order. */
+  readonly ill: boolean;
+}
+
+export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
+
+/** Copies of a model with one kind of noise. */
+interface Copies {
+  readonly models: readonly SubjectModel[];
+  readonly amplify: number;
+}
+
+/** The spreads of one model. */
+export class NoiseRows {
+  readonly #env: Env;
+  readonly #load: Load;
+  readonly #file: GgufFile;
+  readonly #copies = new Map<string, Promise<Copies>>();
+  readonly #rows = new Map<string, Spread>();
+  #kept = 0;
+  #coarse: Promise<boolean> | undefined;
+
+  /** Throws `gguf` for a model whose weights cannot be read (quantized ones). */
+  constructor(env: Env, load: Load, bytes: Uint8Array) {
+    this.#env = env;
+    this.#load = load;
+    this.#file = readGguf(bytes, env.modelName);
+  }
+
+  /** What the last row of `tokens` alone may differ by: n_vocab standard deviations. */
+  async sigma(tokens: readonly number[], numerics: Numerics): Promise<Float64Array> {
+    return (await this.plain(tokens, numerics)).sigma;
+  }
+
+  /** The same with what else is known of the row. */
+  async plain(tokens: readonly number[], numerics: Numerics): Promise<Spread> {
+    const key = `${kindOf(numerics)} ${tokens.join()}`;
+    return this.#rows.get(key) ?? (await this.#runPath(tokens, numerics)).get(key)!;
+  }
+
+  /** Rows [call, batch index] of a script that are no plain lists: the copies run the script itself. */
+  async bent(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
+    const spread = await this.#spread(script, rows);
+    return spread;
+  }
+
+  /** Runs the path of the tree that goes on from `tokens`, and keeps every row of it. */
+  async #runPath(tokens: readonly number[], numerics: Numerics): Promise<Map<string, Spread>> {
+    const { paths } = factsOf(this.#env).tree;
+    const path = paths.find((p) => tokens.every((token, i) => p[i] === token)) ?? tokens;
+    const spread = await this.#spread(
+      this.#alone(path, numerics),
+      path.map((_, i) => [0, i] as const),
+    );
+    const kind = kindOf(numerics);
+    const found = new Map(spread.map((s, i) => [`${kind} ${path.slice(0, i + 1).join()}`, s] as const));
+    this.#keep(found);
+    return found;
+  }
+
+  #keep(found: ReadonlyMap<string, Spread>): void {
+    const size = found.size * this.#env.model.n_vocab;
+    if (this.#kept + size > MOST_KEPT) {
+      this.#rows.clear();
+      this.#kept = 0;
+    }
+    for (const [key, spread] of found) this.#rows.set(key, spread);
+    this.#kept += size;
+  }
+
+  /** One sequence, one token a ubatch, all in one call. */
+  #alone(tokens: readonly number[], numerics: Numerics): Script {
+    const offered = this.#env.subject.splits[this.#env.model.memory] ?? [];
+    const n = tokens.length;
+    const params: ContextParams = {
+      n_ctx: n,
+      n_batch: n,
+      n_ubatch: 1,
+      n_seq_max: 1,
+      split: offered[0] ?? 'simple',
+      ...numerics,
+    };
+    const call: Call = { op: 'decode', batch: { token: [...tokens], logits: tokens.map(() => true) } };
+    return { params, calls: [call] };
+  }
+
+  async #spread(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
+    return spreadOver(await this.#copiesFor(script.params), script, rows, this.#env.model.n_vocab);
+  }
+
+  async #copiesFor(numerics: Numerics): Promise<Copies> {
+    this.#coarse ??= this.#roundsCoarsely();
+    const half = { attention: this.#halfAttention(numerics), activation: await this.#coarse };
+    const weights = [...this.#file.tensors.values()].some((t) => t.type === 'F16');
+    const amplify = half.attention || half.activation || weights ? 1 : AMPLIFY;
+    return this.#made({ amplify, half });
+  }
+
+  #halfAttention({ type_kv, flash_attn }: Numerics): boolean {
+    return this.#env.model.memory !== 'recurrent' && (type_kv === 'F16' || flash_attn === true);
+  }
+
+  #made(noise: Omit<CopyOf, 'number'>): Promise<Copies> {
+    const key = JSON.stringify(noise);
+    let making = this.#copies.get(key);
+    if (making === undefined) {
+      making = this.#make(noise);
+      this.#copies.set(key, making);
+    }
+    return making;
+  }
+
+  async #make(noise: Omit<CopyOf, 'number'>): Promise<Copies> {
+    const models: SubjectModel[] = [];
+    for (let number = 0; number < N_COPIES; number++) {
+      models.push(
+        await this.#load(
+          noisyCopy(this.#file, { ...noise, number }),
+          `${this.#env.modelName}, copy ${number}`,
+        ),
+      );
+    }
+    return { models, amplify: noise.amplify };
+  }
+
+  /**
+   * Whether the subject rounds something to less than float32 that nobody told us of, such as a table of GELU: then
+   * the spread does not shrink with the noise.
+   */
+  async #roundsCoarsely(): Promise<boolean> {
+    const { types_kv } = this.#env.subject;
+    const plain = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
+    // Only F16 K and V: what else is coarse cannot be told apart.
+    if (this.#halfAttention(plain)) return true;
+    const { tree } = factsOf(this.#env);
+    const script = this.#alone(tree.paths[0]!.slice(0, 16), plain);
+    const half = { attention: false, activation: false };
+    const last = [[0, 15]] as const;
+    const { n_vocab } = this.#env.model;
+    const sizes: number[] = [];
+    for (const amplify of [AMPLIFY, AMPLIFY / 64]) {
+      const [row] = await spreadOver(await this.#make({ amplify, half }), script, last, n_vocab);
+      sizes.push(rms(row!.sigma));
+    }
+    return sizes[1]! > 4 * sizes[0]!;
+  }
+}
+
+/** The spread of rows of a script over the copies. */
+async function spreadOver(
+  { models, amplify }: Copies,
+  script: Script,
+  rows: readonly (readonly [number, number])[],
+  n_vocab: number,
+): Promise<Spread[]> {
+  const sums = rows.map(() => new Sums(n_vocab));
+  for (const model of models) {
+    const run = await runScript(model, script);
+    if (run.unexpected !== null) {
+      const { what, got } = run.unexpected;
+      throw new IsobatchError('subject', `a copy of the model with noise on its weights: ${what}: ${got}`);
+    }
+    rows.forEach(([call, index], k) => {
+      const { row, bits } = run.rows[call]!;
+      sums[k]!.add(new Float32Array(bits.buffer), row[index]! * n_vocab);
+    });
+  }
+  return sums.map((sum) => sum.spread(amplify));
+}
+
+/** Mean and squared deviations, one answer after the other (Welford). */
+class Sums {
+  readonly #mean: Float64Array;
+  readonly #squares: Float64Array;
+  #n = 0;
+
+  constructor(n_vocab: number) {
+    this.#mean = new Float64Array(n_vocab);
+    this.#squares = new Float64Array(n_vocab);
+  }
+
+  add(logits: Float32Array, at: number): void {
+    this.#n++;
+    for (let j = 0; j < this.#mean.length; j++) {
+      const off = logits[at + j]! - this.#mean[j]!;
+      this.#mean[j] = this.#mean[j]! + off / this.#n;
+      this.#squares[j] = this.#squares[j]! + off * (logits[at + j]! - this.#mean[j]!);
+    }
+  }
+
+  spread(amplify: number): Spread {
+    const sigma = this.#squares.map((s) => Math.sqrt(s / (this.#n - 1)));
+    const row = rms(sigma);
+    const mean = this.#mean.reduce((sum, x) => sum + x, 0) / sigma.length;
+    const size = rms(this.#mean.map((x) => x - mean));
+    return {
+      sigma: sigma.map((s) => Math.max(s, row) / (amplify * SHORTEST)),
+      ill: !(row <= size / 10),
+    };
+  }
+}
+
+function rms(values: Float64Array): number {
+  let squares = 0;
+  for (const x of values) squares += x * x;
+  return Math.sqrt(squares / values.length);
+}
+
+function kindOf({ type_kv, flash_attn }: Numerics): string {
+  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''}`;
+}
+
+const known = new WeakMap<object, Map<string, NoiseRows>>();
+
+/** The spreads of a loaded model; shared by all properties that run on it. */
+export function noiseFor(env: Env): NoiseRows {
+  if (env.load === undefined) throw new RangeError(`no copies of ${env.modelName} can be made`);
+  let bySeed = known.get(env.loaded);
+  if (bySeed === undefined) {
+    bySeed = new Map();
+    known.set(env.loaded, bySeed);
+  }
+  let rows = bySeed.get(env.seed);
+  if (rows === undefined) {
+    rows = new NoiseRows(env, env.load, modelBytes(env.modelName));
+    bySeed.set(env.seed, rows);
+  }
+  return rows;
+}
