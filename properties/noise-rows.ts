@@ -7,12 +7,14 @@
  * Paths of the campaign's token tree are run once, and only deviations are kept.
  */
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, MaybePromise, SubjectModel, TypeKv } from '../contract/subject.ts';
+import type { ContextParams, MaybePromise, ModelInfo, SubjectModel, TypeKv } from '../contract/subject.ts';
 import { type GgufFile, readGguf } from '../model/gguf.ts';
 import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
 import { type CopyOf, noisyCopy } from './noise.ts';
+import { rowKey } from './oracle-rows.ts';
 import { runScript } from './run-script.ts';
+import { trace } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
 /** Copies of a model that are run. */
@@ -23,11 +25,16 @@ const SHORTEST = 0.6;
  * Noise of float32 roundings is made so much larger and its effect divided: a weight moved by half a unit in its last
  * place would not move at all. Errors stay in first order.
  */
-const AMPLIFY = 2 ** 12;
+const AMPLIFY = 2 ** 10;
 /** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
 export const MOST_PARAMS = 2 ** 23;
+/** Copies for a question of orders of magnitude. */
+const FEW = 4;
+/** Paths of the tree that are run in one context, fewer where their logits are more than this. */
+const TOGETHER = 4;
+const MOST_LOGITS = 2 ** 20;
 /** Numbers that are kept; then all are forgotten. */
-const MOST_KEPT = 2 ** 24;
+const MOST_KEPT = 2 ** 23;
 
 /** What of a context decides how it rounds. */
 export interface Numerics {
@@ -75,28 +82,36 @@ export class NoiseRows {
 
   /** The same with what else is known of the row. */
   async plain(tokens: readonly number[], numerics: Numerics): Promise<Spread> {
-    const key = `${kindOf(numerics)} ${tokens.join()}`;
+    const key = keyOf(tokens, numerics);
     return this.#rows.get(key) ?? (await this.#runPath(tokens, numerics)).get(key)!;
   }
 
   /** Rows [call, batch index] of a script that are no plain lists: the copies run the script itself. */
-  async bent(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
-    const spread = await this.#spread(script, rows);
-    return spread;
+  bent(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
+    return this.#spread(script, rows);
   }
 
-  /** Runs the path of the tree that goes on from `tokens`, and keeps every row of it. */
+  /** Runs the path of the tree that goes on from `tokens` and some more, and keeps every row of them. */
   async #runPath(tokens: readonly number[], numerics: Numerics): Promise<Map<string, Spread>> {
-    const { paths } = factsOf(this.#env).tree;
-    const path = paths.find((p) => tokens.every((token, i) => p[i] === token)) ?? tokens;
-    const spread = await this.#spread(
-      this.#alone(path, numerics),
-      path.map((_, i) => [0, i] as const),
+    const lists = this.#listsFrom(tokens, numerics);
+    const rows = lists.flatMap((list, k) => list.map((_, i) => [2 * k, i] as const));
+    const spread = await this.#spread(this.#alone(lists, numerics), rows);
+    const found = new Map(
+      rows.map(([call, i], at) => [keyOf(lists[call / 2]!.slice(0, i + 1), numerics), spread[at]!]),
     );
-    const kind = kindOf(numerics);
-    const found = new Map(spread.map((s, i) => [`${kind} ${path.slice(0, i + 1).join()}`, s] as const));
     this.#keep(found);
     return found;
+  }
+
+  /** Opening a context costs as much as a path, so paths that will be asked for too are run with it. */
+  #listsFrom(tokens: readonly number[], numerics: Numerics): (readonly number[])[] {
+    const { paths } = factsOf(this.#env).tree;
+    const first = paths.findIndex((p) => tokens.every((token, i) => p[i] === token));
+    if (first < 0) return [tokens];
+    const later = paths.slice(first + 1).filter((path) => !this.#rows.has(keyOf(path, numerics)));
+    const path = paths[first]!;
+    const fits = Math.floor(MOST_LOGITS / (path.length * this.#env.model.n_vocab));
+    return [path, ...later.slice(0, Math.max(0, Math.min(TOGETHER, fits) - 1))];
   }
 
   #keep(found: ReadonlyMap<string, Spread>): void {
@@ -109,20 +124,24 @@ export class NoiseRows {
     this.#kept += size;
   }
 
-  /** One sequence, one token a ubatch, all in one call. */
-  #alone(tokens: readonly number[], numerics: Numerics): Script {
-    const offered = this.#env.subject.splits[this.#env.model.memory] ?? [];
-    const n = tokens.length;
+  /** Each list alone in an empty context, in one call. */
+  #alone(lists: readonly (readonly number[])[], numerics: Numerics): Script {
+    const { subject, model } = this.#env;
+    const n = Math.max(...lists.map((list) => list.length));
     const params: ContextParams = {
       n_ctx: n,
       n_batch: n,
-      n_ubatch: 1,
+      n_ubatch: n,
       n_seq_max: 1,
-      split: offered[0] ?? 'simple',
-      ...numerics,
+      split: subject.splits[model.memory]?.[0] ?? 'equal',
+      type_kv: numerics.type_kv,
+      flash_attn: numerics.flash_attn,
     };
-    const call: Call = { op: 'decode', batch: { token: [...tokens], logits: tokens.map(() => true) } };
-    return { params, calls: [call] };
+    const calls = lists.flatMap((list): Call[] => [
+      { op: 'decode', batch: { token: [...list], logits: list.map(() => true) } },
+      { op: 'clear' },
+    ]);
+    return { params, calls };
   }
 
   async #spread(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
@@ -131,7 +150,9 @@ export class NoiseRows {
 
   async #copiesFor(numerics: Numerics): Promise<Copies> {
     this.#coarse ??= this.#roundsCoarsely();
-    const half = { attention: this.#halfAttention(numerics), activation: await this.#coarse };
+    const attention = this.#halfAttention(numerics);
+    const sums = attention && numerics.flash_attn === true;
+    const half = { attention, sums, activation: await this.#coarse };
     const weights = [...this.#file.tensors.values()].some((t) => t.type === 'F16');
     const amplify = half.attention || half.activation || weights ? 1 : AMPLIFY;
     return this.#made({ amplify, half });
@@ -151,9 +172,9 @@ export class NoiseRows {
     return making;
   }
 
-  async #make(noise: Omit<CopyOf, 'number'>): Promise<Copies> {
+  async #make(noise: Omit<CopyOf, 'number'>, n = N_COPIES): Promise<Copies> {
     const models: SubjectModel[] = [];
-    for (let number = 0; number < N_COPIES; number++) {
+    for (let number = 0; number < n; number++) {
       models.push(
         await this.#load(
           noisyCopy(this.#file, { ...noise, number }),
@@ -174,13 +195,13 @@ export class NoiseRows {
     // Only F16 K and V: what else is coarse cannot be told apart.
     if (this.#halfAttention(plain)) return true;
     const { tree } = factsOf(this.#env);
-    const script = this.#alone(tree.paths[0]!.slice(0, 16), plain);
-    const half = { attention: false, activation: false };
+    const script = this.#alone([tree.paths[0]!.slice(0, 16)], plain);
+    const half = { attention: false, sums: false, activation: false };
     const last = [[0, 15]] as const;
     const { n_vocab } = this.#env.model;
     const sizes: number[] = [];
     for (const amplify of [AMPLIFY, AMPLIFY / 64]) {
-      const [row] = await spreadOver(await this.#make({ amplify, half }), script, last, n_vocab);
+      const [row] = await spreadOver(await this.#make({ amplify, half }, FEW), script, last, n_vocab);
       sizes.push(rms(row!.sigma));
     }
     return sizes[1]! > 4 * sizes[0]!;
@@ -247,8 +268,37 @@ function rms(values: Float64Array): number {
   return Math.sqrt(squares / values.length);
 }
 
-function kindOf({ type_kv, flash_attn }: Numerics): string {
-  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''}`;
+function keyOf(tokens: readonly number[], { type_kv, flash_attn }: Numerics): string {
+  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''} ${tokens.join()}`;
+}
+
+/** Why no copies of a model can be made, or null. */
+export function uncopied(model: ModelInfo): string | null {
+  if (model.n_params <= MOST_PARAMS) return null;
+  return `${model.n_params} parameters are too many to measure bounds on copies of the model (at most ${MOST_PARAMS})`;
+}
+
+/** By call and batch index, as `oracleRowsOf`: spreads of the rows of a script. */
+export async function noiseRowsOf(
+  env: Env,
+  script: Script,
+  rows: readonly (readonly [call: number, index: number])[],
+): Promise<Map<string, Spread>> {
+  const noise = noiseFor(env);
+  const { calls } = trace(script, env.model.memory);
+  const out = new Map<string, Spread>();
+  const bent: (readonly [number, number])[] = [];
+  for (const [call, index] of rows) {
+    const { seen } = calls[call]!.tokens[index]!;
+    if (seen === null) bent.push([call, index]);
+    else out.set(rowKey(call, index), await noise.plain(seen, script.params));
+  }
+  if (bent.length === 0) return out;
+  const spreads = await noise.bent(script, bent);
+  bent.forEach(([call, index], i) => {
+    out.set(rowKey(call, index), spreads[i]!);
+  });
+  return out;
 }
 
 const known = new WeakMap<object, Map<string, NoiseRows>>();

@@ -33,6 +33,8 @@ const NONE: Noise = { own: 0, row: 0, column: 0 };
 export interface HalfPlaces {
   /** K and V, and what meets them. */
   readonly attention: boolean;
+  /** The sums over keys (flash attention): u16^2/9 m, for the m of the middle of a list. */
+  readonly sums: boolean;
   /** The activation of the feed-forward part (ggml's table of GELU). */
   readonly activation: boolean;
 }
@@ -97,13 +99,16 @@ function isVector(name: string, ne: readonly number[]): boolean {
 /** Roundings to F16, one each: u16^2/3. */
 export function halfNoiseOf(name: string, stored: Tensor['type'], places: HalfPlaces): Noise {
   let { row, column } = NONE;
-  // ggml rounds what meets F16 weights too.
+  // ggml rounds what meets F16 weights too. Such errors are the same at every token here, so they may cancel where
+  // independent ones do not: each token has some of its own besides.
   if (stored === 'F16') column += 1 / 3;
+  const own = stored === 'F16' && name === 'token_embd.weight' ? 1 : 0;
   if (places.attention && /attn_(q|k|v|qkv)\.weight$/.test(name)) row += 1 / 3;
   if (places.attention && /attn_output\.weight$/.test(name)) column += 1 / 3;
+  if (places.sums && /attn_output\.weight$/.test(name)) column += LENGTH / 18;
   if (places.activation && /ffn_(gate|up)\.weight$/.test(name)) row += 1 / 3;
   if (places.activation && /ffn_down\.weight$/.test(name)) column += 1 / 3;
-  return { own: 0, row, column };
+  return { own, row, column };
 }
 
 /** How a copy is made. */
