@@ -85,12 +85,12 @@ export interface Choices {
 export interface LegalDifferences {
   /** Kinds of illegal calls that it is held to refuse; calls of any other kind are undefined there and never made. */
   readonly refuses?: readonly string[];
-  /** Tokens of several sequences need one cache for all (`kv_unified`), unless memory is recurrent. */
+  /** Tokens of several sequences, and copies of a range, need one cache for all (`kv_unified`). */
   readonly shared_needs_unified?: boolean;
   /** No tokens of several sequences with these kinds of memory. */
   readonly unshared?: readonly MemoryKind[];
-  /** A ubatch needs free cells side by side, so a fragmented cache may be full before its last cell is used. */
-  readonly contiguous_cells?: boolean;
+  /** Removing an empty range of a state that has reached it is refused as a part would be. */
+  readonly no_empty_ranges?: boolean;
   /** Largest position of a sequence without tokens, if not -1. */
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */
@@ -122,6 +122,8 @@ export interface SubjectInfo {
   readonly rounding_flash?: RoundingProfile;
   readonly choices?: Choices;
   readonly legal?: LegalDifferences;
+  /** It takes whole histories at once (verb `script` of the protocol). */
+  readonly scripts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
 }
@@ -150,6 +152,15 @@ export interface DecodeResult {
 export interface SubjectModel {
   readonly info: ModelInfo;
   open(params: ContextParams): MaybePromise<SubjectContext>;
+  /**
+   * A context for calls that are all known before: it may run them at once and only give out the answers, which must be
+   * asked for in this order. `ask`: [call, seq]: positions that will be asked for after a call.
+   */
+  openFor?(
+    params: ContextParams,
+    calls: readonly unknown[],
+    ask: readonly (readonly [number, number, ...unknown[]])[],
+  ): MaybePromise<SubjectContext>;
   close(): MaybePromise<void>;
 }
 

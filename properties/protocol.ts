@@ -22,6 +22,7 @@ export const VERBS = [
   'hello',
   'load',
   'open',
+  'script',
   'decode',
   'encode',
   'seqRm',
@@ -155,6 +156,7 @@ export function subjectInfoOf(value: Header): SubjectInfo {
       : { rounding_flash: roundingOf(objectField(value, 'rounding_flash')) }),
     ...(value.choices === undefined ? {} : { choices: choicesOf(objectField(value, 'choices')) }),
     ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
+    ...(value.scripts === undefined ? {} : { scripts: boolField(value, 'scripts') }),
     ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
   };
 }
@@ -186,7 +188,7 @@ function legalOf(value: Header): LegalDifferences {
     refuses: value.refuses === undefined ? undefined : textList(value, 'refuses'),
     shared_needs_unified: flag('shared_needs_unified'),
     unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
-    contiguous_cells: flag('contiguous_cells'),
+    no_empty_ranges: flag('no_empty_ranges'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
     sources:
