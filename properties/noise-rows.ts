@@ -28,6 +28,11 @@ const SHORTEST = 0.6;
 const AMPLIFY = 2 ** 10;
 /** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
 export const MOST_PARAMS = 2 ** 23;
+/**
+ * Spreads of noise 64 times smaller, scaled back, are the same within 2 % where all is float32, and five times larger
+ * where a table of F16 is looked up (measured on eleven architectures).
+ */
+const COARSE = 1.5;
 /** Copies for a question of orders of magnitude. */
 const FEW = 4;
 /** Paths of the tree that are run in one context, fewer where their logits are more than this. */
@@ -204,7 +209,7 @@ export class NoiseRows {
       const [row] = await spreadOver(await this.#make({ amplify, half }, FEW), script, last, n_vocab);
       sizes.push(rms(row!.sigma));
     }
-    return sizes[1]! > 4 * sizes[0]!;
+    return sizes[1]! > COARSE * sizes[0]!;
   }
 }
 
