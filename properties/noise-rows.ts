@@ -11,7 +11,7 @@ import type { ContextParams, MaybePromise, ModelInfo, SubjectModel, TypeKv } fro
 import { type GgufFile, readGguf } from '../model/gguf.ts';
 import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
-import { type CopyOf, noisyCopy } from './noise.ts';
+import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
 import { rowKey } from './oracle-rows.ts';
 import { runScript } from './run-script.ts';
 import { trace } from './trace.ts';
@@ -157,10 +157,18 @@ export class NoiseRows {
     this.#coarse ??= this.#roundsCoarsely();
     const attention = this.#halfAttention(numerics);
     const sums = attention && numerics.flash_attn === true;
-    const half = { attention, sums, activation: await this.#coarse };
+    const activation = (await this.#coarse) ? this.#coarsePlace() : 'none';
+    const half: HalfPlaces = { attention, sums, activation };
     const weights = [...this.#file.tensors.values()].some((t) => t.type === 'F16');
-    const amplify = half.attention || half.activation || weights ? 1 : AMPLIFY;
+    const amplify = attention || activation !== 'none' || weights ? 1 : AMPLIFY;
     return this.#made({ amplify, half });
+  }
+
+  /** A table of GELU is the coarse rounding that is known; without a feed-forward part it may be any. */
+  #coarsePlace(): HalfPlaces['activation'] {
+    return [...this.#file.tensors.keys()].some((name) => name.includes('ffn_down'))
+      ? 'feed-forward'
+      : 'anywhere';
   }
 
   #halfAttention({ type_kv, flash_attn }: Numerics): boolean {
@@ -201,7 +209,7 @@ export class NoiseRows {
     if (this.#halfAttention(plain)) return true;
     const { tree } = factsOf(this.#env);
     const script = this.#alone([tree.paths[0]!.slice(0, 16)], plain);
-    const half = { attention: false, sums: false, activation: false };
+    const half: HalfPlaces = { attention: false, sums: false, activation: 'none' };
     const last = [[0, 15]] as const;
     const { n_vocab } = this.#env.model;
     const sizes: number[] = [];

@@ -35,8 +35,8 @@ export interface HalfPlaces {
   readonly attention: boolean;
   /** The sums over keys (flash attention): u16^2/9 m, for the m of the middle of a list. */
   readonly sums: boolean;
-  /** The activation of the feed-forward part (ggml's table of GELU). */
-  readonly activation: boolean;
+  /** The activation of the feed-forward part (ggml's table of GELU), or what any product reads. */
+  readonly activation: 'none' | 'feed-forward' | 'anywhere';
 }
 
 const NORM = /(norm|norm_2|_ln)\.weight$|ffn_norm$/;
@@ -101,13 +101,14 @@ export function halfNoiseOf(name: string, stored: Tensor['type'], places: HalfPl
   let { row, column } = NONE;
   // ggml rounds what meets F16 weights too. Such errors are the same at every token here, so they may cancel where
   // independent ones do not: each token has some of its own besides.
-  if (stored === 'F16') column += 1 / 3;
+  if (stored === 'F16' || places.activation === 'anywhere') column += 1 / 3;
   const own = stored === 'F16' && name === 'token_embd.weight' ? 1 : 0;
   if (places.attention && /attn_(q|k|v|qkv)\.weight$/.test(name)) row += 1 / 3;
   if (places.attention && /attn_output\.weight$/.test(name)) column += 1 / 3;
   if (places.sums && /attn_output\.weight$/.test(name)) column += LENGTH / 18;
-  if (places.activation && /ffn_(gate|up)\.weight$/.test(name)) row += 1 / 3;
-  if (places.activation && /ffn_down\.weight$/.test(name)) column += 1 / 3;
+  const table = places.activation === 'feed-forward';
+  if (table && /ffn_(gate|up)\.weight$/.test(name)) row += 1 / 3;
+  if (table && /ffn_down\.weight$/.test(name)) column += 1 / 3;
   return { own, row, column };
 }
 
