@@ -7,6 +7,7 @@
 import { IsobatchError } from '../contract/errors.ts';
 import type { TypeKv } from '../contract/subject.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
+import type { Spread } from './noise-rows.ts';
 import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
 import type { RoundedBy } from './profiles.ts';
 import type { Env, MissedBound } from './types.ts';
@@ -61,9 +62,11 @@ export class BoundedRows {
     this.#width = widthOf(env.p ?? DEFAULT_P);
   }
 
-  judge(pair: RowPair, row: OracleRow): RowVerdict {
-    if (row.carried.ill) this.tally.ill++;
-    const sigma = row.carried.s.map(Math.sqrt);
+  /** By the oracle's row, or by a spread that was measured. */
+  judge(pair: RowPair, row: OracleRow | Spread): RowVerdict {
+    const measured = 'sigma' in row;
+    if (measured ? row.ill : row.carried.ill) this.tally.ill++;
+    const sigma = measured ? row.sigma : row.carried.s.map(Math.sqrt);
     if (this.#env.model.n_vocab !== sigma.length) {
       throw new IsobatchError(
         'model',
@@ -71,6 +74,7 @@ export class BoundedRows {
       );
     }
     let verdict = compare(pair, sigma, this.#widthFor(pair));
+    if (measured) return this.#measured(verdict, pair, sigma);
     // Further rows of a case that has failed are only counted.
     if (verdict.miss !== null && !this.#failed) {
       if (!this.#isPlain(verdict.miss)) verdict = this.#again(pair, row, sigma);
@@ -87,6 +91,15 @@ export class BoundedRows {
 
   get #type_kv(): TypeKv {
     return this.#params.type_kv ?? 'F32';
+  }
+
+  /** Nothing is graded and nothing looked at again: copies have no worst case. */
+  #measured(verdict: RowVerdict, pair: RowPair, sigma: Float64Array): RowVerdict {
+    this.#note(pair, sigma, `${this.#env.modelName} (by copies)`);
+    const { miss } = verdict;
+    return miss === null
+      ? verdict
+      : { ...verdict, miss: { ...miss, missed: { ...miss.missed, by: 'copies' } } };
   }
 
   #widthFor(pair: RowPair): number {
@@ -116,9 +129,8 @@ export class BoundedRows {
     return { ...verdict, miss: { ...miss, missed } };
   }
 
-  #note(pair: RowPair, sigma: Float64Array): void {
+  #note(pair: RowPair, sigma: Float64Array, name = this.#env.modelName): void {
     const { got, at, want, wantAt } = pair;
-    const name = this.#env.modelName;
     this.tally.use[name] ??= emptyUse();
     const use = this.tally.use[name];
     const width = this.#widthFor(pair);
