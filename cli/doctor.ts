@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { goldenModel, goldenModelNames } from '../golden/assets.ts';
-import { buildRecipe, recipeNames } from '../golden/recipes.ts';
+import { recipeNames, recipes } from '../golden/recipes.ts';
+import { readGguf } from '../model/gguf.ts';
 import { loadModel } from '../model/load.ts';
 import { packageVersion } from '../properties/version.ts';
 import { workerFile } from '../properties/worker-process.ts';
@@ -71,8 +72,13 @@ async function find(): Promise<Finding[]> {
   const models = goldenModelNames.map((name) =>
     needed(`golden:${name}`, () => `${loadModel(goldenModel(name), name).n_params} parameters`),
   );
-  const recipes = needed('recipes', () => {
-    for (const name of recipeNames) loadModel(buildRecipe(name), name);
+  const built = needed('recipes', () => {
+    for (const { name, engine, build } of recipes) {
+      const bytes = build();
+      // The others are for real llama.cpp: our loader refuses their architectures.
+      if (engine) loadModel(bytes, name);
+      else readGguf(bytes, name);
+    }
     return recipeNames.join(', ');
   });
   return [
@@ -84,7 +90,7 @@ async function find(): Promise<Finding[]> {
     ...(await kernels().catch((error: Error): Finding[] => [
       { what: 'kernels', state: 'missing', detail: error.message },
     ])),
-    recipes,
+    built,
     ...models,
   ];
 }

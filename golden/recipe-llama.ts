@@ -2,6 +2,7 @@
  * Recipes of random `llama` models: the shapes of spec: libllama.md 1, at any size.
  */
 import type { TensorType } from '../model/types.ts';
+import { attention, gatedFfn } from './recipe-blocks.ts';
 import { byteVocabulary, f32, fileOf, noVocabulary, text, u32, Weights } from './recipe-parts.ts';
 
 export interface LlamaShape {
@@ -20,8 +21,6 @@ export interface LlamaShape {
 /** The bytes of a model file; the seed names the weights. */
 export function buildLlama(seed: string, shape: LlamaShape, type: TensorType): Uint8Array {
   const { n_embd, n_ff, n_vocab } = shape;
-  const n_q = shape.n_head * shape.n_embd_head;
-  const n_kv = shape.n_head_kv * shape.n_embd_head;
   const w = new Weights(seed, type);
   w.embeddings(n_embd, n_vocab);
   w.norm('output_norm.weight', n_embd);
@@ -29,15 +28,9 @@ export function buildLlama(seed: string, shape: LlamaShape, type: TensorType): U
   for (let i = 0; i < shape.n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
-    // Twice as large, so that attention prefers some keys to others.
-    w.matrix(`${blk}.attn_q.weight`, n_embd, n_q, 2);
-    w.matrix(`${blk}.attn_k.weight`, n_embd, n_kv, 2);
-    w.matrix(`${blk}.attn_v.weight`, n_embd, n_kv);
-    w.matrix(`${blk}.attn_output.weight`, n_q, n_embd);
+    attention(w, blk, shape);
     w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    w.matrix(`${blk}.ffn_gate.weight`, n_embd, n_ff);
-    w.matrix(`${blk}.ffn_up.weight`, n_embd, n_ff);
-    w.matrix(`${blk}.ffn_down.weight`, n_ff, n_embd);
+    gatedFfn(w, blk, n_embd, n_ff);
   }
   return fileOf(
     [

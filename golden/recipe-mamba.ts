@@ -27,30 +27,13 @@ const DT_BIAS_MAX = -2.252;
 export function buildMamba(seed: string, shape: MambaShape, type: TensorType): Uint8Array {
   const { n_embd, n_vocab, d_conv, d_state, dt_rank } = shape;
   const d_inner = 2 * n_embd;
-  const conv_scale = 1 / Math.sqrt(d_conv);
   const w = new Weights(seed, type);
   w.embeddings(n_embd, n_vocab);
   w.norm('output_norm.weight', n_embd);
   for (let i = 0; i < shape.n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
-    w.matrix(`${blk}.ssm_in.weight`, n_embd, 2 * d_inner, 2);
-    w.add(`${blk}.ssm_conv1d.weight`, [d_conv, d_inner], 'F32', (random) => random.normal() * conv_scale);
-    w.add(`${blk}.ssm_conv1d.bias`, [d_inner], 'F32', (random) => random.normal() / 10);
-    // B and C large against the small steps, so that the state weighs as much as the direct path D.
-    w.matrix(`${blk}.ssm_x.weight`, d_inner, dt_rank + 2 * d_state, 3);
-    w.matrix(`${blk}.ssm_dt.weight`, dt_rank, d_inner, 0.5);
-    w.add(`${blk}.ssm_dt.bias`, [d_inner], 'F32', (random) => {
-      return DT_BIAS_MIN + (DT_BIAS_MAX - DT_BIAS_MIN) * random.uniform();
-    });
-    w.add(
-      `${blk}.ssm_a`,
-      [d_state, d_inner],
-      'F32',
-      (_, k) => -(0.25 + (1.75 * (k % d_state)) / (d_state - 1)),
-    );
-    w.add(`${blk}.ssm_d`, [d_inner], 'F32', (random) => 1 + random.normal() / 10);
-    w.matrix(`${blk}.ssm_out.weight`, d_inner, n_embd);
+    mambaMixer(w, blk, shape);
   }
   return fileOf(
     [
@@ -70,4 +53,39 @@ export function buildMamba(seed: string, shape: MambaShape, type: TensorType): U
     ],
     w,
   );
+}
+
+/** What a mixer needs of a shape. */
+export type MixerShape = Pick<MambaShape, 'n_embd' | 'd_conv' | 'd_state' | 'dt_rank'>;
+
+/** The tensors of the mixer of one layer, from ssm_in to ssm_out. */
+export function mambaMixer(w: Weights, blk: string, shape: MixerShape): void {
+  const { n_embd, d_conv, d_state, dt_rank } = shape;
+  const d_inner = 2 * n_embd;
+  w.matrix(`${blk}.ssm_in.weight`, n_embd, 2 * d_inner, 2);
+  convolution(w, blk, d_conv, d_inner);
+  // B and C large against the small steps, so that the state weighs as much as the direct path D.
+  w.matrix(`${blk}.ssm_x.weight`, d_inner, dt_rank + 2 * d_state, 3);
+  w.matrix(`${blk}.ssm_dt.weight`, dt_rank, d_inner, 0.5);
+  steps(w, blk, d_inner);
+  w.add(
+    `${blk}.ssm_a`,
+    [d_state, d_inner],
+    'F32',
+    (_, k) => -(0.25 + (1.75 * (k % d_state)) / (d_state - 1)),
+  );
+  w.add(`${blk}.ssm_d`, [d_inner], 'F32', (random) => 1 + random.normal() / 10);
+  w.matrix(`${blk}.ssm_out.weight`, d_inner, n_embd);
+}
+
+/** The short convolution over time of `n_channels`. */
+export function convolution(w: Weights, blk: string, d_conv: number, n_channels: number): void {
+  const scale = 1 / Math.sqrt(d_conv);
+  w.add(`${blk}.ssm_conv1d.weight`, [d_conv, n_channels], 'F32', (random) => random.normal() * scale);
+  w.bias(`${blk}.ssm_conv1d.bias`, n_channels);
+}
+
+/** Biases that make steps between 0.001 and 0.1. */
+export function steps(w: Weights, blk: string, n: number): void {
+  w.spread(`${blk}.ssm_dt.bias`, [n], DT_BIAS_MIN, DT_BIAS_MAX);
 }

@@ -16,6 +16,12 @@ export const u32 = (value: number): GgufValue => ({ type: 'u32', value });
 export const f32 = (value: number): GgufValue => ({ type: 'f32', value: Math.fround(value) });
 export const text = (value: string): GgufValue => ({ type: 'string', value });
 export const flag = (value: boolean): GgufValue => ({ type: 'bool', value });
+/** One value a layer. */
+export const i32s = (values: readonly number[]): GgufValue => ({
+  type: 'array',
+  of: 'i32',
+  value: Int32Array.from(values),
+});
 
 /** Collects the tensors of one recipe, in the order in which they are asked for. */
 export class Weights {
@@ -47,12 +53,39 @@ export class Weights {
     this.add(name, [n_in, n_out], this.#matrixType, (random) => random.normal() * scale);
   }
 
-  embeddings(n_embd: number, n_vocab: number): void {
-    this.add('token_embd.weight', [n_embd, n_vocab], this.#matrixType, (random) => random.normal());
+  /** As `matrix`, one matrix an expert or a share. */
+  matrices(name: string, n_in: number, n_out: number, n: number, gain = 1): void {
+    const scale = gain / Math.sqrt(n_in);
+    this.add(name, [n_in, n_out, n], this.#matrixType, (random) => random.normal() * scale);
   }
 
-  norm(name: string, n: number): void {
-    this.add(name, [n], 'F32', (random) => 1 + random.normal() / 10);
+  embeddings(n_embd: number, n_vocab: number, gain = 1): void {
+    this.add('token_embd.weight', [n_embd, n_vocab], this.#matrixType, (random) => random.normal() * gain);
+  }
+
+  norm(name: string, n: number, gain = 1): void {
+    this.add(name, [n], 'F32', (random) => gain * (1 + random.normal() / 10));
+  }
+
+  /** N(0, 1) / 10. */
+  bias(name: string, n: number): void {
+    this.add(name, [n], 'F32', (random) => random.normal() / 10);
+  }
+
+  /** A layer norm, with weight and bias; `name` is without suffix. */
+  layerNorm(name: string, n: number): void {
+    this.norm(`${name}.weight`, n);
+    this.bias(`${name}.bias`, n);
+  }
+
+  /** N(0, 1) times a gain. */
+  vector(name: string, n: number, gain: number): void {
+    this.add(name, [n], 'F32', (random) => gain * random.normal());
+  }
+
+  /** Numbers between two bounds. */
+  spread(name: string, ne: readonly number[], low: number, high: number): void {
+    this.add(name, ne, 'F32', (random) => low + (high - low) * random.uniform());
   }
 }
 

@@ -2,7 +2,8 @@
  * The recipes: tiny models that are made from a name, so that a campaign needs no files. `llama` and `mamba` are the
  * fuzz models (at most about 20,000 parameters, last logits depend on the first token); `-loadable` have the size,
  * keys and vocabulary that real llama.cpp loads too; `-f16` have matrices in half precision, rounded from the same
- * weights. Their bytes are pinned in `recipes.test.ts`.
+ * weights. The others, named as their architectures, are for real llama.cpp only: our engine cannot run them. Bytes of
+ * all are pinned in `recipes.test.ts`.
  *
  * A fuzz model can be asked for in another size, so that a failure can be shown on the smallest model that has it:
  * `llama@1x16` is `llama` with 1 layer and width 16. Layers are 1 to 8, the width is a multiple of 8, 16 to 64; heads
@@ -11,13 +12,23 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import type { TensorType } from '../model/types.ts';
+import { buildBert, buildT5 } from './recipe-encoder.ts';
+import { buildGemma2, buildGemma3 } from './recipe-gemma.ts';
+import { buildFalconH1, buildJamba, buildLfm2 } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
+import { buildLlama4 } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
+import { buildMamba2 } from './recipe-mamba2.ts';
+import { buildOpenelm } from './recipe-openelm.ts';
 import { BYTE_VOCAB } from './recipe-parts.ts';
+import { buildRwkv6, buildRwkv7 } from './recipe-rwkv.ts';
 
 export interface Recipe {
   readonly name: string;
-  readonly arch: 'llama' | 'mamba';
+  /** `general.architecture` of the file. */
+  readonly arch: string;
+  /** Our loader, engine and oracle take it; else it is for subjects that run the architecture. */
+  readonly engine: boolean;
   /** One line for people. */
   readonly describe: string;
   /** The bytes of the GGUF file; `type` (of matrices) replaces the recipe's own. */
@@ -73,19 +84,36 @@ const MAMBA_LOADABLE: MambaShape = {
 /** A recipe and its half-precision twin. */
 function pair(
   name: string,
-  arch: Recipe['arch'],
+  arch: 'llama' | 'mamba',
   describe: string,
   build: (type: TensorType) => Uint8Array,
 ): Recipe[] {
   return [
-    { name, arch, describe, build: (type = 'F32') => build(type) },
+    { name, arch, engine: true, describe, build: (type = 'F32') => build(type) },
     {
       name: `${name}-f16`,
       arch,
+      engine: true,
       describe: `${describe}, matrices in F16`,
       build: (type = 'F16') => build(type),
     },
   ];
+}
+
+/** A recipe for real llama.cpp, which has no half-precision twin. */
+function foreign(
+  name: string,
+  arch: string,
+  describe: string,
+  build: (name: string, type: TensorType) => Uint8Array,
+): Recipe {
+  return {
+    name,
+    arch,
+    engine: false,
+    describe: `random ${arch} for llama.cpp: ${describe}`,
+    build: (type = 'F32') => build(name, type),
+  };
 }
 
 export const recipes: readonly Recipe[] = [
@@ -101,12 +129,34 @@ export const recipes: readonly Recipe[] = [
   ...pair('mamba-loadable', 'mamba', 'random mamba that llama.cpp loads: 2 layers, width 64, bytes', (type) =>
     buildMamba('mamba-loadable', MAMBA_LOADABLE, type),
   ),
+  foreign('mamba2', 'mamba2', '2 layers, 8 heads in 2 groups', buildMamba2),
+  foreign('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
+    buildGemma2(name, 4, type),
+  ),
+  foreign('gemma2-26', 'gemma2', '26 layers, which releases before b5640 demand', (name, type) =>
+    buildGemma2(name, 26, type),
+  ),
+  foreign('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
+    buildGemma3(name, 7, type),
+  ),
+  foreign('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
+  foreign('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
+  foreign('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
+  foreign('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
+  foreign('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
+  foreign('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
+  foreign('bert', 'bert', '2 layers, embeddings pooled by their mean', buildBert),
+  foreign('t5', 't5', '2 layers of encoder, 2 of decoder', buildT5),
+  foreign('llama4', 'llama4', '4 layers, 16 experts in every second', buildLlama4),
 ];
 
 export const recipeNames: readonly string[] = recipes.map((recipe) => recipe.name);
 
+/** Names of the recipes that our loader, engine and oracle take. */
+export const engineRecipes: readonly string[] = recipes.filter((r) => r.engine).map((r) => r.name);
+
 /** Names of the recipes that can be asked for in another size: `NAME@LAYERSxWIDTH`. */
-export const sizableRecipes: readonly string[] = recipeNames.filter((name) => !name.includes('loadable'));
+export const sizableRecipes: readonly string[] = engineRecipes.filter((name) => !name.includes('loadable'));
 
 const MOST_LAYERS = 8;
 const LEAST_WIDTH = 16;
@@ -151,6 +201,7 @@ function sized(base: Recipe, name: string, size: string): Recipe {
   return {
     name,
     arch: base.arch,
+    engine: base.engine,
     describe: `${base.name} with ${n_layer} ${n_layer === 1 ? 'layer' : 'layers'} and width ${n_embd}`,
     build: (type = plain) => build(type),
   };

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { CompleteBatch } from '../contract/batch.ts';
 import { engineSubject } from '../engine/subject.ts';
 import { goldenModel } from '../golden/assets.ts';
-import { buildRecipe, recipeNames } from '../golden/recipes.ts';
+import { buildRecipe, engineRecipes } from '../golden/recipes.ts';
 import { loadModel } from '../model/load.ts';
 import { Sequences } from '../oracle/entries.ts';
 import { carriedLogits } from '../oracle/forward.ts';
@@ -29,7 +29,7 @@ function mixedBatch(n_vocab: number): CompleteBatch {
   return { token, pos, seq_id, logits: output };
 }
 
-const models = [...recipeNames.map((name) => `recipe:${name}`), 'golden:tiny-llama', 'golden:tiny-mamba'];
+const models = [...engineRecipes.map((name) => `recipe:${name}`), 'golden:tiny-llama', 'golden:tiny-mamba'];
 const subject = engineSubject();
 
 describe.each(models)('%s', (name) => {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Batch } from '../../../contract/batch.ts';
 import type { ContextParams } from '../../../contract/subject.ts';
-import { buildRecipe, recipeNames } from '../../../golden/recipes.ts';
+import { buildRecipe, engineRecipes } from '../../../golden/recipes.ts';
 import { loadModel } from '../../../model/load.ts';
 import type { Model, Tensor } from '../../../model/types.ts';
 import { completeBatch } from '../../../oracle/batch.ts';
@@ -72,7 +72,7 @@ function histories(model: Model, name: string, n: number): Script[] {
 }
 
 describe('against the oracle', () => {
-  it.each(recipeNames)('recipe:%s, histories of operations', async (name) => {
+  it.each(engineRecipes)('recipe:%s, histories of operations', async (name) => {
     const model = named(`recipe:${name}`);
     let rows = 0;
     for (const script of histories(model, `recipe:${name}`, 3)) {

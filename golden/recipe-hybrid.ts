@@ -1,0 +1,132 @@
+/**
+ * Recipes of random models that have both keys and values and a recurrent state: `jamba` (mamba layers around an
+ * attention layer without rotation), `falcon-h1` (both in every layer) and `lfm2` (short convolutions around an
+ * attention layer). Shapes: spec: libllama.md 1, architectures.md 8.
+ */
+import type { TensorType } from '../model/types.ts';
+import {
+  attention,
+  FFN_KEY,
+  gatedFfn,
+  HEAD_KEYS,
+  HEAD_SIZE_KEYS,
+  headNorms,
+  loadableKeys,
+  RMS_KEY,
+  ROPE_KEYS,
+  SIZE,
+} from './recipe-blocks.ts';
+import { mambaMixer } from './recipe-mamba.ts';
+import { mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
+import { BYTE_VOCAB, f32, fileOf, i32s, type Metadata, u32, Weights } from './recipe-parts.ts';
+
+/** Key and value heads of the layers: the first and the last are recurrent. */
+const HEADS_KV = [0, SIZE.n_head_kv, 0];
+const MIXED_HEAD_KEYS: Metadata = [
+  ['attention.head_count', u32(SIZE.n_head)],
+  ['attention.head_count_kv', i32s(HEADS_KV)],
+];
+
+const D_CONV = 4;
+const D_STATE = 16;
+const DT_RANK = 4;
+
+export function buildJamba(name: string, type: TensorType): Uint8Array {
+  const { n_embd, n_ff } = SIZE;
+  const w = new Weights(name, type);
+  w.embeddings(n_embd, BYTE_VOCAB);
+  w.norm('output_norm.weight', n_embd);
+  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  HEADS_KV.forEach((n_head_kv, i) => {
+    const blk = `blk.${i}`;
+    w.norm(`${blk}.attn_norm.weight`, n_embd);
+    if (n_head_kv > 0) attention(w, blk, SIZE);
+    else {
+      mambaMixer(w, blk, { n_embd, d_conv: D_CONV, d_state: D_STATE, dt_rank: DT_RANK });
+      w.norm(`${blk}.ssm_dt_norm.weight`, DT_RANK);
+      // B and C large against the small steps, as in mamba.
+      w.norm(`${blk}.ssm_b_norm.weight`, D_STATE, 3);
+      w.norm(`${blk}.ssm_c_norm.weight`, D_STATE, 3);
+    }
+    w.norm(`${blk}.ffn_norm.weight`, n_embd);
+    gatedFfn(w, blk, n_embd, n_ff);
+  });
+  const keys: Metadata = [
+    ...FFN_KEY,
+    ...MIXED_HEAD_KEYS,
+    ...RMS_KEY,
+    ['ssm.conv_kernel', u32(D_CONV)],
+    ['ssm.inner_size', u32(2 * n_embd)],
+    ['ssm.state_size', u32(D_STATE)],
+    ['ssm.time_step_rank', u32(DT_RANK)],
+  ];
+  return fileOf(loadableKeys('jamba', name, HEADS_KV.length, keys), w);
+}
+
+export function buildFalconH1(name: string, type: TensorType): Uint8Array {
+  const { n_embd, n_ff } = SIZE;
+  const n_layer = 2;
+  const n_group = 1;
+  const w = new Weights(name, type);
+  w.embeddings(n_embd, BYTE_VOCAB);
+  w.norm('output_norm.weight', n_embd);
+  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  for (let i = 0; i < n_layer; i++) {
+    const blk = `blk.${i}`;
+    w.norm(`${blk}.attn_norm.weight`, n_embd);
+    mamba2Mixer(w, blk, n_group);
+    attention(w, blk, SIZE);
+    // llama.cpp asks for this one without ".weight".
+    w.norm(`${blk}.ffn_norm`, n_embd);
+    gatedFfn(w, blk, n_embd, n_ff);
+  }
+  const keys: Metadata = [
+    ...FFN_KEY,
+    ...HEAD_KEYS,
+    ...HEAD_SIZE_KEYS,
+    ...RMS_KEY,
+    ...ROPE_KEYS,
+    ...mamba2Keys(n_group),
+  ];
+  return fileOf(loadableKeys('falcon-h1', name, n_layer, keys), w);
+}
+
+/** Taps of the short convolution. */
+const L_CACHE = 3;
+
+export function buildLfm2(name: string, type: TensorType): Uint8Array {
+  const { n_embd, n_ff, n_embd_head } = SIZE;
+  const w = new Weights(name, type);
+  // Small, since the output is tied: else the model would say little more than its last token.
+  w.embeddings(n_embd, BYTE_VOCAB, 0.3);
+  // The norm before the output, by the name that llama.cpp gives it.
+  w.norm('token_embd_norm.weight', n_embd);
+  HEADS_KV.forEach((n_head_kv, i) => {
+    const blk = `blk.${i}`;
+    w.norm(`${blk}.attn_norm.weight`, n_embd);
+    if (n_head_kv > 0) {
+      attention(w, blk, SIZE);
+      headNorms(w, blk, n_embd_head);
+    } else shortConvolution(w, blk);
+    w.norm(`${blk}.ffn_norm.weight`, n_embd);
+    gatedFfn(w, blk, n_embd, n_ff);
+  });
+  const keys: Metadata = [
+    ...FFN_KEY,
+    ...MIXED_HEAD_KEYS,
+    ...RMS_KEY,
+    ...ROPE_KEYS,
+    ['rope.freq_base', f32(10000)],
+    ['shortconv.l_cache', u32(L_CACHE)],
+    ['vocab_size', u32(BYTE_VOCAB)],
+  ];
+  return fileOf(loadableKeys('lfm2', name, HEADS_KV.length, keys), w);
+}
+
+function shortConvolution(w: Weights, blk: string): void {
+  const { n_embd } = SIZE;
+  const scale = 1 / Math.sqrt(L_CACHE);
+  w.matrix(`${blk}.shortconv.in_proj.weight`, n_embd, 3 * n_embd);
+  w.add(`${blk}.shortconv.conv.weight`, [L_CACHE, n_embd], 'F32', (random) => random.normal() * scale);
+  w.matrix(`${blk}.shortconv.out_proj.weight`, n_embd, n_embd);
+}
