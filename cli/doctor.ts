@@ -8,9 +8,10 @@ import { loadModel } from '../model/load.ts';
 import { packageVersion } from '../properties/version.ts';
 import { workerFile } from '../properties/worker-process.ts';
 import { paintFor, table } from '../reports/text.ts';
+import { llamaFindings } from './doctor-llama.ts';
 import type { Args, Io } from './types.ts';
 
-interface Finding {
+export interface Finding {
   readonly what: string;
   readonly state: 'ok' | 'missing' | 'none';
   readonly detail: string;
@@ -92,6 +93,7 @@ async function find(): Promise<Finding[]> {
     ])),
     built,
     ...models,
+    ...llamaFindings(),
   ];
 }
 

@@ -12,8 +12,9 @@ import { modulePath, numberOption } from './args.ts';
 import type { Args, Io } from './types.ts';
 
 function chosenSubject(args: Args, file: CaseFile): SubjectSpec {
-  const { subject, 'subject-cmd': command } = args.text;
-  return subject === undefined && command === undefined ? file.subject : subjectSpec(subject, command);
+  const { subject, 'subject-cmd': command, lib, isa } = args.text;
+  if (subject === undefined && command === undefined && lib === undefined) return file.subject;
+  return subjectSpec(subject, command, { lib, isa });
 }
 
 /** The fault of the case belongs to our engine; another subject has its own. */

@@ -33,7 +33,7 @@ export async function runSubjectCheck(args: Args, io: Io): Promise<number> {
 }
 
 export async function runSubjectServe(args: Args, io: Io): Promise<number> {
-  const { subject } = await openSubject(subjectSpec(args.text.subject, undefined));
+  const { subject } = await openSubject(subjectSpec(args.text.subject, undefined, { lib: args.text.lib }));
   // Standard output belongs to the protocol; what a subject prints goes to the log.
   const write = io.err.write.bind(io.err);
   process.stdout.write = ((text: string | Uint8Array) => write(String(text))) as typeof process.stdout.write;

@@ -18,7 +18,12 @@ const SUBJECT: OptionTable = {
     type: 'string',
     value: 'NAME',
     describe:
-      '"engine" (default), "plain" (float32, no promise of bits), or a compiled module that exports `subject`',
+      '"engine" (default), "plain" (float32, no promise of bits), "llama" (with --lib), or a compiled module that exports `subject`',
+  },
+  lib: {
+    type: 'string',
+    value: 'LIB',
+    describe: 'for "llama": the path of a libllama.so, or a release (b3889 ... v0.5.0), fetched once',
   },
   'subject-cmd': { type: 'string', value: 'CMD', describe: 'a program that speaks the subject protocol' },
 };
@@ -141,7 +146,7 @@ export const commands: readonly Command[] = [
   {
     name: 'subject serve',
     summary: 'serve a subject over standard input and output, by the subject protocol',
-    options: { subject: SUBJECT.subject!, ...COMMON },
+    options: { subject: SUBJECT.subject!, lib: SUBJECT.lib!, ...COMMON },
     run: runSubjectServe,
   },
   {

@@ -6,7 +6,7 @@ import { againstSpec } from '../properties/against.ts';
 import { type VerifyOptions, verify } from '../properties/campaign.ts';
 import { exitCodeOf } from '../properties/campaign-result.ts';
 import { readKnown } from '../properties/known.ts';
-import { subjectSpec } from '../properties/subjects/registry.ts';
+import { type SubjectSpec, subjectSpec } from '../properties/subjects/registry.ts';
 import { progressReporter } from '../reports/progress.ts';
 import { terminalLines } from '../reports/terminal.ts';
 import { paintFor, table } from '../reports/text.ts';
@@ -15,9 +15,13 @@ import { modulePath, numberOption, rangeOption } from './args.ts';
 import { runFaultTable } from './faults.ts';
 import type { Args, Io } from './types.ts';
 
+function chosenSubject({ text }: Args): SubjectSpec {
+  return subjectSpec(text.subject, text['subject-cmd'], { lib: text.lib, isa: text.isa });
+}
+
 export function verifyOptions(args: Args): VerifyOptions {
   return {
-    subject: subjectSpec(args.text.subject, args.text['subject-cmd']),
+    subject: chosenSubject(args),
     models: args.list.model,
     properties: args.list.property,
     cases: numberOption(args, 'cases', { least: 1, whole: true }),
@@ -27,7 +31,8 @@ export function verifyOptions(args: Args): VerifyOptions {
     seed: args.text.seed,
     properties_module: modulePath(args),
     jobs: numberOption(args, 'jobs', { least: 1, whole: true }),
-    isa: args.text.isa,
+    // The instruction set of a libllama is a file of it, not a parameter of a context.
+    isa: chosenSubject(args).kind === 'llama' ? undefined : args.text.isa,
     p: numberOption(args, 'p', { least: 0 }),
     fault: args.text.fault,
     shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),

@@ -85,12 +85,12 @@ export interface Choices {
 export interface LegalDifferences {
   /** Kinds of illegal calls that it is held to refuse; calls of any other kind are undefined there and never made. */
   readonly refuses?: readonly string[];
-  /** Tokens of several sequences need one cache for all (`kv_unified`), unless memory is recurrent. */
+  /** Tokens of several sequences, and copies of a range, need one cache for all (`kv_unified`). */
   readonly shared_needs_unified?: boolean;
   /** No tokens of several sequences with these kinds of memory. */
   readonly unshared?: readonly MemoryKind[];
-  /** A ubatch needs free cells side by side, so a fragmented cache may be full before its last cell is used. */
-  readonly contiguous_cells?: boolean;
+  /** Removing an empty range of a state that has reached it is refused as a part would be. */
+  readonly no_empty_ranges?: boolean;
   /** Largest position of a sequence without tokens, if not -1. */
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { factsOf } from '../properties/facts.ts';
-import { drawParams, needsOf } from '../properties/generate/params.ts';
+import { drawParams } from '../properties/generate/params.ts';
 import { caseRandom } from '../properties/random.ts';
 import { runScript, type ScriptRun } from '../properties/run-script.ts';
 import { idsOf } from '../properties/trace.ts';
@@ -64,7 +64,7 @@ function oneUbatch(env: Env, source: string, index: number): Script {
   const seq = r.below(n_seq_max);
   const logits = token.map(() => r.chance(0.6));
   const calls: Call[] = [{ op: 'decode', batch: { token, seq_id: token.map(() => [seq]), logits } }];
-  const params = drawParams(r, facts, needsOf(calls, token.length), n_seq_max);
+  const params = drawParams(r, facts, calls, token.length, n_seq_max);
   const { n_keep_tail: _, ...plain } = params;
   return { params: { ...plain, n_ubatch: token.length, n_batch: token.length }, calls };
 }

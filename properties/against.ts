@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
 import { type ReplayOptions, replayCase } from './campaign-replay.ts';
 import type { FailureRecord } from './campaign-result.ts';
-import type { SubjectSpec } from './subjects/registry.ts';
+import { type SubjectSpec, subjectSpec } from './subjects/registry.ts';
 import type { Case } from './types.ts';
 import { SMALL_SCOPE } from './worker-scope.ts';
 
@@ -23,11 +23,12 @@ export interface AgainstResult {
 /** Reads `--against`: "engine", the path of a compiled module, or "cmd:" and a command. Throws `usage`. */
 export function againstSpec(text: string): SubjectSpec {
   if (text === 'engine') return { kind: 'engine' };
+  if (/^llama:./.test(text)) return subjectSpec('llama', undefined, { lib: text.slice('llama:'.length) });
   if (/^cmd:./.test(text)) return { kind: 'command', command: text.slice('cmd:'.length) };
   if (/\.[mc]?js$/.test(text)) return { kind: 'module', path: resolve(text) };
   throw new IsobatchError(
     'usage',
-    `unknown subject ${text} after --against: it is "engine", the path of a compiled module (.js, .mjs), or "cmd:" and a command`,
+    `unknown subject ${text} after --against: it is "engine", "llama:" and a release or path, the path of a compiled module (.js, .mjs), or "cmd:" and a command`,
     { subject: text },
   );
 }

@@ -4,10 +4,14 @@
  * beginnings will be asked for too.
  */
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, TypeKv } from '../contract/subject.ts';
+import type { ContextParams } from '../contract/subject.ts';
+import { numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
 import { runScript } from './run-script.ts';
 import type { Call, Env } from './types.ts';
+
+/** What decides how a context rounds. */
+export type Numerics = Pick<ContextParams, 'type_kv' | 'flash_attn'>;
 
 /** A token list: its own last row, and the lists that go on from it. */
 interface Node {
@@ -17,35 +21,46 @@ interface Node {
 
 export class Answers {
   private readonly env: Env;
-  private readonly root: Record<TypeKv, Node> = { F32: leaf(), F16: leaf() };
+  /** By the numbers with which a context computes. */
+  private readonly roots = new Map<string, Node>();
 
   constructor(env: Env) {
     this.env = env;
   }
 
   /** The bits of the last row that `tokens` give alone, or a promise of them if they must be computed first. */
-  row(tokens: readonly number[], type_kv: TypeKv): Uint32Array | Promise<Uint32Array> {
-    return this.find(tokens, type_kv)?.row ?? this.compute(tokens, type_kv);
+  row(tokens: readonly number[], numerics: Numerics): Uint32Array | Promise<Uint32Array> {
+    return this.find(tokens, numerics)?.row ?? this.compute(tokens, numerics);
   }
 
-  private find(tokens: readonly number[], type_kv: TypeKv): Node | undefined {
-    let node: Node | undefined = this.root[type_kv];
+  private root(numerics: Numerics): Node {
+    const key = numericsOf(numerics);
+    let root = this.roots.get(key);
+    if (root === undefined) {
+      root = leaf();
+      this.roots.set(key, root);
+    }
+    return root;
+  }
+
+  private find(tokens: readonly number[], numerics: Numerics): Node | undefined {
+    let node: Node | undefined = this.root(numerics);
     for (let i = 0; i < tokens.length && node !== undefined; i++) node = node.next.get(tokens[i]!);
     return node;
   }
 
-  private async compute(tokens: readonly number[], type_kv: TypeKv): Promise<Uint32Array> {
+  private async compute(tokens: readonly number[], numerics: Numerics): Promise<Uint32Array> {
     const path = this.pathOf(tokens);
     const list = factsOf(this.env).tree.paths[path] ?? tokens;
     const calls: Call[] = list.map((token) => ({ op: 'decode', batch: { token: [token] } }));
-    const run = await runScript(this.env.loaded, { params: this.params(list.length, type_kv, path), calls });
+    const run = await runScript(this.env.loaded, { params: this.params(list.length, numerics, path), calls });
     // The path may go on to what F16 cannot hold; the rows before are what was asked for.
     if (run.unexpected !== null && run.rows.length < tokens.length) {
       const { what, got, kind } = run.unexpected;
       const why = kind === 'refused.memory.overflow' ? 'memory.overflow' : 'subject';
       throw new IsobatchError(why, `a sequence alone, token by token: ${what}: ${got}`, { tokens: list });
     }
-    let node = this.root[type_kv];
+    let node = this.root(numerics);
     list.slice(0, run.rows.length).forEach((token, i) => {
       let next = node.next.get(token);
       if (next === undefined) {
@@ -55,7 +70,7 @@ export class Answers {
       next.row ??= run.rows[i]!.bits;
       node = next;
     });
-    return this.find(tokens, type_kv)!.row!;
+    return this.find(tokens, numerics)!.row!;
   }
 
   /** Number of the path of the tree that goes on from `tokens`, or -1. */
@@ -68,13 +83,15 @@ export class Answers {
    * The plainest context: one sequence, one token a ubatch. Where the model is small, the implementations of the
    * kernels take turns, path by path, so that each is held against all others.
    */
-  private params(n_ctx: number, type_kv: TypeKv, path: number): ContextParams {
+  private params(n_ctx: number, numerics: Numerics, path: number): ContextParams {
+    const { type_kv = 'F32', flash_attn } = numerics;
     const facts = factsOf(this.env);
     const { isas } = this.env.subject;
     const isa = facts.small ? isas[Math.max(path, 0) % isas.length] : isas.at(-1);
     const offered = this.env.subject.splits[facts.memory] ?? [];
     const split = ['simple', 'sequence'].find((p) => offered.some((q) => q === p)) ?? offered[0] ?? 'simple';
     const params = { n_ctx, n_batch: 1, n_ubatch: 1, n_seq_max: 1, split, type_kv } as ContextParams;
+    if (flash_attn) return { ...params, flash_attn };
     return isa === undefined ? params : { ...params, isa };
   }
 }

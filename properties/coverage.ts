@@ -136,6 +136,7 @@ export function missingClasses(coverage: Coverage, property: Property, offered?:
 
 function isPossible(histogram: string, name: string, { subject, memory }: Offered): boolean {
   const recurrent = memory === 'recurrent';
+  if (subject.legal?.unshared?.includes(memory) && histogram === 'shared tokens') return name === 'no';
   const splits = subject.splits[memory] ?? [];
   switch (histogram) {
     case 'policies': {
@@ -150,6 +151,7 @@ function isPossible(histogram: string, name: string, { subject, memory }: Offere
     case 'shared tokens':
       return name === 'no' || subject.shared_tokens;
     case 'refusals':
+      if (subject.legal?.refuses !== undefined && !subject.legal.refuses.includes(name)) return false;
       if (name === 'memory.full') return !recurrent;
       if (name === 'ops.partial') return recurrent || memory === 'hybrid';
       if (name === 'batch.coupled') return splits.includes('equal-sequential') && subject.shared_tokens;

@@ -5,6 +5,7 @@
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import { architectures } from '../oracle/forward.ts';
+import { choicesAreLegal } from './choices.ts';
 import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
 import { type Facts, factsOf } from './facts.ts';
@@ -72,6 +73,8 @@ export function endToEnd(p: EndToEnd): Property {
   const rebuild = (env: Env, c: Case, change: Change): Case | null => {
     const { script = c.script!, base = c.base, model = c.model, names } = change;
     if (!isSound(script, env.model.memory, vocabularyOf(model, env))) return null;
+    const facts = factsOf(env);
+    if (!choicesAreLegal(script, facts) || (base !== undefined && !choicesAreLegal(base, facts))) return null;
     const plan = names === undefined || p.rename === undefined ? c.plan : p.rename(c.plan, names);
     return build(env, c.index, { script, base, plan }, model);
   };

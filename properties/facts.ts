@@ -1,6 +1,8 @@
 /** What the generators need to know of a subject and a model, gathered once per environment. */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
+import type { Choices, LegalDifferences } from '../contract/subject.ts';
+import { choicesOf } from './choices.ts';
 import { type TokenTree, tokenTree } from './token-tree.ts';
 import type { Env } from './types.ts';
 
@@ -17,6 +19,12 @@ export interface Facts {
   readonly shared: boolean;
   /** Prefix and middle removal, ranged copies. */
   readonly parts: boolean;
+  readonly windowed: boolean;
+  /** Parameters that the subject offers besides. */
+  readonly choices: Choices;
+  readonly legal: LegalDifferences;
+  /** Whether a refusal of this kind may be asked for. */
+  refuses(kind: string): boolean;
   /** Small enough for the plain implementations of kernels. */
   readonly small: boolean;
   readonly tree: TokenTree;
@@ -71,8 +79,15 @@ function gather(env: Env): Facts {
     isas: restrict.isa === undefined ? subject.isas : [restrict.isa],
     types_kv: restrict.type_kv === undefined ? kinds : [restrict.type_kv],
     // The sequential policy refuses batches with shared tokens, so where it is the only one there are none.
-    shared: subject.shared_tokens && allowed.some((policy) => policy !== 'equal-sequential'),
+    shared:
+      subject.shared_tokens &&
+      (env.about_sharing === true || !subject.legal?.unshared?.includes(model.memory)) &&
+      allowed.some((policy) => policy !== 'equal-sequential'),
     parts: subject.remove_anywhere && model.memory === 'attention',
+    windowed: model.windowed === true,
+    choices: choicesOf(env),
+    legal: subject.legal ?? {},
+    refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
     small: model.n_params <= 25_000,
     tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env)),
   };

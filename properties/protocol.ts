@@ -186,7 +186,7 @@ function legalOf(value: Header): LegalDifferences {
     refuses: value.refuses === undefined ? undefined : textList(value, 'refuses'),
     shared_needs_unified: flag('shared_needs_unified'),
     unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
-    contiguous_cells: flag('contiguous_cells'),
+    no_empty_ranges: flag('no_empty_ranges'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
     sources:

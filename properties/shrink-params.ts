@@ -3,6 +3,7 @@
  * ids and batch than the history needs.
  */
 import type { ContextParams } from '../contract/subject.ts';
+import { plainerChoices } from './choices.ts';
 import type { Facts } from './facts.ts';
 import { needsOf } from './generate/params.ts';
 import { Lists } from './lists.ts';
@@ -30,6 +31,7 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
   function* typeKv({ type_kv }, _, { types_kv }) {
     if (type_kv === 'F16' && types_kv.includes('F32')) yield { type_kv: 'F32' };
   },
+  (p, _, facts) => plainerChoices(p, facts),
   function* ubatch({ n_ubatch }) {
     for (let n = 1; n < Math.min(n_ubatch, 5); n++) yield { n_ubatch: n };
     for (const n of smallerNumbers(n_ubatch, 5)) yield { n_ubatch: n };

@@ -5,6 +5,7 @@
  */
 import type { SplitPolicy } from '../contract/batch.ts';
 import type { ContextParams } from '../contract/subject.ts';
+import { rankOfChoices } from './choices.ts';
 import type { Facts } from './facts.ts';
 import { modelRank } from './shrink-model.ts';
 import { idsOf, isOutput } from './trace.ts';
@@ -41,6 +42,10 @@ const FIELDS = [
   'n_keep_tail',
   'type_kv',
   'isa',
+  'kv_unified',
+  'swa_full',
+  'flash_attn',
+  'n_threads',
 ] as const satisfies readonly (keyof ContextParams)[];
 
 function sizeOfParams(p: ContextParams, facts: Facts): number {
@@ -48,7 +53,7 @@ function sizeOfParams(p: ContextParams, facts: Facts): number {
   const tail = (p.n_keep_tail ?? 0) > 0 ? 2 + p.n_keep_tail! / 64 : 0;
   const type = p.type_kv === 'F16' ? 2 : 0;
   const isa = p.isa === undefined ? 0 : (facts.isas.indexOf(p.isa) + 1) / 8;
-  return numbers + tail + type + isa + PLAIN_SPLITS.indexOf(p.split) / 2;
+  return numbers + tail + type + isa + rankOfChoices(p, facts) + PLAIN_SPLITS.indexOf(p.split) / 2;
 }
 
 function sizeOfCall(call: Call): number {

@@ -166,6 +166,8 @@ export interface Env {
   readonly coverage: Coverage;
   /** Chance of a false alarm in one comparison with a derived bound; default 1e-10. */
   readonly p?: number;
+  /** The property is about tokens of several sequences, so they are drawn where a subject refuses them, too. */
+  readonly about_sharing?: boolean;
   /** Restricts the generator; empty: everything that is legal. */
   readonly restrict: {
     readonly isa?: string;

@@ -2,7 +2,7 @@
 import { HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
 import { endToEnd, samePairs } from './end-to-end.ts';
 import { fill, newDraft, scriptOf } from './generate/history.ts';
-import { drawParams, needsOf } from './generate/params.ts';
+import { drawParams } from './generate/params.ts';
 import { fitted } from './transform.ts';
 
 export const ubatch = endToEnd({
@@ -13,15 +13,16 @@ export const ubatch = endToEnd({
     const d = newDraft(r, facts);
     fill(d);
     const script = scriptOf(d);
-    const params = drawParams(r, facts, needsOf(d.calls, d.peak), script.params.n_seq_max);
+    const params = drawParams(r, facts, d.calls, d.peak, script.params.n_seq_max);
     return { script, base: { params, calls: d.calls } };
   },
   demand({ script, base }, t) {
     const pairs = samePairs(t);
     if (pairs.length === 0 || base === undefined) return null;
     // K and V in another type are other numbers: only the shape of the work may differ.
-    const { n_seq_max, type_kv } = script.params;
-    const params = fitted({ ...base.params, n_seq_max, type_kv }, script.calls, t.peak);
+    const { n_seq_max, type_kv, flash_attn } = script.params;
+    const numerics = flash_attn === undefined ? { type_kv } : { type_kv, flash_attn };
+    const params = fitted({ ...base.params, n_seq_max, ...numerics }, script.calls, t.peak);
     return { base: { params, calls: script.calls }, pairs };
   },
 });

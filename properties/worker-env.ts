@@ -110,6 +110,7 @@ export class WorkerState {
       oracle: oracleWhite,
       coverage: {},
       p: this.setting.p,
+      about_sharing: property.name === 'share',
       restrict: this.setting.restrict,
     };
   }

@@ -78,8 +78,12 @@ function checkReplayable(file: Field): void {
 
 function checkSubject(file: Field): void {
   const subject = file.get('subject');
-  const kind = subject.get('kind').oneOf(['engine', 'module', 'command']);
+  const kind = subject.get('kind').oneOf(['engine', 'plain', 'module', 'command', 'llama']);
   if (kind === 'module') subject.get('path').text();
+  if (kind === 'llama') {
+    subject.get('lib').text();
+    subject.optional('isa')?.text();
+  }
   if (kind === 'command') subject.get('command').text();
   const info = file.get('subject_info');
   info.get('name').text();
@@ -126,6 +130,8 @@ function checkScript(script: Field): void {
   params.optional('n_keep_tail')?.integer({ least: 0, most: LARGEST });
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
+  for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();
+  params.optional('n_threads')?.integer({ least: 1, most: 1024 });
   for (const call of script.get('calls').list()) checkCall(call, n_seq_max);
 }
 

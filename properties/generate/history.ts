@@ -4,7 +4,7 @@ import type { Random } from '../random.ts';
 import { PATH_LENGTH } from '../token-tree.ts';
 import type { Script } from '../types.ts';
 import { Draft } from './draft.ts';
-import { drawParams, needsOf } from './params.ts';
+import { drawParams } from './params.ts';
 
 export interface HistoryOptions {
   /** Mean number of tokens is near this. */
@@ -55,5 +55,5 @@ export function leave(d: Draft): void {
 
 /** The draft as a script, in a context that it just fits. */
 export function scriptOf(d: Draft): Script {
-  return { params: drawParams(d.r, d.facts, needsOf(d.calls, d.peak), d.lists.n_seq_max), calls: d.calls };
+  return { params: drawParams(d.r, d.facts, d.calls, d.peak, d.lists.n_seq_max), calls: d.calls };
 }

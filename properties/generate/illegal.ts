@@ -126,11 +126,11 @@ export function illegalBatch(d: Draft, legal: Batch, params: ContextParams): Cal
   d.r.pick(MUTATIONS)(d, batch, params);
   const call: Call = { op: 'decode', batch };
   const refused = refusalOf(d.lists, call, { params, calls: [] }, d.facts.n_vocab);
-  return refused === null ? null : { ...call, refused };
+  return refused === null || !d.facts.refuses(refused) ? null : { ...call, refused };
 }
 
 /** Some call that is refused at this state. */
-export function refusedCall(d: Draft, legal: Batch, params: ContextParams): Call {
+export function refusedCall(d: Draft, legal: Batch, params: ContextParams): Call | null {
   for (let tries = 0; tries < 8; tries++) {
     const call = d.r.chance(0.25) ? refusedOperation(d) : illegalBatch(d, legal, params);
     if (call !== null) return call;

@@ -34,11 +34,10 @@ export function operate(d: Draft): string | null {
     case 7:
       // Beyond the end, or nothing: legal, and without effect.
       if (r.chance(0.5)) d.remove(seq, max + 1 + r.below(3), -1);
-      else d.remove(seq, max, max);
+      else if (!(d.facts.legal.no_empty_ranges && d.lists.refusesParts)) d.remove(seq, max, max);
       return 'nothing';
     case 8:
-      d.calls.push(refusedOperation(d));
-      return 'refused';
+      return refuse(d);
     default: {
       if (!d.facts.parts) return null;
       const p0 = r.between(min, max);
@@ -55,12 +54,19 @@ function removePart(d: Draft, seq: number, p0: number, p1: number, name: string)
     d.remove(seq, p0, p1);
     return d.lists.length(seq) === 0 ? 'whole' : name;
   }
+  if (!d.facts.refuses('ops.partial')) return null;
   d.calls.push({ op: 'seqRm', seq, p0, p1, refused: 'ops.partial' });
   return 'refused';
 }
 
-/** An operation that is refused in this state, whatever it is. */
-export function refusedOperation(d: Draft): Call {
+function refuse(d: Draft): string | null {
+  const call = refusedOperation(d);
+  if (call !== null) d.calls.push(call);
+  return call === null ? null : 'refused';
+}
+
+/** An operation that is refused in this state, whatever it is; null if the subject is held to none. */
+export function refusedOperation(d: Draft): Call | null {
   const { r, lists } = d;
   const beyond = lists.n_seq_max + r.below(3);
   const live = d.live();
@@ -83,8 +89,9 @@ export function refusedOperation(d: Draft): Call {
       return lists.cuts(seq, p0, p1) ? { op: 'seqRm', seq, p0, p1, refused: 'ops.partial' } : null;
     },
   ];
-  for (;;) {
+  for (let tries = 0; tries < 64; tries++) {
     const call = r.pick(ways)();
-    if (call !== null) return call;
+    if (call !== null && d.facts.refuses((call as { refused: string }).refused)) return call;
   }
+  return null;
 }

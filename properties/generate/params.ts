@@ -1,6 +1,7 @@
 /** Context parameters for a history: every legal policy, full caches, ubatches from one token up. */
 import type { SplitPolicy } from '../../contract/batch.ts';
 import type { ContextParams } from '../../contract/subject.ts';
+import { drawChoices } from '../choices.ts';
 import type { Facts } from '../facts.ts';
 import type { Random } from '../random.ts';
 import { idsOf, longestSet } from '../trace.ts';
@@ -37,7 +38,14 @@ export function legalPolicies(facts: Facts, needs: Needs): readonly SplitPolicy[
   return legal.length > 0 ? legal : facts.policies;
 }
 
-export function drawParams(r: Random, facts: Facts, needs: Needs, n_seq_max: number): ContextParams {
+export function drawParams(
+  r: Random,
+  facts: Facts,
+  calls: readonly Call[],
+  peak: number,
+  n_seq_max: number,
+): ContextParams {
+  const needs = needsOf(calls, peak);
   const split = r.pick(legalPolicies(facts, needs));
   const n_ubatch = drawUbatch(r, needs, split);
   const n_ctx = drawCells(r, needs.peak);
@@ -56,6 +64,12 @@ export function drawParams(r: Random, facts: Facts, needs: Needs, n_seq_max: num
   params.type_kv = facts.types_kv.includes(type_kv) ? type_kv : facts.types_kv[0];
   const isa = drawIsa(r, facts);
   if (isa !== undefined) params.isa = isa;
+  // A release that cannot open such a context shall not hide everything else behind that.
+  if (Object.keys(facts.choices).length > 0 && n_batch < n_seq_max && !r.chance(0.03))
+    params.n_batch = n_seq_max;
+  Object.assign(params, drawChoices(r, calls, facts));
+  // Flash attention keeps K and V in F16, and some releases know no other there.
+  if (params.flash_attn && facts.types_kv.includes('F16')) params.type_kv = 'F16';
   return params;
 }
 

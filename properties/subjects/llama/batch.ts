@@ -25,7 +25,7 @@ export class NativeBatch {
   /** Fills the struct. `pos` is what the batch says, or what the caller completed; null leaves it to the library. */
   fill(batch: Batch, pos: readonly number[] | null): void {
     const n = batch.token.length;
-    if (n > this.#capacity) this.#grow(Math.max(64, 2 * n));
+    if (n >= this.#capacity) this.#grow(Math.max(64, 2 * n));
     this.#token.set(batch.token);
     if (pos !== null) this.#pos.set(pos);
     if (batch.seq_id !== undefined) {

@@ -5,22 +5,16 @@
  * The way of passing structs is that of x86-64 SysV: a struct above 16 bytes is passed by copy on the stack and
  * returned through a hidden pointer, so one oversized type serves every release (spec: libllama.md 2).
  */
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import koffi, { type LibraryHandle } from 'koffi';
 import { IsobatchError } from '../../../contract/errors.ts';
+import type { LibFiles } from './fetch.ts';
 import { BATCH_BYTES, type ContextLayout, PARAMS_BYTES, recogniseLayout, writtenBytes } from './layout.ts';
 
-/** The files of a build. */
-export interface BuildFiles {
-  /** A release name, or the path that was given. */
-  readonly name: string;
-  readonly release?: string;
-  readonly dir: string;
-  readonly libllama: string;
-  readonly libggml?: string;
-  readonly libggml_base?: string;
-}
+/** What is needed of the files of a build. */
+export type BuildFiles = Pick<
+  LibFiles,
+  'name' | 'release' | 'dir' | 'libllama' | 'libggml' | 'libggml_base' | 'libggml_cpu' | 'preload'
+>;
 
 /** An address, as koffi gives it. */
 export type Address = bigint;
@@ -63,11 +57,6 @@ export class Log {
   }
 }
 
-/** Instruction sets that the build has as files of their own; empty if the CPU code is inside. */
-export function isasOf(dir: string): string[] {
-  return readdirSync(dir).flatMap((file) => /^libggml-cpu-([a-z0-9]+)\.so$/.exec(file)?.[1] ?? []);
-}
-
 export class Library {
   readonly files: BuildFiles;
   readonly log = new Log();
@@ -79,7 +68,7 @@ export class Library {
   /** Loads the build into this process. Throws `file` if it cannot be, `subject` if it is of no known era. */
   constructor(files: BuildFiles, isa?: string) {
     this.files = files;
-    for (const path of [files.libggml_base, files.libggml]) if (path !== undefined) open(path);
+    for (const path of files.preload) open(path);
     this.#lib = open(files.libllama);
     this.#listen();
     this.#startBackend(isa);
@@ -135,8 +124,9 @@ export class Library {
   }
 
   #startBackend(isa: string | undefined): void {
-    const { dir, libggml } = this.files;
-    const variants = isasOf(dir);
+    const { dir, libggml, libggml_cpu } = this.files;
+    const loadable = libggml_cpu.filter((cpu) => !cpu.linked);
+    const variants = loadable.map((cpu) => cpu.isa);
     if (isa !== undefined && !variants.includes(isa)) {
       throw new IsobatchError(
         'usage',
@@ -144,12 +134,12 @@ export class Library {
         { isa, known: variants },
       );
     }
-    if (variants.length > 0 && libggml !== undefined) {
+    if (loadable.length > 0 && libggml !== undefined) {
       const ggml = open(libggml);
       if (isa === undefined) ggml.func('void ggml_backend_load_all_from_path(const char *dir)')(dir);
       else {
-        const path = join(dir, `libggml-cpu-${isa}.so`);
-        if (ggml.func('void *ggml_backend_load(const char *path)')(path) === null || !existsSync(path))
+        const { path } = loadable[variants.indexOf(isa)]!;
+        if (!ggml.func('void *ggml_backend_load(const char *path)')(path))
           throw new IsobatchError('file', `ggml refused to load ${path}: ${this.log.tail()}`, { path });
       }
     }

@@ -40,7 +40,10 @@ export function legalOf(era: Era): LegalDifferences {
   return {
     refuses: since(era, 'b6122') ? ['batch.token', 'batch.empty'] : ['batch.token'],
     shared_needs_unified: true,
-    contiguous_cells: !since(era, 'b6673'),
+    no_empty_ranges: true,
+    ...(since(era, 'b8095')
+      ? { unshared: era === 'v0.5.0' ? (['recurrent'] as const) : (['recurrent', 'hybrid'] as const) }
+      : {}),
     ...(since(era, 'b5640') ? {} : { no_pos_min: true }),
     ...(since(era, 'b5640') ? {} : { pos_of_empty: 0 }),
   };

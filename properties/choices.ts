@@ -1,0 +1,97 @@
+/**
+ * Context parameters that only some subjects offer (`SubjectInfo.choices`): one cache or one a sequence, full or small
+ * caches of windows, flash attention, threads. What is drawn, what a history demands of them, and what is plainer.
+ *
+ * The demands are legal differences of llama.cpp: tokens of several sequences and ranged copies need one cache for
+ * all, a removed part of a window needs a cache that has forgotten nothing, and flash attention keeps K and V in F16.
+ */
+import type { Choices, ContextParams } from '../contract/subject.ts';
+import type { Facts } from './facts.ts';
+import type { Random } from './random.ts';
+import { idsOf } from './trace.ts';
+import type { Call, Env, Script } from './types.ts';
+
+export const CHOICES = ['kv_unified', 'swa_full', 'flash_attn', 'n_threads'] as const;
+export type Choice = (typeof CHOICES)[number];
+
+type Values = Partial<Pick<ContextParams, Choice>>;
+
+/** The choices that mean something for a model. */
+export function choicesOf({ subject, model }: Pick<Env, 'subject' | 'model'>): Choices {
+  const { kv_unified, swa_full, flash_attn, n_threads } = subject.choices ?? {};
+  const attention = model.memory === 'attention' || model.memory === 'hybrid';
+  return {
+    ...(kv_unified === undefined ? {} : { kv_unified }),
+    ...(swa_full === undefined || model.windowed !== true ? {} : { swa_full }),
+    ...(flash_attn === undefined || !attention ? {} : { flash_attn }),
+    ...(n_threads === undefined ? {} : { n_threads }),
+  };
+}
+
+/** What a history needs: parameters that must have these values. */
+export function demandedChoices(calls: readonly Call[], facts: Facts): Values {
+  const { choices, legal, windowed } = facts;
+  const out: { -readonly [K in keyof Values]: Values[K] } = {};
+  if (choices.kv_unified !== undefined && legal.shared_needs_unified && calls.some(couples))
+    out.kv_unified = true;
+  if (choices.swa_full !== undefined && windowed && calls.some(cutsPart)) out.swa_full = true;
+  return out;
+}
+
+function couples(call: Call): boolean {
+  if (call.op === 'seqCp') return !(call.p0 <= 0 && call.p1 < 0);
+  return call.op === 'decode' && call.batch.token.some((_, i) => idsOf(call.batch, i).length > 1);
+}
+
+function cutsPart(call: Call): boolean {
+  return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
+}
+
+/** Values for a history: half of the time the plain one. Draws nothing where there is no choice. */
+export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Values {
+  const { choices } = facts;
+  const drawn: Record<string, unknown> = {};
+  for (const name of CHOICES) {
+    const offered = choices[name];
+    if (offered === undefined) continue;
+    // Flash attention rounds to F16, so the sharp half of the cases is larger.
+    const plain = name === 'flash_attn' ? 0.75 : 0.5;
+    drawn[name] = r.chance(plain) ? offered[0] : r.pick(offered as readonly unknown[]);
+  }
+  return { ...(drawn as Values), ...demandedChoices(calls, facts) };
+}
+
+/** Whether the parameters are what the history demands, and fit each other. */
+export function choicesAreLegal({ params, calls }: Script, facts: Facts): boolean {
+  const demanded = demandedChoices(calls, facts);
+  // What is not said is the subject's plain way, which takes everything.
+  for (const name of CHOICES) {
+    const want = demanded[name];
+    if (want !== undefined && params[name] !== undefined && params[name] !== want) return false;
+  }
+  return !(params.flash_attn && facts.types_kv.includes('F16') && (params.type_kv ?? 'F32') !== 'F16');
+}
+
+/** Plainer values, one at a time. */
+export function* plainerChoices(params: ContextParams, facts: Facts): Generator<Values> {
+  for (const name of CHOICES) {
+    const offered = facts.choices[name] as readonly unknown[] | undefined;
+    const at = offered?.indexOf(params[name]) ?? -1;
+    for (let i = 0; i < at; i++) yield { [name]: offered![i] } as Values;
+  }
+}
+
+/** Places behind the plainest values, for the size of a case. */
+export function rankOfChoices(params: ContextParams, facts: Facts): number {
+  let rank = 0;
+  for (const name of CHOICES) {
+    const offered = facts.choices[name] as readonly unknown[] | undefined;
+    if (params[name] !== undefined) rank += Math.max(0, offered?.indexOf(params[name]) ?? 0);
+  }
+  return rank;
+}
+
+/** With which numbers a context computes: rows of the same numerics may be kept and compared as one. */
+export function numericsOf({ type_kv, flash_attn }: Pick<ContextParams, 'type_kv' | 'flash_attn'>): string {
+  return `${type_kv ?? 'F32'}${flash_attn ? '+flash' : ''}`;
+}
