@@ -232,7 +232,11 @@ class LlamaModel implements SubjectModel {
       this.#model,
       { d: new BigUint64Array(struct.buffer) },
     ) as Address | null;
-    if (!ctx) throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, { params });
+    if (!ctx)
+      throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, {
+        params,
+        mark: `context: ${library.log.tail(1)}`,
+      });
     return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
   }
 
@@ -286,7 +290,10 @@ class LlamaContext implements SubjectContext {
     const rc = this.#api[what](this.#ctx, this.#batch.struct);
     if (rc !== 0) {
       const why = rc === 1 ? 'no room in memory' : 'refused';
-      throw new IsobatchError('refused', `llama_${what} answered ${rc} (${why}): ${log.tail()}`, { rc });
+      throw new IsobatchError('refused', `llama_${what} answered ${rc} (${why}): ${log.tail()}`, {
+        rc,
+        mark: `${what} ${rc}: ${log.first()}`,
+      });
     }
     return this.#outputs(batch);
   }
