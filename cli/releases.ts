@@ -1,0 +1,3 @@
+export async function runReleases(): Promise<number> {
+  return 3;
+}
