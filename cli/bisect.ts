@@ -13,9 +13,11 @@ import {
   type BisectRecord,
   type BisectVerdict,
   caseSha256,
+  summaryLine,
 } from '../reports/bisect-record.ts';
 import type { CaseFile } from '../reports/case-file.ts';
 import { readCaseFile } from '../reports/case-read.ts';
+import { shortReason } from '../reports/releases-record.ts';
 import { type Paint, paintFor } from '../reports/text.ts';
 import { numberOption } from './args.ts';
 import type { Args, Io } from './types.ts';
@@ -71,7 +73,7 @@ async function lookAt(name: string, file: CaseFile, args: Args, io: Io): Promise
     return { name, ...verdictOf(file.case, file.failure.signature, replayed) };
   } catch (error) {
     if (!(error instanceof IsobatchError) || error.kind === 'usage' || error.kind === 'internal') throw error;
-    return { name, verdict: 'cannot run', detail: error.message };
+    return { name, verdict: 'cannot run', detail: shortReason(error.message) };
   }
 }
 
@@ -89,7 +91,7 @@ export function verdictOf(c: Case, signature: string, replayed: Replayed): Omit<
       : { verdict: 'fails otherwise', detail: outcome.failure?.message };
   }
   if (outcome.status === 'skipped' || outcome.compared === 0)
-    return { verdict: 'cannot run', detail: outcome.reason ?? 'nothing was compared' };
+    return { verdict: 'cannot run', detail: shortReason(outcome.reason ?? 'nothing was compared') };
   const missing = (['kv_unified', 'swa_full', 'flash_attn'] as const).filter(
     (name) => params[name] !== undefined && subject?.choices?.[name] === undefined,
   );
@@ -124,14 +126,6 @@ function writeRecord(record: BisectRecord, out: string): void {
   } catch (error) {
     throw new IsobatchError('file', `cannot write to ${out}: ${(error as Error).message}`, { out });
   }
-}
-
-export function summaryLine({ first_failing, last_failing, releases, interrupted }: BisectRecord): string {
-  const ran = releases.filter(({ verdict }) => verdict !== 'cannot run');
-  const cut = interrupted ? 'interrupted; ' : '';
-  if (ran.length === 0) return `${cut}it ran on none of these releases`;
-  if (first_failing === undefined) return `${cut}it fails in none of the ${ran.length} releases that ran it`;
-  return `${cut}first failing ${first_failing}, last failing ${last_failing}`;
 }
 
 /** 1 if it fails in the newest release that ran it, 0 if it holds there, 3 if none ran it, 4 if interrupted. */

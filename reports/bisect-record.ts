@@ -49,3 +49,12 @@ export function readBisect(path: string, c: Case): BisectRecord | undefined {
   for (const key of ['first_failing', 'last_failing']) file.optional(key)?.text();
   return file.get('case_sha256').text() === caseSha256(c) ? (file.value as BisectRecord) : undefined;
 }
+
+/** Where it fails, in one line. */
+export function summaryLine({ first_failing, last_failing, releases, interrupted }: BisectRecord): string {
+  const ran = releases.filter(({ verdict }) => verdict !== 'cannot run');
+  const cut = interrupted ? 'interrupted; ' : '';
+  if (ran.length === 0) return `${cut}it ran on none of these releases`;
+  if (first_failing === undefined) return `${cut}it fails in none of the ${ran.length} releases that ran it`;
+  return `${cut}first failing ${first_failing}, last failing ${last_failing}`;
+}

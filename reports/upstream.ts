@@ -4,7 +4,7 @@
  */
 import { basename } from 'node:path';
 import type { Case, Difference, Script } from '../properties/types.ts';
-import type { BisectRecord } from './bisect-record.ts';
+import { type BisectRecord, summaryLine } from './bisect-record.ts';
 import { callInWords } from './call-words.ts';
 import type { CaseFile } from './case-file.ts';
 
@@ -171,9 +171,7 @@ function rangeLines(bisect: BisectRecord | undefined): string[] {
   return [
     '## Releases',
     '',
-    bisect.first_failing === undefined
-      ? 'It fails in none of these.'
-      : `It fails first in ${bisect.first_failing} and last in ${bisect.last_failing} of these.`,
+    `${summaryLine(bisect)}.`,
     '',
     '| release | the case |',
     '| --- | --- |',
