@@ -43,6 +43,10 @@ function couples(call: Call): boolean {
   return call.op === 'decode' && call.batch.token.some((_, i) => idsOf(call.batch, i).length > 1);
 }
 
+function removesNothing(call: Call): boolean {
+  return call.op === 'seqRm' && call.p1 >= 0 && Math.max(call.p0, 0) >= call.p1;
+}
+
 function cutsPart(call: Call): boolean {
   return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
 }
@@ -61,8 +65,10 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };
 }
 
-/** Whether the parameters are what the history demands, and fit each other. */
-export function choicesAreLegal({ params, calls }: Script, facts: Facts): boolean {
+/** Whether a history is legal for this subject: its parameters are what it demands, and no call is undefined there. */
+export function isLegalThere({ params, calls }: Script, facts: Facts): boolean {
+  const state = facts.memory === 'recurrent' || facts.memory === 'hybrid';
+  if (state && facts.legal.no_empty_ranges && calls.some(removesNothing)) return false;
   const demanded = demandedChoices(calls, facts);
   // What is not said is the subject's plain way, which takes everything.
   for (const name of CHOICES) {

@@ -3,25 +3,31 @@
  * the exported C programs take the same ones, so that both run the same context.
  */
 import type { ContextParams } from '../../../contract/subject.ts';
-import type { ContextField } from './layout.ts';
+import type { ContextField, ContextLayout } from './layout.ts';
 
 const GGML_F32 = 0;
 const GGML_F16 = 1;
 
 export type ContextValues = Partial<Record<ContextField, number>>;
 
+/** Cells beyond those that a history holds at once, so that a whole batch finds a place in one piece. */
+const SIDE_BY_SIDE = 256;
+
 /**
- * Every sequence gets room for n_ctx tokens, whatever the library divides it by. `can_divide`: the build has a choice
- * of `kv_unified`, so that without it n_ctx is shared out among the sequences.
+ * The values for a build with these fields. Every sequence gets room for n_ctx tokens, whatever the library divides it
+ * by. Releases before b6673, whose layout has no flash_attn_type, want free cells side by side, and answer that a
+ * fragmented cache is full.
  */
-export function contextValues(params: ContextParams, can_divide: boolean): ContextValues {
+export function contextValues(params: ContextParams, fields: ContextLayout['fields']): ContextValues {
   const { n_seq_max, n_ubatch } = params;
   const n_batch = Math.max(params.n_batch, n_ubatch);
   const unified = params.kv_unified ?? true;
-  const per_seq = Math.max(params.n_ctx, n_batch);
+  const divided = fields.kv_unified !== undefined && !unified;
+  const spare = fields.flash_attn_type === undefined ? SIDE_BY_SIDE : 0;
+  const per_seq = Math.max(params.n_ctx, n_batch) + spare;
   const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
   return {
-    n_ctx: can_divide && !unified ? per_seq * n_seq_max : per_seq,
+    n_ctx: divided ? per_seq * n_seq_max : per_seq,
     n_batch,
     n_ubatch,
     n_seq_max,

@@ -222,7 +222,7 @@ class LlamaModel implements SubjectModel {
     const struct = library.contextDefaults();
     const view = new DataView(struct.buffer);
     const { fields } = library.layout;
-    const values = contextValues(params, fields.kv_unified !== undefined);
+    const values = contextValues(params, fields);
     for (const [name, value] of Object.entries(values)) {
       const field = fields[name as ContextField];
       if (field !== undefined) writeField(view, field, value);

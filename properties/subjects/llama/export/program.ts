@@ -27,6 +27,7 @@ export function programText(plan: Plan, facts: ProgramFacts): string {
     'Exit:   0 it holds in this build, 1 it fails (also if the library aborts), 2 it could not be run',
     'Linux x86-64 only: structs are passed by value under the calling convention of that platform.',
   ];
+  const layouts = facts.layout === undefined ? contextLayouts : [facts.layout];
   const parts = [
     comment(about),
     `#define _GNU_SOURCE`,
@@ -35,12 +36,12 @@ export function programText(plan: Plan, facts: ProgramFacts): string {
     `#define MOST_IDS ${mostIds(plan)}`,
     `#define MOST_FIELDS ${MOST_FIELDS}`,
     HEAD,
-    layoutTable(facts.layout === undefined ? contextLayouts : [facts.layout]),
+    layoutTable(layouts),
     BASE,
     ...usedParts(plan),
     START,
     '/* ---- the case ---- */',
-    ...plan.histories.map((history) => historyText(history, plan)),
+    ...plan.histories.map((history) => historyText(history, plan, layouts)),
     mainText(plan),
   ];
   return `${parts.join('\n').replaceAll(/\n{3,}/g, '\n\n')}\n`;
@@ -81,17 +82,24 @@ function mostIds(plan: Plan): number {
   return Math.max(1, ...batchesOf(plan).flatMap(({ seq_id }) => (seq_id ?? []).map((ids) => ids.length)));
 }
 
-function historyText({ name, title, params, steps }: History, plan: Plan): string {
-  const settings = settingRows(contextValues(params, false), contextValues(params, true));
+function historyText(
+  { name, title, params, steps }: History,
+  plan: Plan,
+  layouts: readonly ContextLayout[],
+): string {
+  const values = layouts.map(({ fields }) => contextValues(params, fields));
+  const { n_ctx: _, ...same } = values[0]!;
   const open = plan.open_fails ? 1 : 0;
   return [
     `static void run_${name}(struct history *h)`,
     '{',
+    '    /* n_ctx by layout: room for each sequence, and what the release needs besides */',
+    `    static const long N_CTX[] = { ${values.map(({ n_ctx }) => n_ctx).join(', ')} };`,
     '    static const struct setting SETTINGS[] = {',
-    ...settings.map((row) => `        ${row}`),
+    ...settingRows(same).map((row) => `        ${row}`),
     '    };',
     ...steps.flatMap((step) => tokenTable(step)),
-    `    open_history(h, ${quoted(title)}, SETTINGS, ${open});`,
+    `    open_history(h, ${quoted(title)}, N_CTX[layout - LAYOUTS], SETTINGS, ${open});`,
     ...steps.map((step) => `    ${stepText(step)}`),
     '    close_history(h);',
     '}',
@@ -99,10 +107,8 @@ function historyText({ name, title, params, steps }: History, plan: Plan): strin
   ].join('\n');
 }
 
-function settingRows(plain: ContextValues, divided: ContextValues): string[] {
-  const rows = Object.entries(plain).map(([name, value]) => `{ "${name}", ${value} },`);
-  if (divided.n_ctx !== plain.n_ctx) rows.push(`{ "n_ctx when divided", ${divided.n_ctx} },`);
-  return [...rows, '{ NULL, 0 }'];
+function settingRows(values: ContextValues): string[] {
+  return [...Object.entries(values).map(([name, value]) => `{ "${name}", ${value} },`), '{ NULL, 0 }'];
 }
 
 function tokenTable(step: Step): string[] {

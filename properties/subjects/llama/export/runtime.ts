@@ -273,16 +273,14 @@ struct history {
 
 struct setting { const char *name; long value; };
 
-static void open_history(struct history *h, const char *name, const struct setting *settings, int open_fails)
+static void open_history(struct history *h, const char *name, long n_ctx, const struct setting *settings, int open_fails)
 {
     struct params p = context_defaults;
     memset(h, 0, sizeof *h);
     h->name = name;
+    set(&p, "n_ctx", n_ctx);
     for (; settings->name; settings++) {
-        /* Where a release can divide n_ctx among the sequences, this is the whole. */
-        int divided = strcmp(settings->name, "n_ctx when divided") == 0;
-        if (divided && field_of(layout, "kv_unified")) set(&p, "n_ctx", settings->value);
-        if (!divided) set(&p, settings->name, settings->value);
+        set(&p, settings->name, settings->value);
         if (strcmp(settings->name, "embeddings") == 0) h->embeddings = (int) settings->value;
     }
     snprintf(doing, sizeof doing, "opening the context of %s", name);
