@@ -87,8 +87,10 @@ function coloured(line: string, paint: Paint): string {
   return line.slice(0, at) + cells;
 }
 
-function failureLines({ cells }: ReleasesRecord, paint: Paint): string[] {
-  const lines = cells.flatMap(({ release, failures }) =>
+function failureLines({ cells, releases }: ReleasesRecord, paint: Paint): string[] {
+  const order = releases.map(({ name }) => name);
+  const sorted = cells.toSorted((a, b) => order.indexOf(a.release) - order.indexOf(b.release));
+  const lines = sorted.flatMap(({ release, failures }) =>
     failures.map(({ signature, count, case: file }) => {
       const times = count > 1 ? `, ${grouped(count)} cases` : '';
       return `${paint('red', release)} ${signature}${times}${file === undefined ? '' : `: ${file}`}`;

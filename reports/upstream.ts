@@ -52,11 +52,11 @@ function versionInWords(version: string): string {
 
 function titleOf({ failure, model_info, case: c }: CaseFile): string {
   const arch = model_info?.arch ?? c.model;
-  const died = /\/died: (.+)$/.exec(failure.signature)?.[1];
-  if (died !== undefined)
-    return died === 'hang'
-      ? `${arch}: a legal batch never comes back`
-      : `${arch}: a legal history ends the process`;
+  const got = String(failure.difference.got);
+  if (/\/died: hang$/.test(failure.signature) || /gave no answer to/.test(got))
+    return `${arch}: a legal history never comes back`;
+  if (/\/died: /.test(failure.signature) || /was killed by SIG/.test(got))
+    return `${arch}: a legal history ends the process`;
   const { what } = failure.difference;
   if (/position of sequence/.test(what)) return `${arch}: wrong ${what}`;
   if (typeof failure.difference.got === 'number')
@@ -129,7 +129,8 @@ function seenLines({ failure, log }: CaseFile): string[] {
   const { difference, message, explanation, probe = [] } = failure;
   const { what, index, got, want, missed } = difference;
   const where = index === undefined ? what : `${what}, element ${index}`;
-  const rows = [`| ${where} | ${got ?? 'not finite'} | ${want ?? 'not finite'} |`];
+  const cell = (x: unknown) => withoutFolders(String(x ?? 'not finite')).replaceAll('|', '/');
+  const rows = [`| ${where} | ${cell(got)} | ${cell(want)} |`];
   const bound =
     missed === undefined || typeof missed.bound !== 'number'
       ? []
@@ -140,7 +141,7 @@ function seenLines({ failure, log }: CaseFile): string[] {
   return [
     '## What is seen',
     '',
-    message.includes(what) ? '' : `${message}.`,
+    message.includes(what) ? '' : `${withoutFolders(message)}.\n`,
     '| where | got | want |',
     '| --- | --- | --- |',
     ...rows,

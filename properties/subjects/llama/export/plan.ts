@@ -112,7 +112,8 @@ export function exportPlan(c: Case, failure: Told, model: ModelInfo): Plan {
     histories,
     rows,
     open_fails: /(^|: )opening the context$/.test(failure.difference.what),
-    hangs: failure.signature.endsWith('/died: hang'),
+    hangs:
+      /\/died: hang$/.test(failure.signature) || /gave no answer to/.test(String(failure.difference.got)),
   };
 }
 

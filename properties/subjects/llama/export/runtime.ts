@@ -5,7 +5,7 @@
 import { BATCH_BYTES, PARAMS_BYTES } from '../layout.ts';
 
 /** Needs MOST_IDS, MOST_FIELDS and ISA to be defined before. */
-export const HEAD = String.raw`
+export const HEAD = `
 #include <dirent.h>
 #include <dlfcn.h>
 #include <math.h>
@@ -408,7 +408,7 @@ static void clear(struct history *h, int call)
     printf("  call %d: clear\n", call);
 }
 `,
-  positions: String.raw`
+  positions: `
 /* NOT_ASKED: the smallest position of a window is the library's business. Releases that do not tell the smallest
    position say 0 for the largest one of an empty sequence. */
 enum { NOT_ASKED = -2 };
@@ -427,7 +427,7 @@ static void positions(struct history *h, int call, int seq, int min, int max)
 `,
 };
 
-export const ROW_OF = String.raw`
+export const ROW_OF = `
 /* ---- comparison ---- */
 
 static const float *row_of(const struct history *h, int call, int index)
