@@ -19,6 +19,7 @@ import type {
   SubjectModel,
 } from '../../../contract/subject.ts';
 import { NativeBatch } from './batch.ts';
+import { contextValues } from './context-params.ts';
 import { type ContextField, PARAMS_BYTES, writeField } from './layout.ts';
 import { type Address, BatchStruct, type Library, Params } from './library.ts';
 import { type Era, eraOf, legalOf, since } from './releases.ts';
@@ -36,12 +37,6 @@ const MEMORY: Readonly<Record<string, MemoryKind>> = {
 };
 
 const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
-
-/** Cells beyond those that a history holds at once, so that a whole batch finds a place in one piece. */
-const SIDE_BY_SIDE = 256;
-
-const GGML_F32 = 0;
-const GGML_F16 = 1;
 
 type Native = ReturnType<Library['func']>;
 
@@ -227,7 +222,8 @@ class LlamaModel implements SubjectModel {
     const struct = library.contextDefaults();
     const view = new DataView(struct.buffer);
     const { fields } = library.layout;
-    for (const [name, value] of Object.entries(this.#values(params))) {
+    const values = contextValues(params, fields);
+    for (const [name, value] of Object.entries(values)) {
       const field = fields[name as ContextField];
       if (field !== undefined) writeField(view, field, value);
     }
@@ -242,34 +238,6 @@ class LlamaModel implements SubjectModel {
         mark: `context: ${library.log.tail(1)}`,
       });
     return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
-  }
-
-  /** The fields of `llama_context_params`. Every sequence gets room for n_ctx tokens, whatever it is divided by. */
-  #values(params: ContextParams): Partial<Record<ContextField, number>> {
-    const { n_seq_max, n_ubatch } = params;
-    const n_batch = Math.max(params.n_batch, n_ubatch);
-    const unified = params.kv_unified ?? true;
-    const streams = this.#api.library.layout.fields.kv_unified !== undefined && !unified;
-    // Older releases want free cells side by side, and answer that a fragmented cache is full.
-    const spare = since(this.#era, 'b6673') ? 0 : SIDE_BY_SIDE;
-    const per_seq = Math.max(params.n_ctx, n_batch) + spare;
-    const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
-    return {
-      n_ctx: streams ? per_seq * n_seq_max : per_seq,
-      n_batch,
-      n_ubatch,
-      n_seq_max,
-      n_threads: params.n_threads ?? 1,
-      n_threads_batch: params.n_threads ?? 1,
-      type_k: type,
-      type_v: type,
-      flash_attn: params.flash_attn ? 1 : 0,
-      flash_attn_type: params.flash_attn ? 1 : 0,
-      embeddings: params.embeddings ? 1 : 0,
-      kv_unified: unified ? 1 : 0,
-      swa_full: (params.swa_full ?? true) ? 1 : 0,
-      no_perf: 1,
-    };
   }
 
   close(): void {
