@@ -50,7 +50,7 @@ export async function runScript(
   const run = { rows, positions, tokens: 0, refusals: 0, unexpected: null as Unexpected | null };
   let session: Session;
   try {
-    const opened = model.open(script.params);
+    const opened = model.openFor?.(script.params, script.calls, ask) ?? model.open(script.params);
     session = new Session(model, script, isPromise(opened) ? await opened : opened);
   } catch (error) {
     run.unexpected = surprise('open', 'opening the context', error);
@@ -210,10 +210,30 @@ function keepRows(
   return { rows: { row, bits } };
 }
 
+/** An assertion of a C or C++ program, without the number of its line, which differs between versions. */
+const ASSERTION = /([\w.-]+\.(?:cpp|cc|c|h|hpp|cu)):\d+: (.*)/;
+const MOST_MARK = 90;
+
+/**
+ * What tells one death or unnamed refusal from another: the assertion among the last words, or what the subject marked
+ * its refusal with. Numbers are left out: they differ from case to case.
+ */
+function markOf({ kind, detail }: IsobatchError): string {
+  if (kind === 'refused') return plainMark(detail.mark);
+  if (kind !== 'subject') return '';
+  const [, file, text] = ASSERTION.exec(String(detail.log ?? '')) ?? [];
+  return file === undefined ? plainMark(detail.end) : `${file}: ${plainMark(text)}`;
+}
+
+function plainMark(text: unknown): string {
+  return typeof text === 'string' ? text.replace(/\d+/g, '#').slice(0, MOST_MARK).trim() : '';
+}
+
 function surprise(kind: string, what: string, error: unknown): Unexpected {
   if (error instanceof IsobatchError) {
+    const mark = markOf(error);
     return {
-      kind: `refused.${error.kind}`,
+      kind: mark === '' ? `refused.${error.kind}` : `refused.${error.kind}: ${mark}`,
       what,
       got: `refused: ${error.kind}: ${error.message}`,
       want: 'accepted',

@@ -128,7 +128,9 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
       // Not the subject's business: a script must not ask for what was never kept.
       if (saved === undefined || saved.whole !== (call.seq === undefined)) return 'no such slot';
       if (call.seq !== undefined && !known(call.seq)) return 'ops.seq_id';
-      return (call.cut ?? 0) > 0 ? 'state' : null;
+      if ((call.cut ?? 0) <= 0) return null;
+      // A subject may drop what was to be replaced before it sees that the bytes are cut: only nothing stays nothing.
+      return (call.seq === undefined ? lists.isEmpty() : lists.length(call.seq) === 0) ? 'state' : 'in use';
     }
     case 'newContext':
       return null;

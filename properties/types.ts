@@ -3,7 +3,13 @@
  * properties only through these records.
  */
 import type { Batch, SplitPolicy } from '../contract/batch.ts';
-import type { ContextParams, ModelInfo, SubjectInfo, SubjectModel } from '../contract/subject.ts';
+import type {
+  ContextParams,
+  MaybePromise,
+  ModelInfo,
+  SubjectInfo,
+  SubjectModel,
+} from '../contract/subject.ts';
 import type { WhiteBox } from '../contract/white.ts';
 import type { BoundsTally } from './verdict.ts';
 
@@ -117,6 +123,8 @@ export interface MissedBound {
   /** Part of the worst case that roundings can make at all, by Cauchy runs; beyond 4 no roundings explain it. */
   readonly worst_case?: number;
   readonly grade: 'no roundings explain it' | 'a conspiracy of roundings' | 'not graded';
+  /** Where the bound is from: the oracle's formulas (if nothing is said), or measured on copies with noise. */
+  readonly by?: 'oracle' | 'copies';
 }
 
 /** What matters for a failure and what does not, found by running variations of its case. */
@@ -179,6 +187,8 @@ export interface Env {
   readonly model: ModelInfo;
   readonly modelName: string;
   readonly loaded: SubjectModel;
+  /** Loads another model given as bytes: copies with noise, for bounds without a formula. */
+  readonly load?: (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
   /** The rules of the subject, if it shows them, and those of the oracle. */
   readonly white?: WhiteBox;
   readonly oracle: WhiteBox;
