@@ -122,6 +122,8 @@ export interface SubjectInfo {
   readonly rounding_flash?: RoundingProfile;
   readonly choices?: Choices;
   readonly legal?: LegalDifferences;
+  /** It takes whole histories at once (verb `script` of the protocol). */
+  readonly scripts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
 }
@@ -150,6 +152,15 @@ export interface DecodeResult {
 export interface SubjectModel {
   readonly info: ModelInfo;
   open(params: ContextParams): MaybePromise<SubjectContext>;
+  /**
+   * A context for calls that are all known before: it may run them at once and only give out the answers, which must be
+   * asked for in this order. `ask`: [call, seq]: positions that will be asked for after a call.
+   */
+  openFor?(
+    params: ContextParams,
+    calls: readonly unknown[],
+    ask: readonly (readonly [number, number, ...unknown[]])[],
+  ): MaybePromise<SubjectContext>;
   close(): MaybePromise<void>;
 }
 

@@ -22,6 +22,7 @@ export const VERBS = [
   'hello',
   'load',
   'open',
+  'script',
   'decode',
   'encode',
   'seqRm',
@@ -155,6 +156,7 @@ export function subjectInfoOf(value: Header): SubjectInfo {
       : { rounding_flash: roundingOf(objectField(value, 'rounding_flash')) }),
     ...(value.choices === undefined ? {} : { choices: choicesOf(objectField(value, 'choices')) }),
     ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
+    ...(value.scripts === undefined ? {} : { scripts: boolField(value, 'scripts') }),
     ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
   };
 }

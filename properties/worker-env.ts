@@ -106,6 +106,7 @@ export class WorkerState {
       model: loaded.info,
       modelName,
       loaded,
+      load: (bytes, name) => subject.load(bytes, name),
       white,
       oracle: oracleWhite,
       coverage: {},

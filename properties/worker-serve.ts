@@ -89,7 +89,8 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
       const { model, sha256 } = await s.model(name);
       models.push({ name, info: model.info, sha256 });
     } catch (error) {
-      if ((error as IsobatchError).kind === 'subject') throw error; // it died: nobody can go on
+      // It died of that model. A process of its own is started again for the next one; nobody else can go on.
+      if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
       refused[name] = errorRecord(error);
     }
   }

@@ -8,6 +8,7 @@ import { IsobatchError } from '../../contract/errors.ts';
 import type {
   ContextParams,
   DecodeResult,
+  MaybePromise,
   ModelInfo,
   Subject,
   SubjectContext,
@@ -27,6 +28,13 @@ import {
 } from '../protocol.ts';
 import { endInWords, endKind, Peer, type PeerEnd } from '../worker-peer.ts';
 import { parseCommand } from './command.ts';
+import {
+  AnsweredContext,
+  SCRIPT_OPS,
+  type ScriptAnswers,
+  type ScriptCall,
+  type ScriptQuestions,
+} from './script.ts';
 
 export interface RemoteOptions {
   /** A call that takes longer means that the subject hangs. Default 20 seconds. */
@@ -224,11 +232,90 @@ class RemoteModel implements SubjectModel {
     return new RemoteContext(connection, context, timeout_s, width);
   }
 
+  async openFor(
+    params: ContextParams,
+    calls: readonly ScriptCall[],
+    ask: ScriptQuestions,
+  ): Promise<SubjectContext> {
+    const { connection, handle } = await this.handle();
+    const known = calls.every(({ op }) => SCRIPT_OPS.includes(op));
+    if (this.#remote.info.scripts !== true || !known) return this.open(params);
+    try {
+      // As much time as the calls would have one by one, but a hang is a hang.
+      const request = { model: handle, params, calls, ask };
+      const { header, payload } = await connection.call('script', request, this.#remote.timeout_s);
+      const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+      return understood(() => new AnsweredContext(scriptAnswersOf(header, payload), width));
+    } catch (error) {
+      if (!(error instanceof IsobatchError) || error.kind !== 'subject') throw error;
+      return new SuspectContext(await this.open(params), error);
+    }
+  }
+
   async close(): Promise<void> {
     const loaded = this.#loaded;
     this.#loaded = undefined;
     if (loaded?.connection.peer.alive)
       await loaded.connection.call('unload', { model: loaded.handle }, this.#remote.timeout_s);
+  }
+}
+
+/** Checks the answer to a script. */
+function scriptAnswersOf(header: Header, payload: Uint8Array): ScriptAnswers {
+  const { calls, positions } = header as { calls?: unknown; positions?: unknown };
+  if (!Array.isArray(calls) || !Array.isArray(positions))
+    throw new IsobatchError('protocol', 'a script is answered by calls and positions', { header });
+  return { calls, positions, rows: floatsOf(payload, payload.byteLength / 4) };
+}
+
+/**
+ * The process died in the middle of a history; this context runs it again call by call, to say in which. If it gets
+ * through this time, the death is told when it is closed, so that it is not lost.
+ */
+class SuspectContext implements SubjectContext {
+  readonly #context: SubjectContext;
+  readonly #death: IsobatchError;
+  #died = false;
+
+  constructor(context: SubjectContext, death: IsobatchError) {
+    this.#context = context;
+    this.#death = death;
+  }
+
+  async #try<T>(call: () => MaybePromise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      this.#died ||= (error as Partial<IsobatchError>).kind === 'subject';
+      throw error;
+    }
+  }
+
+  decode(batch: Batch): Promise<DecodeResult> {
+    return this.#try(() => this.#context.decode(batch));
+  }
+  seqRm(seq: number, p0: number, p1: number): Promise<void> {
+    return this.#try(() => this.#context.seqRm(seq, p0, p1));
+  }
+  seqCp(from: number, to: number, p0: number, p1: number): Promise<void> {
+    return this.#try(() => this.#context.seqCp(from, to, p0, p1));
+  }
+  seqKeep(seq: number): Promise<void> {
+    return this.#try(() => this.#context.seqKeep(seq));
+  }
+  clear(): Promise<void> {
+    return this.#try(() => this.#context.clear());
+  }
+  seqPosMin(seq: number): Promise<number> {
+    return this.#try(() => this.#context.seqPosMin(seq));
+  }
+  seqPosMax(seq: number): Promise<number> {
+    return this.#try(() => this.#context.seqPosMax(seq));
+  }
+
+  async close(): Promise<void> {
+    await this.#try(() => this.#context.close());
+    if (!this.#died) throw this.#death;
   }
 }
 

@@ -18,6 +18,7 @@ import {
   VERBS,
   type Verb,
 } from '../protocol.ts';
+import { answerScript, SCRIPT_OPS } from './script.ts';
 
 interface Answer {
   readonly header?: object;
@@ -69,7 +70,7 @@ class Session {
 const handlers: Record<Verb, Handler> = {
   async hello(session, request) {
     checkVersion(intField(request, 'protocol'));
-    return { header: { info: { ...session.subject.info, protocol: PROTOCOL_VERSION } } };
+    return { header: { info: { ...session.subject.info, protocol: PROTOCOL_VERSION, scripts: true } } };
   },
 
   async load(session, request, payload) {
@@ -90,6 +91,21 @@ const handlers: Record<Verb, Handler> = {
     const n_vocab = paramsField(request).embeddings === true ? model.info.n_embd : model.info.n_vocab;
     session.contexts.set(handle, { context, model: intField(request, 'model'), n_vocab });
     return { header: { context: handle } };
+  },
+
+  async script(session, request) {
+    const model = session.model(request);
+    const { calls, ask = [] } = request;
+    if (!Array.isArray(calls) || !Array.isArray(ask))
+      throw new IsobatchError('protocol', 'calls and ask must be lists', { calls, ask });
+    for (const call of calls) {
+      if (call?.op === 'decode') batchField(call);
+      else if (!SCRIPT_OPS.includes(call?.op))
+        throw new IsobatchError('protocol', `unknown operation ${JSON.stringify(call?.op)} in a script`);
+    }
+    const answers = await answerScript(model, paramsField(request), calls, ask);
+    const { rows, ...header } = answers;
+    return { header, payload: floatBytes(rows) };
   },
 
   async decode(session, request) {

@@ -47,6 +47,11 @@ export class Log {
     this.#open = '';
   }
 
+  /** The first line since the log was cleared, which says what is wrong; later ones say where it was passed on. */
+  first(): string {
+    return this.#lines.find((line) => line.trim() !== '') ?? '';
+  }
+
   /** The last lines, newest last. */
   tail(n = 3): string {
     const lines = this.#open === '' ? this.#lines : [...this.#lines, this.#open];

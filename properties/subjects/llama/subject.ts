@@ -19,6 +19,7 @@ import type {
   SubjectModel,
 } from '../../../contract/subject.ts';
 import { NativeBatch } from './batch.ts';
+import { contextValues } from './context-params.ts';
 import { type ContextField, PARAMS_BYTES, writeField } from './layout.ts';
 import { type Address, BatchStruct, type Library, Params } from './library.ts';
 import { type Era, eraOf, legalOf, since } from './releases.ts';
@@ -36,9 +37,6 @@ const MEMORY: Readonly<Record<string, MemoryKind>> = {
 };
 
 const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
-
-const GGML_F32 = 0;
-const GGML_F16 = 1;
 
 type Native = ReturnType<Library['func']>;
 
@@ -224,7 +222,8 @@ class LlamaModel implements SubjectModel {
     const struct = library.contextDefaults();
     const view = new DataView(struct.buffer);
     const { fields } = library.layout;
-    for (const [name, value] of Object.entries(this.#values(params))) {
+    const values = contextValues(params, fields);
+    for (const [name, value] of Object.entries(values)) {
       const field = fields[name as ContextField];
       if (field !== undefined) writeField(view, field, value);
     }
@@ -233,34 +232,12 @@ class LlamaModel implements SubjectModel {
       this.#model,
       { d: new BigUint64Array(struct.buffer) },
     ) as Address | null;
-    if (!ctx) throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, { params });
+    if (!ctx)
+      throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, {
+        params,
+        mark: `context: ${library.log.tail(1)}`,
+      });
     return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
-  }
-
-  /** The fields of `llama_context_params`. Every sequence gets room for n_ctx tokens, whatever it is divided by. */
-  #values(params: ContextParams): Partial<Record<ContextField, number>> {
-    const { n_seq_max, n_ubatch } = params;
-    const n_batch = Math.max(params.n_batch, n_ubatch);
-    const unified = params.kv_unified ?? true;
-    const streams = this.#api.library.layout.fields.kv_unified !== undefined && !unified;
-    const per_seq = Math.max(params.n_ctx, n_batch);
-    const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
-    return {
-      n_ctx: streams ? per_seq * n_seq_max : per_seq,
-      n_batch,
-      n_ubatch,
-      n_seq_max,
-      n_threads: params.n_threads ?? 1,
-      n_threads_batch: params.n_threads ?? 1,
-      type_k: type,
-      type_v: type,
-      flash_attn: params.flash_attn ? 1 : 0,
-      flash_attn_type: params.flash_attn ? 1 : 0,
-      embeddings: params.embeddings ? 1 : 0,
-      kv_unified: unified ? 1 : 0,
-      swa_full: (params.swa_full ?? true) ? 1 : 0,
-      no_perf: 1,
-    };
   }
 
   close(): void {
@@ -313,7 +290,10 @@ class LlamaContext implements SubjectContext {
     const rc = this.#api[what](this.#ctx, this.#batch.struct);
     if (rc !== 0) {
       const why = rc === 1 ? 'no room in memory' : 'refused';
-      throw new IsobatchError('refused', `llama_${what} answered ${rc} (${why}): ${log.tail()}`, { rc });
+      throw new IsobatchError('refused', `llama_${what} answered ${rc} (${why}): ${log.tail()}`, {
+        rc,
+        mark: `${what} ${rc}: ${log.first()}`,
+      });
     }
     return this.#outputs(batch);
   }

@@ -1,0 +1,148 @@
+/**
+ * A whole history in one request. Between processes each call costs far more than most decodes of a tiny model, so a
+ * subject that our own server serves takes all calls of a script at once; the answers are then given out one by one, as
+ * a context would have given them. If the process dies on the way, the history is run again call by call, to say where.
+ */
+import type { Batch } from '../../contract/batch.ts';
+import type { DecodeResult, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
+
+/** What a script asks of a context; `refused`: an error is expected, and the history goes on after it. */
+export type ScriptCall =
+  | { readonly op: 'decode'; readonly batch: Batch; readonly refused?: string }
+  | {
+      readonly op: 'seqRm';
+      readonly seq: number;
+      readonly p0: number;
+      readonly p1: number;
+      readonly refused?: string;
+    }
+  | {
+      readonly op: 'seqCp';
+      readonly from: number;
+      readonly to: number;
+      readonly p0: number;
+      readonly p1: number;
+      readonly refused?: string;
+    }
+  | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
+  | { readonly op: 'clear'; readonly refused?: undefined };
+
+export const SCRIPT_OPS: readonly string[] = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
+
+/** Answers in the order of the calls; after each call the positions that were asked for. */
+export interface ScriptAnswers {
+  readonly calls: readonly ({ readonly n_outputs?: number } | { readonly error: ErrorRecord })[];
+  readonly positions: readonly (readonly [number, number])[];
+  /** Rows of all decodes, one after another. */
+  readonly rows: Float32Array;
+}
+
+/** [call, seq, ...]: the smallest and largest position of a sequence after a call; ascending by call. */
+export type ScriptQuestions = readonly (readonly [number, number, ...unknown[]])[];
+
+function doCall(ctx: SubjectContext, call: ScriptCall) {
+  switch (call.op) {
+    case 'decode':
+      return ctx.decode(call.batch);
+    case 'seqRm':
+      return ctx.seqRm(call.seq, call.p0, call.p1);
+    case 'seqCp':
+      return ctx.seqCp(call.from, call.to, call.p0, call.p1);
+    case 'seqKeep':
+      return ctx.seqKeep(call.seq);
+    case 'clear':
+      return ctx.clear();
+  }
+}
+
+/** The serving end. Stops after the first call that did not go as the script says; errors of `open` are thrown. */
+export async function answerScript(
+  model: SubjectModel,
+  params: Parameters<SubjectModel['open']>[0],
+  calls: readonly ScriptCall[],
+  ask: ScriptQuestions,
+): Promise<ScriptAnswers> {
+  const ctx = await model.open(params);
+  const width = params.embeddings === true ? model.info.n_embd : model.info.n_vocab;
+  const out: ScriptAnswers['calls'][number][] = [];
+  const positions: [number, number][] = [];
+  const rows: Float32Array[] = [];
+  let next = 0;
+  try {
+    for (const [c, call] of calls.entries()) {
+      let failed = false;
+      try {
+        const answer = (await doCall(ctx, call)) as DecodeResult | undefined;
+        if (call.op === 'decode') rows.push(answer!.logits.slice(0, answer!.n_outputs * width));
+        out.push(call.op === 'decode' ? { n_outputs: answer!.n_outputs } : {});
+      } catch (error) {
+        failed = true;
+        out.push({ error: errorRecord(error) });
+      }
+      if (failed !== (call.refused !== undefined)) break;
+      for (; next < ask.length && ask[next]![0] === c; next++) {
+        const seq = ask[next]![1];
+        positions.push([await ctx.seqPosMin(seq), await ctx.seqPosMax(seq)]);
+      }
+    }
+  } finally {
+    await ctx.close();
+  }
+  const all = new Float32Array(rows.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of rows) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return { calls: out, positions, rows: all };
+}
+
+/** A context that has all its answers already and gives them out in order. */
+export class AnsweredContext implements SubjectContext {
+  readonly #answers: ScriptAnswers;
+  readonly #width: number;
+  #call = 0;
+  #at = 0;
+  #position = 0;
+
+  constructor(answers: ScriptAnswers, width: number) {
+    this.#answers = answers;
+    this.#width = width;
+  }
+
+  #next(): { readonly n_outputs?: number } {
+    const answer = this.#answers.calls[this.#call++];
+    if (answer === undefined) throw new RangeError('a call beyond those that were asked for');
+    if ('error' in answer) throw errorOf(answer.error);
+    return answer;
+  }
+
+  decode(): DecodeResult {
+    const { n_outputs = 0 } = this.#next();
+    const from = this.#at;
+    this.#at += n_outputs * this.#width;
+    return { n_outputs, logits: this.#answers.rows.subarray(from, this.#at) };
+  }
+
+  seqRm(): void {
+    this.#next();
+  }
+  seqCp(): void {
+    this.#next();
+  }
+  seqKeep(): void {
+    this.#next();
+  }
+  clear(): void {
+    this.#next();
+  }
+  /** Asked before the largest, which goes on to the next question. */
+  seqPosMin(): number {
+    return this.#answers.positions[this.#position]![0];
+  }
+  seqPosMax(): number {
+    return this.#answers.positions[this.#position++]![1];
+  }
+  close(): void {}
+}
