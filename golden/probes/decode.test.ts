@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Random } from '../random.ts';
 import { dimOf, idsOf, weightOf } from './codes.ts';
 import { attentionFrame } from './llama-set.ts';
-import { hybridProbes, positionProbe, probes, rwkvProbes, setProbes, windowProbes } from './registry.ts';
+import { hybridProbes, probes, rwkvProbes, setProbes, windowProbes } from './registry.ts';
 import { hybridRow, rwkvRow, windowRow } from './testing.ts';
 import type { Row, SetProbe } from './types.ts';
 

@@ -9,7 +9,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { IsobatchError } from '../../contract/errors.ts';
-import type { SubjectModel } from '../../contract/subject.ts';
+import type { SubjectModel, TypeKv } from '../../contract/subject.ts';
 import { buildProbe } from '../../golden/probes/registry.ts';
 import { oracleWhite } from '../../oracle/white.ts';
 import { operations } from '../operations.ts';
@@ -20,7 +20,7 @@ import { releaseNames } from '../subjects/llama/builds.ts';
 import { type OpenSubject, openSubject } from '../subjects/registry.ts';
 import type { Env, Script } from '../types.ts';
 import { candidatesFor, type Probed } from './candidates.ts';
-import { countEvents } from './history.ts';
+import { countEvents, historyOf } from './history.ts';
 import { type Load, type ProbeStory, probeStory } from './story.ts';
 
 const GENERATORS = [operations, solo, share, reuse];
@@ -81,8 +81,9 @@ async function runCell(lib: string, probed: Probed): Promise<void> {
   let load = loadedOnce(open);
   const env = await envFor(open, probed);
   for (let i = 0; i < Number(values.cases); i++) {
-    const { script } = GENERATORS[i % GENERATORS.length]!.generate(env, i);
-    if (script === undefined) continue;
+    const { script: drawn } = GENERATORS[i % GENERATORS.length]!.generate(env, i);
+    if (drawn === undefined) continue;
+    const script = spelled(drawn, probed, env.subject.types_kv);
     cell.histories++;
     const log = await runHistory(cell, load, probed, script);
     if (log === null) continue;
@@ -109,6 +110,19 @@ async function envFor({ subject }: OpenSubject, probed: Probed): Promise<Env> {
     oracle: oracleWhite,
     coverage: {},
     restrict: {},
+  };
+}
+
+/** With positions in every batch, and K and V in a type that the release takes: the memory shall be asked, no more. */
+function spelled({ params, calls }: Script, { memory }: Probed, types: readonly TypeKv[]): Script {
+  const { queries } = historyOf({ params, calls }, memory, 0);
+  const type_kv = params.type_kv !== undefined && types.includes(params.type_kv) ? params.type_kv : types[0];
+  return {
+    params: { ...params, ...(type_kv === undefined ? {} : { type_kv }) },
+    calls: calls.map((call, c) => {
+      const at = queries[c]?.map(({ event }) => event.pos);
+      return call.op === 'decode' && at !== undefined ? { ...call, batch: { ...call.batch, pos: at } } : call;
+    }),
   };
 }
 
