@@ -9,6 +9,7 @@
  */
 import { parseArgs } from 'node:util';
 import type { IsobatchError } from '../../contract/errors.ts';
+import type { SubjectModel, TypeKv } from '../../contract/subject.ts';
 import { buildProbe } from '../../golden/probes/registry.ts';
 import { oracleWhite } from '../../oracle/white.ts';
 import { operations } from '../operations.ts';
@@ -19,8 +20,8 @@ import { releaseNames } from '../subjects/llama/builds.ts';
 import { type OpenSubject, openSubject } from '../subjects/registry.ts';
 import type { Env, Script } from '../types.ts';
 import { candidatesFor, type Probed } from './candidates.ts';
-import { countEvents } from './history.ts';
-import { type ProbeStory, probeStory } from './story.ts';
+import { countEvents, historyOf } from './history.ts';
+import { type Load, type ProbeStory, probeStory } from './story.ts';
 
 const GENERATORS = [operations, solo, share, reuse];
 /** Architectures with a probe of their own, and the release from which on they load. */
@@ -77,17 +78,20 @@ async function runCell(lib: string, probed: Probed): Promise<void> {
   };
   const start = performance.now();
   let open = await openSubject({ kind: 'llama', lib }, { call_timeout_s: 20 });
+  let load = loadedOnce(open);
   const env = await envFor(open, probed);
   for (let i = 0; i < Number(values.cases); i++) {
-    const { script } = GENERATORS[i % GENERATORS.length]!.generate(env, i);
-    if (script === undefined) continue;
+    const { script: drawn } = GENERATORS[i % GENERATORS.length]!.generate(env, i);
+    if (drawn === undefined) continue;
+    const script = spelled(drawn, probed, env.subject.types_kv);
     cell.histories++;
-    const log = await runHistory(cell, open, probed, script);
+    const log = await runHistory(cell, load, probed, script);
     if (log === null) continue;
     cell.deaths++;
     keep(cell, `the process died: ${log}`, script);
     open.kill?.();
     open = await openSubject({ kind: 'llama', lib }, { call_timeout_s: 20 });
+    load = loadedOnce(open);
   }
   open.kill?.();
   print(lib, probed, cell, (performance.now() - start) / 1000);
@@ -109,16 +113,34 @@ async function envFor({ subject }: OpenSubject, probed: Probed): Promise<Env> {
   };
 }
 
+/** With positions in every batch, and K and V in a type that the release takes: the memory shall be asked, no more. */
+function spelled({ params, calls }: Script, { memory }: Probed, types: readonly TypeKv[]): Script {
+  const { queries } = historyOf({ params, calls }, memory, 0);
+  const type_kv = params.type_kv !== undefined && types.includes(params.type_kv) ? params.type_kv : types[0];
+  return {
+    params: { ...params, ...(type_kv === undefined ? {} : { type_kv }) },
+    calls: calls.map((call, c) => {
+      const at = queries[c]?.map(({ event }) => event.pos);
+      return call.op === 'decode' && at !== undefined ? { ...call, batch: { ...call.batch, pos: at } } : call;
+    }),
+  };
+}
+
+/** Loads each probe once and never closes it: loading takes longer than most histories. */
+function loadedOnce({ subject }: OpenSubject): Load {
+  const known = new Map<string, SubjectModel>();
+  return async (bytes, name) => {
+    const model = known.get(name) ?? (await subject.load(bytes, name));
+    known.set(name, model);
+    return { info: model.info, open: (params) => model.open(params), close: () => undefined };
+  };
+}
+
 /** Null, or the last words of the process if it died. */
-async function runHistory(
-  cell: Cell,
-  { subject }: OpenSubject,
-  probed: Probed,
-  script: Script,
-): Promise<string | null> {
+async function runHistory(cell: Cell, load: Load, probed: Probed, script: Script): Promise<string | null> {
   let story: ProbeStory;
   try {
-    story = await probeStory((bytes, name) => subject.load(bytes, name), script, probed);
+    story = await probeStory(load, script, probed);
   } catch (error) {
     const { kind, message, detail } = error as IsobatchError;
     if (kind === 'subject') return lastWords(message, detail?.log);
