@@ -81,6 +81,7 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
     if (call.op !== 'clear' && call.refused !== undefined) continue;
     if (call.op !== 'decode') {
       note(coverage, 'operations', call.op);
+      if (call.op === 'stateLoad') note(coverage, 'loads', call.seq === undefined ? 'whole' : 'sequence');
       // A sequence that never held a token is not left by its removal.
       if (call.op === 'seqRm' && (call.seq < 0 || lengths.has(call.seq))) left.add(call.seq);
       holes = !empty && (holes || call.op === 'seqRm' || call.op === 'seqKeep');
@@ -151,6 +152,8 @@ function isPossible(histogram: string, name: string, { subject, memory }: Offere
     case 'shared tokens':
       return name === 'no' || subject.shared_tokens;
     case 'refusals':
+      // Whoever restores states must refuse what is none.
+      if (name === 'state') return subject.state === true;
       if (subject.legal?.refuses !== undefined && !subject.legal.refuses.includes(name)) return false;
       if (name === 'memory.full') return !recurrent;
       if (name === 'ops.partial') return recurrent || memory === 'hybrid';

@@ -83,7 +83,7 @@ function gather(env: Env): Facts {
       subject.shared_tokens &&
       (env.about_sharing === true || !subject.legal?.unshared?.includes(model.memory)) &&
       allowed.some((policy) => policy !== 'equal-sequential'),
-    parts: subject.remove_anywhere && model.memory === 'attention',
+    parts: subject.remove_anywhere && model.memory === 'attention' && model.windowed !== true,
     windowed: model.windowed === true,
     choices: choicesOf(env),
     legal: subject.legal ?? {},

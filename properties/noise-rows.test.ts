@@ -8,13 +8,16 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readGguf } from '../model/gguf.ts';
 import { U32 } from '../oracle/rounding.ts';
+import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
+import { noisyCopy } from './noise.ts';
 import { MOST_PARAMS, N_COPIES, NoiseRows, noiseFor, uncopied } from './noise-rows.ts';
 import { type MeanOptions, meanEnv, meanModel, N_EMBD, N_VOCAB } from './noise-testing.ts';
 import { operations } from './operations.ts';
 import { solo } from './solo.ts';
 import type { Env, Outcome, Property } from './types.ts';
 import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
+import { WorkerState } from './worker-env.ts';
 import { runCase } from './worker-run.ts';
 
 const bytes = meanModel();
@@ -92,6 +95,16 @@ describe('measured deviations', () => {
     const coarse = await noiseFor(envWith({ half: true })).sigma(list, {});
     expect(coarse[0]! / fine[0]!).toBeGreaterThan(30);
   });
+});
+
+it('workers can load copies', async () => {
+  const state = new WorkerState({ subject: { kind: 'plain' }, seed: 's', restrict: {}, call_timeout_s: 20 });
+  const env = await state.env(solo, 'recipe:llama@1x16');
+  const file = readGguf(modelBytes(env.modelName), env.modelName);
+  const half = { attention: false, sums: false, activation: 'none' } as const;
+  const copy = await env.load!(noisyCopy(file, { number: 0, amplify: 1, half }), 'a copy');
+  expect(copy.info).toEqual(env.model);
+  expect(copy).not.toBe(env.loaded);
 });
 
 describe('comparisons by measured bounds', () => {

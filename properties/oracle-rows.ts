@@ -109,6 +109,8 @@ export function mayOverflow(env: Env, script: Script, call: number): boolean {
 export function entriesOf(script: Script): Entry[][] {
   const { n_seq_max } = script.params;
   const sequences = new Sequences(n_seq_max);
+  const slots = new Map<string, (readonly Entry[])[]>();
+  const all = Array.from({ length: n_seq_max }, (_, seq) => seq);
   const limits = { n_vocab: Number.POSITIVE_INFINITY, n_seq_max };
   return script.calls.map((call) => {
     if (call.op === 'clear') sequences.clear();
@@ -116,7 +118,17 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqRm') sequences.seqRm(call.seq, call.p0, call.p1);
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
-    else {
+    else if (call.op === 'newContext') sequences.clear();
+    else if (call.op === 'stateSave') {
+      const kept = call.seq === undefined ? all : [call.seq];
+      slots.set(
+        call.slot,
+        kept.map((seq) => [...sequences.list(seq)]),
+      );
+    } else if (call.op === 'stateLoad') {
+      const lists = slots.get(call.slot)!;
+      for (const [seq, list] of lists.entries()) sequences.restore(call.seq ?? seq, list);
+    } else {
       const { token } = call.batch;
       return sequences.decode(completeBatch(call.batch, sequences, { ...limits, n_batch: token.length }));
     }

@@ -32,7 +32,26 @@ export type Call =
       readonly refused?: string;
     }
   | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
-  | { readonly op: 'clear' };
+  | { readonly op: 'clear' }
+  | StateCall;
+
+/**
+ * State that is kept outside of memory. A slot is a name for kept bytes; contexts come and go, slots stay. None is
+ * called on a subject that saves no state.
+ */
+export type StateCall =
+  /** Keeps what memory holds, all of it or that of one sequence. */
+  | { readonly op: 'stateSave'; readonly slot: string; readonly seq?: number; readonly refused?: string }
+  /** Gives it back: all of it, or to a sequence, whatever that is called. `cut`: without so many bytes of the end. */
+  | {
+      readonly op: 'stateLoad';
+      readonly slot: string;
+      readonly seq?: number;
+      readonly cut?: number;
+      readonly refused?: string;
+    }
+  /** Goes on in a new context of the same model, which differs from that of the script in `params`. */
+  | { readonly op: 'newContext'; readonly params?: Partial<ContextParams>; readonly refused?: string };
 
 /** A context and what is done with it. Self-contained: together with the model file it can be run anywhere. */
 export interface Script {

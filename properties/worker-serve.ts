@@ -174,6 +174,6 @@ async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Pro
   emit({ event: 'explained', explanation });
   const { subject } = await s.subject();
   const load: Load = (bytes, name) => subject.load(bytes, name);
-  const probe = await probeFailure({ load, memory: env.model.memory, subject: env.subject }, failure.case);
+  const probe = await probeFailure({ load, model: env.model, subject: env.subject }, failure.case);
   return { explanation, difference: withTruth(env, failure), probe };
 }

@@ -44,7 +44,7 @@ function outputEntries(script: Script, n_vocab: number): Entry[] {
     else if (call.op === 'seqRm') lists.seqRm(call.seq, call.p0, call.p1);
     else if (call.op === 'seqCp') lists.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') lists.seqKeep(call.seq);
-    else {
+    else if (call.op === 'decode') {
       const batch = completeBatch(call.batch, lists, { n_vocab, n_batch, n_seq_max });
       out.push(...lists.decode(batch).filter((_, i) => batch.logits[i]));
     }
