@@ -201,7 +201,8 @@ function stepOf(call: Call, i: number, params: ContextParams, before: readonly n
   if (call.refused === 'ops.seq_id') return { do: 'nothing', call: i, why: 'there is no such sequence' };
   if (call.op === 'seqRm') return { do: 'seq_rm', call: i, args: [call.seq, call.p0, call.p1], refused };
   if (call.op === 'seqCp') return { do: 'seq_cp', call: i, args: [call.from, call.to, call.p0, call.p1] };
-  return { do: 'seq_keep', call: i, args: [call.seq] };
+  if (call.op === 'seqKeep') return { do: 'seq_keep', call: i, args: [call.seq] };
+  throw new RangeError(`call ${i} is a ${call.op}: checkCalls should have refused it`);
 }
 
 /** What isobatch does not pass on. */
