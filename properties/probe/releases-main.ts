@@ -181,6 +181,7 @@ function inShort({ params, calls }: Script): string {
     }
     if (call.op === 'clear') return 'clear';
     if (call.op === 'seqKeep') return `keep ${call.seq}`;
+    if (call.op !== 'seqCp' && call.op !== 'seqRm') return call.op;
     const who = call.op === 'seqCp' ? `cp ${call.from}>${call.to}` : `rm ${call.seq}`;
     return `${who} ${call.p0},${call.p1}`;
   });
