@@ -3,7 +3,8 @@
  * fulfils it through the subject protocol (`properties/protocol.ts`). Calls may answer at once or by a promise;
  * callers always await.
  */
-import type { Batch, MemoryKind, Pos, SeqId, SplitPolicy } from './batch.ts';
+import type { Batch, CompleteBatch, MemoryKind, Pos, SeqId, SplitOptions, SplitPolicy } from './batch.ts';
+import type { RulesInfo, ShownSplit } from './white.ts';
 
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -126,6 +127,8 @@ export interface SubjectInfo {
   readonly scripts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
+  /** What it shows of its rules, filled in by whoever has asked for it (`Subject.rules`). */
+  readonly rules?: RulesInfo;
 }
 
 export interface ModelInfo {
@@ -195,5 +198,9 @@ export interface Subject {
   load(bytes: Uint8Array, name: string): MaybePromise<SubjectModel>;
   /** The same from a path, for files that are too large to be passed around. */
   loadFile?(path: string, name: string): MaybePromise<SubjectModel>;
+  /** Which of its rules it shows without a model. Throws `refused` with the reason if it shows none. */
+  rules?(): MaybePromise<RulesInfo>;
+  /** How it splits a batch. Throws `batch.coupled` where the policy cannot, `refused` where it does not take the batch. */
+  split?(batch: CompleteBatch, options: SplitOptions): MaybePromise<ShownSplit>;
   close(): MaybePromise<void>;
 }

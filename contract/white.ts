@@ -2,7 +2,7 @@
  * What a white-box subject shows: its rules, one by one, without a model. The oracle and our engine both offer this
  * interface, so that a white property is a comparison of two of them.
  */
-import type { CompleteBatch, Pos, SeqId, SplitOptions, Ubatch } from './batch.ts';
+import type { CompleteBatch, Pos, SeqId, SplitOptions, SplitPolicy, Ubatch } from './batch.ts';
 import type { BoundedOperators, KernelBox } from './operators.ts';
 
 /** Recurrent memory of n_seq_max slots: bookkeeping only, no state data (spec: batching.md 4). */
@@ -80,4 +80,27 @@ export interface WhiteBox {
   readonly kernels?: KernelBox;
   /** What the kernels must give, of the oracle. */
   readonly operators?: BoundedOperators;
+}
+
+/** What a subject in another process says of the rules that it shows. */
+export interface RulesInfo {
+  /** Policies that it can be asked to split by. */
+  readonly policies: readonly SplitPolicy[];
+  /** Its equal splits keep the tail of a set together if they are asked to. */
+  readonly keep_tail: boolean;
+  /** Which of the oracle's rules it is held to (`SplitOptions.quirks`). */
+  readonly quirks: 'none' | 'upstream';
+}
+
+/** How a batch was split: the ubatches, and the batch index of each output in the order of execution. */
+export interface ShownSplit {
+  /** An index of -1 is a row that is no token of the batch. */
+  readonly ubatches: readonly Ubatch[];
+  readonly out_ids: readonly number[];
+}
+
+/** The rules of a subject in another process, asked one by one. */
+export interface ShownRules extends RulesInfo {
+  /** Throws `batch.coupled` where the policy cannot cut the batch, `refused` where the batch is not taken. */
+  split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit>;
 }

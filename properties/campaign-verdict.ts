@@ -73,6 +73,7 @@ export function missingOf(
         coverage[property.name] ?? {},
         property as unknown as Property,
         offered,
+        property.white ? probe.subject.rules : undefined,
       ))
         empty.add(name);
     }

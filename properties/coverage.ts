@@ -4,6 +4,7 @@
  */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import type { SubjectInfo } from '../contract/subject.ts';
+import type { RulesInfo } from '../contract/white.ts';
 import type { Trace } from './trace.ts';
 import type { Coverage, Property, Script } from './types.ts';
 
@@ -129,16 +130,28 @@ export interface Offered {
  * Classes of a property that never occurred, as `histogram: class`. With `offered`, classes that this subject and this
  * kind of memory cannot have are not counted.
  */
-export function missingClasses(coverage: Coverage, property: Property, offered?: Offered): string[] {
+export function missingClasses(
+  coverage: Coverage,
+  property: Property,
+  offered?: Offered,
+  rules?: RulesInfo,
+): string[] {
   const missing: string[] = [];
   for (const [histogram, names] of Object.entries(property.classes)) {
     for (const name of names) {
       if (coverage[histogram]?.[name] !== undefined) continue;
+      if (rules !== undefined && !isShown(histogram, name, rules)) continue;
       if (offered === undefined || isPossible(histogram, name, offered))
         missing.push(`${histogram}: ${name}`);
     }
   }
   return missing;
+}
+
+/** What a subject in another process can be asked to split by. */
+function isShown(histogram: string, name: string, { policies, keep_tail }: RulesInfo): boolean {
+  if (histogram === 'policies') return policies.includes(name as SplitPolicy);
+  return histogram !== 'n_keep_tail' || name === '0' || keep_tail;
 }
 
 function isPossible(histogram: string, name: string, { subject, memory }: Offered): boolean {

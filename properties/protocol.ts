@@ -3,7 +3,14 @@
  * standard input of the subject and reads answers from its standard output, as frames (`frames.ts`), one answer a
  * request, in order. PROTOCOL.md says the same for implementers.
  */
-import type { Batch, MemoryKind } from '../contract/batch.ts';
+import {
+  type Batch,
+  type CompleteBatch,
+  type MemoryKind,
+  SPLIT_POLICIES,
+  type SplitOptions,
+  type Ubatch,
+} from '../contract/batch.ts';
 import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
 import type {
   Choices,
@@ -14,6 +21,7 @@ import type {
   SubjectInfo,
   SumOrder,
 } from '../contract/subject.ts';
+import type { RulesInfo, ShownSplit } from '../contract/white.ts';
 import type { Header } from './frames.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -33,6 +41,8 @@ export const VERBS = [
   'seqPosMax',
   'stateGet',
   'stateSet',
+  'rules',
+  'split',
   'close',
   'unload',
   'bye',
@@ -212,9 +222,9 @@ function roundingOf(value: Header): RoundingProfile {
   };
 }
 
-function oneOf<T extends string>(value: Header, field: string, names: readonly T[]): T {
+function oneOf<T extends string>(value: Header, field: string, names: readonly T[], under = 'rounding.'): T {
   const name = names.find((n) => n === value[field]);
-  if (name === undefined) throw bad(`rounding.${field}`, names.join(' or '), value[field]);
+  if (name === undefined) throw bad(`${under}${field}`, names.join(' or '), value[field]);
   return name;
 }
 
@@ -259,6 +269,46 @@ export function modelInfoOf(value: Header): ModelInfo {
 function encoderOf(value: unknown): 'only' | 'with decoder' {
   if (value !== 'only' && value !== 'with decoder') throw bad('encoder', 'only or with decoder', value);
   return value;
+}
+
+/** Checks what a subject says about the rules that it shows. */
+export function rulesInfoOf(value: Header): RulesInfo {
+  const policies = textList(value, 'policies');
+  const unknown = policies.find((name) => !(SPLIT_POLICIES as readonly string[]).includes(name));
+  if (unknown !== undefined) throw bad('policies', `of ${SPLIT_POLICIES.join(', ')}`, unknown);
+  return {
+    policies: policies as RulesInfo['policies'],
+    keep_tail: boolField(value, 'keep_tail'),
+    quirks: oneOf(value, 'quirks', ['none', 'upstream'] as const, 'rules.'),
+  };
+}
+
+/** The batch and the options of a request to split: every field of the batch must be there. */
+export function splitField(header: Header): { batch: CompleteBatch; options: SplitOptions } {
+  const batch = batchField(header);
+  const n = batch.token.length;
+  for (const field of ['pos', 'seq_id', 'logits'] as const)
+    if (batch[field]?.length !== n) throw bad(`batch.${field}`, `a list of ${n}`, batch[field]);
+  const policy = oneOf(header, 'policy', SPLIT_POLICIES, '');
+  const n_keep_tail = intField(header, 'n_keep_tail', 0);
+  return {
+    batch: batch as CompleteBatch,
+    options: { policy, n_ubatch: intField(header, 'n_ubatch'), n_keep_tail },
+  };
+}
+
+/** Checks the types of an answer to `split`; what is in it is for the property to judge. */
+export function shownSplitOf(header: Header): ShownSplit {
+  const { ubatches, out_ids } = header;
+  if (!Array.isArray(ubatches)) throw bad('ubatches', 'a list', ubatches);
+  if (!isInts(out_ids)) throw bad('out_ids', 'a list of integers', out_ids);
+  for (const ubatch of ubatches as Header[]) {
+    boolField(ubatch, 'equal_seqs');
+    intField(ubatch, 'n_seqs');
+    intField(ubatch, 'n_seq_tokens');
+    if (!isInts(ubatch.index)) throw bad('index', 'a list of integers', ubatch.index);
+  }
+  return { ubatches: ubatches as Ubatch[], out_ids };
 }
 
 /** Throws `protocol` unless the other end speaks our version. */

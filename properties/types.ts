@@ -10,7 +10,7 @@ import type {
   SubjectInfo,
   SubjectModel,
 } from '../contract/subject.ts';
-import type { WhiteBox } from '../contract/white.ts';
+import type { ShownRules, WhiteBox } from '../contract/white.ts';
 import type { BoundsTally } from './verdict.ts';
 
 /** One call of a history. An injected illegal call carries the kind of error that must come back. */
@@ -191,6 +191,8 @@ export interface Env {
   readonly load?: (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
   /** The rules of the subject, if it shows them, and those of the oracle. */
   readonly white?: WhiteBox;
+  /** Those of a subject in another process, if it shows any. */
+  readonly shown?: ShownRules;
   readonly oracle: WhiteBox;
   readonly coverage: Coverage;
   /** Chance of a false alarm in one comparison with a derived bound; default 1e-10. */
@@ -216,6 +218,8 @@ export interface Property {
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** Null if it applies, else the reason for skipping it. */
   skip(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** White-box properties that can ask a subject in another process, too (`Env.shown`). */
+  readonly asks?: boolean;
   /** White-box properties: the same, by what the subject shows of its rules. */
   skipRules?(white: WhiteBox): string | null;
   /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */

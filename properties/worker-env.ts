@@ -6,9 +6,11 @@ import { createHash } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
+import type { ShownRules } from '../contract/white.ts';
 import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
 import { unknownName } from './names.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
+import { NO_RULES } from './subjects/shown.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
 import type { Setting } from './worker-messages.ts';
 import { runCase } from './worker-run.ts';
@@ -41,6 +43,7 @@ const NOTHING = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 export class WorkerState {
   readonly setting: Setting;
   #open: Promise<OpenSubject> | undefined;
+  #shown: Promise<ShownRules | { readonly none: string }> | undefined;
   #properties: Promise<readonly Property[]> | undefined;
   readonly #models = new Map<string, Promise<LoadedModel>>();
   readonly #envs = new Map<string, Promise<Env>>();
@@ -52,6 +55,12 @@ export class WorkerState {
   subject(): Promise<OpenSubject> {
     this.#open ??= openSubject(this.setting.subject, { call_timeout_s: this.setting.call_timeout_s });
     return this.#open;
+  }
+
+  /** The rules that a subject in another process shows, or why none. Asked once. */
+  shown(): Promise<ShownRules | { readonly none: string }> {
+    this.#shown ??= this.subject().then((open) => open.shown?.() ?? { none: NO_RULES });
+    return this.#shown;
   }
 
   properties(): Promise<readonly Property[]> {
@@ -99,6 +108,7 @@ export class WorkerState {
   async #makeEnv(property: Property, modelName: string): Promise<Env> {
     const { subject, white } = await this.subject();
     const { oracleWhite } = await import('../oracle/white.ts');
+    const shown = white === undefined && property.asks === true ? await this.shown() : undefined;
     const loaded = property.white ? NO_MODEL : (await this.model(modelName)).model;
     return {
       seed: this.setting.seed,
@@ -108,6 +118,7 @@ export class WorkerState {
       loaded,
       load: (bytes, name) => subject.load(bytes, name),
       white,
+      ...(shown === undefined || 'none' in shown ? {} : { shown }),
       oracle: oracleWhite,
       coverage: {},
       p: this.setting.p,
@@ -146,10 +157,18 @@ async function loadProperties(module: string | undefined): Promise<readonly Prop
   }
 }
 
-/** Why a property does not apply to a subject and a model, or null. */
-export function skipReason(property: Property, open: OpenSubject, model: ModelInfo): string | null {
-  if (property.white) {
-    if (open.white === undefined) return 'the subject does not show its rules';
+/** Why a property does not apply to a subject and a model, or null. `shown`: what another process shows of its rules. */
+export function skipReason(
+  property: Property,
+  open: OpenSubject,
+  model: ModelInfo,
+  shown?: ShownRules | { readonly none: string },
+): string | null {
+  if (property.white && open.white === undefined) {
+    if (property.asks !== true || shown === undefined) return NO_RULES;
+    if ('none' in shown) return shown.none;
+  }
+  if (property.white && open.white !== undefined) {
     const reason = property.skipRules?.(open.white) ?? null;
     if (reason !== null) return reason;
   }

@@ -1,6 +1,7 @@
 /** The verbs of a worker: one function each, from a request to its answer, with events on the way. */
 
 import type { IsobatchError } from '../contract/errors.ts';
+import type { RulesInfo } from '../contract/white.ts';
 import { RULES } from './campaign-models.ts';
 import { explainFailure } from './explain.ts';
 import { probeFailure } from './probe/failure.ts';
@@ -95,19 +96,30 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
     }
   }
   const wanted = request.properties.length > 0 ? request.properties : known.map((p) => p.name);
+  const shown = await shownOf(
+    s,
+    known.some((p) => p.asks === true && wanted.includes(p.name)),
+  );
   const properties = known
     .filter((p) => wanted.includes(p.name))
     .map((p): PropertyFacts => {
       const skip: Record<string, string> = {};
       const on = p.white ? [{ name: RULES, info: RULES_MODEL }] : models;
       for (const { name, info } of on) {
-        const reason = skipReason(p, open, info);
+        const reason = skipReason(p, open, info, shown);
         if (reason !== null) skip[name] = reason;
       }
       const { name, statement, white, classes } = p;
       return { name, statement, white, classes, skip };
     });
-  return { subject: open.subject.info, models, refused, properties, kernels: await kernelFacts(s) };
+  const rules = shown === undefined || 'none' in shown ? {} : { rules: rulesInfo(shown) };
+  return {
+    subject: { ...open.subject.info, ...rules },
+    models,
+    refused,
+    properties,
+    kernels: await kernelFacts(s),
+  };
 }
 
 const RULES_MODEL = { arch: RULES, memory: 'none', n_vocab: 0, n_embd: 0, n_layer: 0, n_params: 0 } as const;
@@ -117,6 +129,15 @@ async function kernelFacts(s: WorkerState): Promise<ProbeAnswer['kernels']> {
   const { loadKernels } = await import('../native/binding.ts');
   const { native, isas } = loadKernels();
   return { isas: [...isas], native };
+}
+
+/** What another process shows of its rules, if somebody wants to know. */
+async function shownOf(s: WorkerState, wanted: boolean) {
+  return wanted && (await s.subject()).white === undefined ? s.shown() : undefined;
+}
+
+function rulesInfo({ policies, keep_tail, quirks }: RulesInfo): RulesInfo {
+  return { policies, keep_tail, quirks };
 }
 
 async function campaign(s: WorkerState, request: CampaignRequest, emit: Emit): Promise<object> {
@@ -137,7 +158,8 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
     subject: env.subject,
     model_info: property.white ? undefined : env.model,
   };
-  const reason = skipReason(property, await s.subject(), env.model);
+  const shown = await shownOf(s, property.asks === true);
+  const reason = skipReason(property, await s.subject(), env.model, shown);
   if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
   return { outcome: await runCase(property, env, c), ...facts };

@@ -7,9 +7,10 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { IsobatchError } from '../../contract/errors.ts';
 import type { Subject } from '../../contract/subject.ts';
-import type { WhiteBox } from '../../contract/white.ts';
+import type { ShownRules, WhiteBox } from '../../contract/white.ts';
 import type { CompleteBatchRule } from '../small-scope/index.ts';
 import { remoteSubject } from './remote.ts';
+import { shownRules } from './shown.ts';
 
 export type SubjectSpec =
   | { readonly kind: 'engine' }
@@ -23,6 +24,8 @@ export type SubjectSpec =
 export interface OpenSubject {
   readonly subject: Subject;
   readonly white?: WhiteBox;
+  /** The rules of a subject in another process, or why it shows none. */
+  readonly shown?: () => Promise<ShownRules | { readonly none: string }>;
   /** How it validates and completes a batch, if it shows that. */
   readonly complete?: CompleteBatchRule;
   /** Ends a child process of the subject at once. */
@@ -84,7 +87,7 @@ export function specOptions(spec: SubjectSpec): string[] {
 export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}): Promise<OpenSubject> {
   if (spec.kind === 'command') {
     const subject = await remoteSubject(spec.command, { timeout_s: options.call_timeout_s });
-    return { subject, kill: () => subject.kill() };
+    return { subject, shown: () => shownRules(subject), kill: () => subject.kill() };
   }
   if (spec.kind === 'llama') return openLlama(spec.lib, spec.isa, options);
   if (spec.kind === 'module') return openModule(spec.path);
@@ -102,7 +105,7 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
 async function openLlama(lib: string, isa: string | undefined, options: OpenOptions): Promise<OpenSubject> {
   const { llamaProgram } = await import('./llama/program.ts');
   const subject = await remoteSubject(await llamaProgram(lib, isa), { timeout_s: options.call_timeout_s });
-  return { subject, kill: () => subject.kill() };
+  return { subject, shown: () => shownRules(subject), kill: () => subject.kill() };
 }
 
 async function openModule(path: string): Promise<OpenSubject> {

@@ -3,7 +3,7 @@
  * or answers nonsense gives an error of kind `subject` with its exit code or signal and its last words; the next
  * `open` then starts a new one and loads the model again, so that a campaign goes on with the next case.
  */
-import type { Batch } from '../../contract/batch.ts';
+import type { Batch, CompleteBatch, SplitOptions } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';
 import type {
   ContextParams,
@@ -15,6 +15,7 @@ import type {
   SubjectInfo,
   SubjectModel,
 } from '../../contract/subject.ts';
+import type { RulesInfo, ShownSplit } from '../../contract/white.ts';
 import { type Frame, floatsOf, type Header } from '../frames.ts';
 import {
   checkVersion,
@@ -23,6 +24,8 @@ import {
   modelInfoOf,
   objectField,
   PROTOCOL_VERSION,
+  rulesInfoOf,
+  shownSplitOf,
   subjectInfoOf,
   type Verb,
 } from '../protocol.ts';
@@ -181,6 +184,20 @@ class Remote implements Subject {
     const model = new RemoteModel(this, bytes, name);
     await model.handle();
     return model;
+  }
+
+  async rules(): Promise<RulesInfo> {
+    const connection = await this.connection();
+    const { header } = await connection.call('rules', {}, Math.max(60, this.timeout_s));
+    return understood(() => rulesInfoOf(objectField(header, 'rules')));
+  }
+
+  async split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit> {
+    const connection = await this.connection();
+    const { policy, n_ubatch, n_keep_tail } = options;
+    const request = { batch, policy, n_ubatch, n_keep_tail };
+    const { header } = await connection.call('split', request, this.timeout_s);
+    return understood(() => shownSplitOf(header));
   }
 
   async close(): Promise<void> {
@@ -402,6 +419,8 @@ class RemoteContext implements SubjectContext {
 }
 
 export type RemoteSubject = Subject & {
+  rules(): Promise<RulesInfo>;
+  split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit>;
   /** Ends the process at once. */
   kill(): void;
 };

@@ -14,6 +14,7 @@ import {
   intField,
   PROTOCOL_VERSION,
   paramsField,
+  splitField,
   textField,
   VERBS,
   type Verb,
@@ -168,6 +169,15 @@ const handlers: Record<Verb, Handler> = {
     return { header: { pos: await session.open(request).context.seqPosMax(intField(request, 'seq')) } };
   },
 
+  async rules({ subject }) {
+    return { header: { rules: await shown(subject).rules() } };
+  },
+
+  async split({ subject }, request) {
+    const { batch, options } = splitField(request);
+    return { header: await shown(subject).split(batch, options) };
+  },
+
   async close(session, request) {
     const { context } = session.open(request);
     session.contexts.delete(intField(request, 'context'));
@@ -190,6 +200,13 @@ const handlers: Record<Verb, Handler> = {
     return {};
   },
 };
+
+/** A subject that shows rules. */
+function shown(subject: Subject): Required<Pick<Subject, 'rules' | 'split'>> {
+  if (subject.rules === undefined || subject.split === undefined)
+    throw new IsobatchError('refused', 'the subject does not show its rules');
+  return subject as Required<Subject>;
+}
 
 function seqField(request: Header): number | undefined {
   return request.seq === undefined ? undefined : intField(request, 'seq');

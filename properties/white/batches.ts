@@ -4,6 +4,7 @@
  */
 import { type CompleteBatch, SPLIT_POLICIES, type SplitOptions } from '../../contract/batch.ts';
 import type { Random } from '../random.ts';
+import type { Offered } from './frame.ts';
 
 export interface SplitInput {
   readonly batch: CompleteBatch;
@@ -79,14 +80,15 @@ function mix(r: Random, ready: Run[]): CompleteBatch {
   return { token, pos, seq_id, logits };
 }
 
-export function drawOptions(r: Random, batch: CompleteBatch): SplitOptions {
+export function drawOptions(r: Random, batch: CompleteBatch, offered?: Offered): SplitOptions {
   const n = batch.token.length;
-  const policy = r.pick(SPLIT_POLICIES);
+  const policy = r.pick(offered?.policies ?? SPLIT_POLICIES);
   const n_ubatch = Math.max(
     1,
     r.pick([1, 2, 3, r.between(1, 8), r.between(1, 32), r.between(1, n), n, n + 3, 512]),
   );
-  if ((policy !== 'equal-batch' && policy !== 'equal-sequential') || n_ubatch === 1 || r.chance(0.6)) {
+  const tails = (policy === 'equal-batch' || policy === 'equal-sequential') && offered?.keep_tail !== false;
+  if (!tails || n_ubatch === 1 || r.chance(0.6)) {
     return { policy, n_ubatch };
   }
   return { policy, n_ubatch, n_keep_tail: r.between(1, Math.min(5, n_ubatch - 1)) };

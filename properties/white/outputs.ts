@@ -5,6 +5,7 @@
 import type { CompleteBatch, Ubatch } from '../../contract/batch.ts';
 import type { WhiteBox } from '../../contract/white.ts';
 import { note, sizeClass } from '../coverage.ts';
+import { askSplit } from './asked.ts';
 import { drawBatch, drawOptions, type SplitInput, smallerInputs } from './batches.ts';
 import { answerOf, type Broken, broken, type Checked, whiteProperty } from './frame.ts';
 
@@ -16,9 +17,9 @@ export const outputs = whiteProperty<SplitInput>({
     flags: ['some', 'all', 'none'],
     policies: ['simple', 'equal', 'equal-batch', 'equal-sequential', 'sequence', 'whole'],
   },
-  draw(r) {
+  draw(r, offered) {
     const batch = drawBatch(r);
-    return { batch, options: drawOptions(r, batch) };
+    return { batch, options: drawOptions(r, batch, offered) };
   },
   check(subject, oracle, input) {
     const cut = answerOf(() => oracle.split(input.batch, input.options));
@@ -28,6 +29,16 @@ export const outputs = whiteProperty<SplitInput>({
         ? cut.value
         : oracle.split(input.batch, { ...input.options, policy: 'equal', n_keep_tail: 0 });
     return checkOutputs(subject, oracle, input.batch, ubatches);
+  },
+  /** Its own ubatches are taken for the order of execution: whether they are the right ones is what `split` asks. */
+  async ask(rules, oracle, { batch, options }) {
+    const coupled = options.policy === 'equal-sequential' && batch.seq_id.some((ids) => ids.length > 1);
+    const can = coupled ? { policy: 'equal-batch' as const, n_ubatch: options.n_ubatch } : options;
+    const asked = await askSplit(rules, { batch, options: can });
+    if ('skip' in asked) return asked;
+    return {
+      check: () => checkOutputs(asked.box, oracle, batch, asked.box.split(batch, asked.input.options)),
+    };
   },
   cover(coverage, { batch, options }) {
     let n = 0;

@@ -4,6 +4,7 @@
 import type { CompleteBatch, SplitOptions, Ubatch } from '../../contract/batch.ts';
 import type { WhiteBox } from '../../contract/white.ts';
 import { note, sizeClass } from '../coverage.ts';
+import { askSplit } from './asked.ts';
 import { drawBatch, drawOptions, type SplitInput, smallerInputs } from './batches.ts';
 import { answerOf, type Broken, broken, type Checked, sameNumbers, whiteProperty } from './frame.ts';
 
@@ -18,11 +19,15 @@ export const split = whiteProperty<SplitInput>({
     'shared tokens': ['no', 'yes'],
     n_keep_tail: ['0', '1', '2', '3', '4', '5'],
   },
-  draw(r) {
+  draw(r, offered) {
     const batch = drawBatch(r);
-    return { batch, options: drawOptions(r, batch) };
+    return { batch, options: drawOptions(r, batch, offered) };
   },
   check: checkSplit,
+  async ask(rules, oracle, input) {
+    const asked = await askSplit(rules, input);
+    return 'skip' in asked ? asked : { check: () => checkSplit(asked.box, oracle, asked.input) };
+  },
   cover(coverage, { batch, options }) {
     const n = batch.token.length;
     note(coverage, 'policies', options.policy);
@@ -107,13 +112,16 @@ export function invariants(
   ubatches: readonly Ubatch[],
 ): Broken | null {
   const { policy, n_ubatch } = options;
+  const upstream = options.quirks === 'upstream';
   const n = batch.token.length;
   prepare(batch);
   let count = 0;
   for (let u = 0; u < ubatches.length; u++) {
     const ubatch = ubatches[u]!;
     const { index, n_seqs, n_seq_tokens } = ubatch;
-    if (index.length === 0 || n_seqs * n_seq_tokens !== index.length || index.length > n_ubatch) {
+    // The releases may choose a set too many, of which a token each is taken (2.4 step 3).
+    const most = upstream && policy.startsWith('equal-') && n_seq_tokens === 1 ? n_ubatch + 1 : n_ubatch;
+    if (index.length === 0 || n_seqs * n_seq_tokens !== index.length || index.length > most) {
       return broken(
         'INV-SPLIT-2',
         `shape of ubatch ${u} (n_ubatch ${n_ubatch})`,
@@ -131,7 +139,12 @@ export function invariants(
       const wrong = inOrder(batch, i, u);
       if (wrong !== null) return wrong;
     }
-    const wrong = policy === 'simple' ? isIdentity(ubatch, u, n_ubatch) : setsOf(ubatch, u, policy);
+    const wrong =
+      policy === 'simple'
+        ? isIdentity(ubatch, u, n_ubatch)
+        : policy === 'sequence' && upstream
+          ? subsetsOf(ubatch, u)
+          : setsOf(ubatch, u, policy);
     if (wrong !== null) return wrong;
   }
   if (count !== n) return broken('INV-SPLIT-1', 'tokens in all ubatches', count, n);
@@ -195,6 +208,18 @@ function setsOf({ index, n_seqs, n_seq_tokens }: Ubatch, u: number, policy: stri
     }
     before = id;
     if (policy === 'sequence' && s > 0) return broken('INV-SPLIT-4', `sets of ubatch ${u}`, n_seqs, 1);
+  }
+  return null;
+}
+
+/** INV-SPLIT-4 as the releases do it (2.5): sets of one ubatch may shrink, and nothing else. */
+function subsetsOf({ index, n_seqs }: Ubatch, u: number): Broken | null {
+  if (n_seqs !== 1) return broken('INV-SPLIT-4', `sets of ubatch ${u}`, n_seqs, 1);
+  for (let j = 1; j < index.length; j++) {
+    const [before, i] = [index[j - 1]!, index[j]!];
+    if ((low[i]! & ~low[before]!) !== 0 || (high[i]! & ~high[before]!) !== 0) {
+      return broken('INV-SPLIT-4', `ubatch ${u}`, i, `a token whose set lies in that of token ${before}`);
+    }
   }
   return null;
 }

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import koffi from 'koffi';
-import type { Batch, MemoryKind } from '../../../contract/batch.ts';
+import type { Batch, CompleteBatch, MemoryKind, SplitOptions } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
 import type {
   ContextParams,
@@ -18,11 +18,13 @@ import type {
   SubjectInfo,
   SubjectModel,
 } from '../../../contract/subject.ts';
+import type { RulesInfo, ShownSplit } from '../../../contract/white.ts';
 import { NativeBatch } from './batch.ts';
 import { contextValues } from './context-params.ts';
 import { type ContextField, PARAMS_BYTES, writeField } from './layout.ts';
 import { type Address, BatchStruct, type Library, Params } from './library.ts';
 import { type Era, eraOf, legalOf, since } from './releases.ts';
+import { type LlamaRules, llamaRules } from './white.ts';
 
 /** Architectures that the recipes cover, with their memory; others are asked of the library. */
 const MEMORY: Readonly<Record<string, MemoryKind>> = {
@@ -109,6 +111,7 @@ class LlamaSubject implements Subject {
   readonly info: SubjectInfo;
   readonly #api: Api;
   readonly #era: Era;
+  #rules: Promise<LlamaRules> | undefined;
 
   constructor(api: Api, era: Era, info: SubjectInfo) {
     this.#api = api;
@@ -143,6 +146,24 @@ class LlamaSubject implements Subject {
         name,
       });
     return new LlamaModel(this.#api, this.#era, model);
+  }
+
+  async rules(): Promise<RulesInfo> {
+    return (await this.#shown()).info;
+  }
+
+  async split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit> {
+    return (await this.#shown()).split(batch, options);
+  }
+
+  /** The rules of this library, checked once; they need a vocabulary, so a model is loaded for it. */
+  #shown(): Promise<LlamaRules> {
+    this.#rules ??= import('../../campaign-models.ts').then(({ modelBytes }) => {
+      const name = 'recipe:llama-loadable';
+      const vocab = (): Address => (this.load(modelBytes(name), name) as LlamaModel).vocab();
+      return llamaRules(this.#api.library, vocab);
+    });
+    return this.#rules;
   }
 
   close(): void {
@@ -202,6 +223,10 @@ class LlamaModel implements SubjectModel {
       ...(windowed ? { windowed } : {}),
       ...(encoder === undefined ? {} : { encoder }),
     };
+  }
+
+  vocab(): Address {
+    return this.#api.call('void *llama_model_get_vocab(void *model)', this.#model) as Address;
   }
 
   #meta(key: string): string {
