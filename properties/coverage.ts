@@ -77,11 +77,13 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   for (const { call, tokens, empty, removal } of t.calls) {
     if (removal !== undefined) note(coverage, 'removals', removal);
     if (call.op !== 'clear' && call.refused !== undefined) note(coverage, 'refusals', call.refused);
+    if (call.op === 'stateLoad' && call.refused !== undefined)
+      note(coverage, 'refused loads', extentOf(call.seq));
     // A refused call reaches nothing: it is counted as a refusal only.
     if (call.op !== 'clear' && call.refused !== undefined) continue;
     if (call.op !== 'decode') {
       note(coverage, 'operations', call.op);
-      if (call.op === 'stateLoad') note(coverage, 'loads', call.seq === undefined ? 'whole' : 'sequence');
+      if (call.op === 'stateLoad') note(coverage, 'loads', extentOf(call.seq));
       // A sequence that never held a token is not left by its removal.
       if (call.op === 'seqRm' && (call.seq < 0 || lengths.has(call.seq))) left.add(call.seq);
       holes = !empty && (holes || call.op === 'seqRm' || call.op === 'seqKeep');
@@ -105,6 +107,10 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   note(coverage, 'shared tokens', shared ? 'yes' : 'no');
   note(coverage, 'reused slots', reused ? 'yes' : 'no');
   note(coverage, 'fragmentation', fragmented ? 'yes' : 'no');
+}
+
+function extentOf(seq: number | undefined): string {
+  return seq === undefined ? 'whole' : 'sequence';
 }
 
 function outputClass(logits: readonly boolean[] | undefined): string {

@@ -17,7 +17,9 @@ import { ubatch } from './ubatch.ts';
 import { validity } from './validity.ts';
 
 /** Those that compare a subject with itself; `reference` needs a real model and has a test of its own. */
-const endToEnd = properties.filter((p) => !p.white && p.name !== 'reference');
+/** The fake subject saves no state and has no encoder. */
+const OTHERS = ['reference', 'state', 'torn-state', 'encoder'];
+const endToEnd = properties.filter((p) => !p.white && !OTHERS.includes(p.name));
 
 /** Which property must notice which mistake. */
 const NOTICES: readonly (readonly [Property, FakeFault, 'attention' | 'recurrent'])[] = [

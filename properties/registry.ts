@@ -9,7 +9,7 @@ import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
 import { share } from './share.ts';
 import { solo } from './solo.ts';
-import { state } from './state.ts';
+import { state, tornState } from './state.ts';
 import type { Property } from './types.ts';
 import { ubatch } from './ubatch.ts';
 import { validity } from './validity.ts';
@@ -38,6 +38,7 @@ export const properties: readonly Property[] = [
   atomic,
   placement,
   state,
+  tornState,
   reference,
 ];
 

@@ -10,7 +10,7 @@ import { buildRecipe } from '../golden/recipes.ts';
 import { oracleWhite } from '../oracle/white.ts';
 import { missingClasses } from './coverage.ts';
 import { Lists } from './lists.ts';
-import { state } from './state.ts';
+import { state, tornState } from './state.ts';
 import { runCases, shrinkGreedily } from './testing.ts';
 import { applyCall } from './trace.ts';
 import type { Call, Env } from './types.ts';
@@ -157,40 +157,47 @@ function keepingEnv(recipe: 'llama' | 'mamba', fault: Fault | null = null): Env 
   };
 }
 
-describe('state', () => {
-  it.each(['llama', 'mamba'] as const)(
-    'holds where states are right, and reaches its classes: %s',
-    async (recipe) => {
-      const env = keepingEnv(recipe);
-      const { failed, compared } = await runCases(state, env, 250);
-      expect(failed?.failure?.message).toBeUndefined();
-      expect(compared).toBeGreaterThan(10_000);
-      expect(missingClasses(env.coverage, state, { subject: env.subject, memory: env.model.memory })).toEqual(
-        [],
-      );
-    },
-  );
+describe('state and torn-state', () => {
+  it.each([
+    ['llama', state],
+    ['mamba', state],
+    ['llama', tornState],
+    ['mamba', tornState],
+  ] as const)('on %s holds where states are right, and reaches its classes', async (recipe, property) => {
+    const env = keepingEnv(recipe);
+    const { failed, compared } = await runCases(property, env, 200);
+    expect(failed?.failure?.message).toBeUndefined();
+    expect(compared).toBeGreaterThan(10_000);
+    expect(
+      missingClasses(env.coverage, property, { subject: env.subject, memory: env.model.memory }),
+    ).toEqual([]);
+  });
 
   it.each(FAULTS)('sees: %s', async (fault) => {
     const env = keepingEnv('llama', fault);
-    const { failed } = await runCases(state, env, 120);
+    const property = fault === 'left behind' || fault === 'accepted' ? tornState : state;
+    const { failed } = await runCases(property, env, 120);
     expect(failed?.failure).toBeDefined();
-    const small = await shrinkGreedily(state, env, failed!, 250);
+    const small = await shrinkGreedily(property, env, failed!, 250);
     const { calls } = small.failure!.case.script!;
     expect(calls.some(({ op }) => op === 'stateLoad')).toBe(true);
     expect(calls.length).toBeLessThanOrEqual(7);
   });
 
-  it('is skipped where no state is saved', () => {
+  it('are skipped where no state is saved', () => {
     const { subject, model } = keepingEnv('llama');
     expect(state.skip(subject, model)).toBeNull();
     expect(state.skip({ ...subject, state: false }, model)).toBe('the subject saves no state');
   });
 
-  it('a script cannot load what was not kept, or a sequence of everything', () => {
+  it('take no script that loads what was not kept, or a sequence of everything', () => {
     const env = keepingEnv('llama');
     const c = state.generate(env, 0);
     const calls = c.script!.calls.filter(({ op }) => op !== 'stateSave');
     expect(state.rebuild!(env, c, { script: { ...c.script!, calls } })).toBeNull();
+    const turned = c.script!.calls.map((call) =>
+      call.op === 'stateLoad' ? { ...call, seq: call.seq === undefined ? 0 : undefined } : call,
+    );
+    expect(state.rebuild!(env, c, { script: { ...c.script!, calls: turned as Call[] } })).toBeNull();
   });
 });

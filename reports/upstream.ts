@@ -47,7 +47,7 @@ function headLines({ file, model }: UpstreamFacts): string[] {
 
 /** A build of one's own calls itself by its path. */
 function versionInWords(version: string): string {
-  return version.includes('/') ? `of my own (\`${basename(version)}\`)` : version;
+  return version.includes('/') ? `of my own (\`${basename(version)}\`; commit: fill in)` : version;
 }
 
 function titleOf({ failure, model_info, case: c }: CaseFile): string {
@@ -90,7 +90,7 @@ function historyLines(c: Case): string[] {
     '## What is run',
     '',
     legend,
-    '`n_ctx` is the room of each sequence: where a context divides it (`kv_unified` false), it is asked for `n_seq_max` times that.',
+    '`n_ctx` is the room of each sequence: where a context divides it (`kv_unified` false), it is asked for `n_seq_max` times that (`reproduce.c` has the exact value for each release).',
     '',
     ...scriptLines('The history', c.script!),
     ...base,
@@ -146,7 +146,7 @@ function seenLines({ failure, log }: CaseFile): string[] {
     '| --- | --- | --- |',
     ...rows,
     ...bound,
-    ...(explanation === undefined ? [] : ['', explanation.sentence]),
+    ...(explanation === undefined ? [] : ['', `What matters: ${explanation.sentence}`]),
     ...(probe.length === 0 ? [] : ['', ...probe.map((line) => `- ${line}`)]),
     ...logLines(log),
   ].filter((line, i, all) => line !== '' || all[i - 1] !== '');

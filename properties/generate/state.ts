@@ -46,13 +46,15 @@ class StateDraft extends Draft {
   }
 }
 
-export function drawState(r: Random, facts: Facts): Script {
+/** `torn`: every load is of bytes that end too early; else none is. */
+export function drawState(r: Random, facts: Facts, torn: boolean): Script {
   const { ids, lists } = newDraft(r, facts, undefined, r.below(2));
   const d = new StateDraft(r, facts, ids, lists.n_seq_max);
   fill(d, { tokens: r.between(6, 56), calls: r.between(1, 4), refill: 0.35 });
   for (let rounds = r.between(1, 3); rounds > 0; rounds--) {
     disturb(d);
-    keepAndGive(d);
+    if (torn) keepAndTear(d);
+    else keepAndGive(d);
     d.decode(r.between(1, 24));
   }
   return inContexts(r, facts, scriptOf(d));
@@ -80,7 +82,6 @@ function keepAndGive(d: StateDraft): void {
   const seq = r.chance(0.5) ? undefined : r.pick(live);
   const slot = d.save(seq);
   meanwhile(d);
-  if (r.chance(0.25)) giveTooLittle(d, slot, seq !== undefined);
   if (seq === undefined) d.load(slot);
   else for (let n = r.chance(0.2) ? 2 : 1; n > 0; n--) d.load(slot, r.chance(0.4) ? seq : r.pick(d.ids));
   if (r.chance(0.15)) d.copy();
@@ -110,12 +111,22 @@ function meanwhile(d: StateDraft): void {
  * Only for memory that holds nothing to lose: llama.cpp empties a sequence before it reads what it is to hold, which
  * may be argued about, and would hide what is left behind.
  */
-function giveTooLittle(d: StateDraft, slot: string, one: boolean): void {
+function keepAndTear(d: StateDraft): void {
   const { r } = d;
+  const live = d.live();
+  if (live.length === 0) return;
   const cut = r.pick([1, 4, 64, r.between(2, 400)]);
-  const idle = d.idle();
-  if (one && idle.length > 0) d.refused(slot, cut, r.pick(idle));
-  if (!one && d.lists.isEmpty()) d.refused(slot, cut);
+  if (r.chance(0.4)) {
+    const slot = d.save();
+    if (r.chance(0.5)) d.clear();
+    else d.renew();
+    d.refused(slot, cut);
+    return;
+  }
+  const slot = d.save(r.pick(live));
+  if (r.chance(0.5)) meanwhile(d);
+  if (d.idle().length === 0) leave(d);
+  d.refused(slot, cut, r.pick(d.idle()));
 }
 
 /** With room, and with other parameters for the new contexts where those are free. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { IsobatchError } from '../../../../contract/errors.ts';
+import { modelBytes } from '../../../campaign-models.ts';
 import { exportedModel } from './model-file.ts';
 
 const refusalOf = (run: () => unknown): string => {
@@ -24,9 +25,17 @@ it('writes a recipe, and knows its window', () => {
 });
 
 it('refuses a model that llama.cpp cannot load, or that is another one by now', () => {
-  expect(refusalOf(() => exportedModel('recipe:llama', '', false))).toContain(
-    'usage: the model recipe:llama cannot be loaded by llama.cpp: it has no vocabulary',
+  const dir = mkdtempSync(join(tmpdir(), 'isobatch-model-'));
+  const path = join(dir, 'other.gguf');
+  const bytes = Buffer.from(modelBytes('recipe:llama'));
+  // The value stands behind its key, a type and a length.
+  bytes.write('nobod', bytes.indexOf('general.architecture') + 20 + 4 + 8);
+  writeFileSync(path, bytes);
+  expect(refusalOf(() => exportedModel(path, '', false))).toContain(
+    'cannot be loaded by llama.cpp: its architecture "nobod" is not known to be one of llama.cpp',
   );
+  expect(exportedModel('recipe:llama', '', false).arch).toBe('llama');
+  rmSync(dir, { recursive: true });
   expect(refusalOf(() => exportedModel('recipe:llama-loadable', 'abc', true))).toMatch(
     /^model: .* has changed since the case was kept \(sha256 [0-9a-f]{64}, was abc\)$/,
   );

@@ -53,7 +53,7 @@ function hashOfFile(path: string): string {
 function readFacts(bytes: Uint8Array, name: string, ran_on_llama: boolean) {
   const { metadata } = readGguf(bytes, name);
   const arch = String(metadata.get('general.architecture')?.value ?? '');
-  if (!ran_on_llama) checkLoadable(name, arch, metadata.has('tokenizer.ggml.tokens'));
+  if (!ran_on_llama) checkLoadable(name, arch, metadata.has('tokenizer.ggml.model'));
   return { arch, windowed: Number(metadata.get(`${arch}.attention.sliding_window`)?.value ?? 0) > 0 };
 }
 
@@ -62,7 +62,7 @@ function checkLoadable(name: string, arch: string, vocabulary: boolean): void {
     ? `its architecture ${JSON.stringify(arch)} is not known to be one of llama.cpp's`
     : vocabulary
       ? undefined
-      : 'it has no vocabulary (tokenizer.ggml.tokens); keep the case on a recipe such as llama-loadable';
+      : 'it names no tokenizer (tokenizer.ggml.model), not even "none"';
   if (why === undefined) return;
   throw new IsobatchError('usage', `the model ${name} cannot be loaded by llama.cpp: ${why}`, {
     model: name,

@@ -90,6 +90,24 @@ describe('the plan of an exported program', () => {
     expect(asked(true)).toEqual([{ do: 'positions', call: 0, seq: 1, min: null, max: 1 }]);
   });
 
+  it('keeps states by number, and opens a context with what is changed', () => {
+    const calls: Call[] = [
+      ...PAIR.calls,
+      { op: 'stateSave', slot: 'a' },
+      { op: 'stateSave', slot: 'b', seq: 1 },
+      { op: 'newContext', params: { n_ubatch: 4 } },
+      { op: 'stateLoad', slot: 'b', seq: 0, cut: 3, refused: 'state' },
+      { op: 'stateLoad', slot: 'a' },
+    ];
+    expect(steps(calls).slice(1)).toEqual([
+      { do: 'state_save', call: 1, slot: 0, seq: -1 },
+      { do: 'state_save', call: 2, slot: 1, seq: 1 },
+      { do: 'next_context', call: 3, params: { ...PAIR.params, n_ubatch: 4 }, refused: false },
+      { do: 'state_load', call: 4, slot: 1, seq: 0, cut: 3, refused: true },
+      { do: 'state_load', call: 5, slot: 0, seq: -1, cut: 0, refused: false },
+    ]);
+  });
+
   it('is refused where libllama cannot be asked', () => {
     const refusalOf = (run: () => unknown): string => {
       try {
@@ -102,9 +120,9 @@ describe('the plan of an exported program', () => {
     expect(refusalOf(() => exportPlan(caseOf(undefined, { white: {} }), DIED, LLAMA))).toBe(
       'usage: this kind of case (solo) cannot be exported to C: it asks a rule inside of a subject',
     );
-    const state = { op: 'stateGet', seq: 0 } as unknown as Call;
+    const state = { op: 'encode', seq: 0 } as unknown as Call;
     expect(refusalOf(() => steps([...PAIR.calls, state]))).toContain(
-      'cannot be exported to C: call 1 is a stateGet',
+      'cannot be exported to C: call 1 is a encode',
     );
     const copy: Call = { op: 'seqCp', from: 0, to: 1, p0: -1, p1: -1, refused: 'ops.copy' };
     expect(refusalOf(() => steps([...PAIR.calls, copy]))).toContain('libllama has no answer to it');

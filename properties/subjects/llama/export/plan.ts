@@ -31,6 +31,22 @@ export type Step =
   | { readonly do: 'seq_cp'; readonly call: number; readonly args: readonly [number, number, number, number] }
   | { readonly do: 'seq_keep'; readonly call: number; readonly args: readonly [number] }
   | { readonly do: 'clear'; readonly call: number }
+  /** `slot` is a number; `seq` -1 is everything. */
+  | { readonly do: 'state_save'; readonly call: number; readonly slot: number; readonly seq: number }
+  | {
+      readonly do: 'state_load';
+      readonly call: number;
+      readonly slot: number;
+      readonly seq: number;
+      readonly cut: number;
+      readonly refused: boolean;
+    }
+  | {
+      readonly do: 'next_context';
+      readonly call: number;
+      readonly params: ContextParams;
+      readonly refused: boolean;
+    }
   /** Memory must report these; null: not asked. */
   | {
       readonly do: 'positions';
@@ -123,14 +139,25 @@ function refusal(c: Case, why: string): IsobatchError {
   });
 }
 
-const KNOWN_CALLS: readonly string[] = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
+const KNOWN_CALLS: readonly string[] = [
+  'decode',
+  'seqRm',
+  'seqCp',
+  'seqKeep',
+  'clear',
+  'stateSave',
+  'stateLoad',
+  'newContext',
+];
 
 function checkCalls(c: Case, scripts: readonly (Script | undefined)[]): void {
   for (const script of scripts)
     for (const [i, call] of (script?.calls ?? []).entries()) {
       if (!KNOWN_CALLS.includes(call.op))
         throw refusal(c, `call ${i} is a ${call.op}, which no program of ours makes`);
-      const silent = (call.op === 'seqCp' || call.op === 'seqKeep') && call.refused !== undefined;
+      const silent =
+        (call.op === 'seqCp' || call.op === 'seqKeep' || call.op === 'stateSave') &&
+        call.refused !== undefined;
       if (silent && call.refused !== 'ops.seq_id')
         throw refusal(c, `call ${i} must be refused (${call.refused}), and libllama has no answer to it`);
     }
@@ -172,10 +199,11 @@ function describer(script: Script, model: ModelInfo): Describe {
 
 function historyOf(name: string, title: string, script: Script, c: Case, model: ModelInfo): History {
   const steps: Step[] = [];
+  const slots = new Map<string, number>();
   // What memory holds before each call, to complete positions; a copy, because the lists go on.
   let before: number[] = new Array<number>(script.params.n_seq_max).fill(-1);
   trace(script, model.memory, (lists, i) => {
-    steps.push(stepOf(script.calls[i]!, i, script.params, before));
+    steps.push(stepOf(script.calls[i]!, i, script.params, before, slots));
     before = positionsOf(lists);
     for (const [call, seq, min, max] of c.positions ?? [])
       if (call === i)
@@ -189,7 +217,14 @@ function positionsOf(lists: Lists): number[] {
   return Array.from({ length: lists.n_seq_max }, (_, seq) => lists.posMax(seq));
 }
 
-function stepOf(call: Call, i: number, params: ContextParams, before: readonly number[]): Step {
+/** `slots`: the numbers of the names of slots so far. */
+function stepOf(
+  call: Call,
+  i: number,
+  params: ContextParams,
+  before: readonly number[],
+  slots: Map<string, number>,
+): Step {
   if (call.op === 'clear') return { do: 'clear', call: i };
   const refused = call.refused !== undefined;
   if (call.op === 'decode') {
@@ -202,7 +237,13 @@ function stepOf(call: Call, i: number, params: ContextParams, before: readonly n
   if (call.op === 'seqRm') return { do: 'seq_rm', call: i, args: [call.seq, call.p0, call.p1], refused };
   if (call.op === 'seqCp') return { do: 'seq_cp', call: i, args: [call.from, call.to, call.p0, call.p1] };
   if (call.op === 'seqKeep') return { do: 'seq_keep', call: i, args: [call.seq] };
-  throw new IsobatchError('usage', `a case with ${call.op} cannot be exported as a C file`, { op: call.op });
+  if (call.op === 'newContext')
+    return { do: 'next_context', call: i, params: { ...params, ...call.params }, refused };
+  const { slot: name, seq = -1 } = call;
+  if (!slots.has(name)) slots.set(name, slots.size);
+  const at = { call: i, slot: slots.get(name)!, seq };
+  if (call.op === 'stateSave') return { do: 'state_save', ...at };
+  return { do: 'state_load', ...at, cut: call.cut ?? 0, refused };
 }
 
 /** What isobatch does not pass on. */

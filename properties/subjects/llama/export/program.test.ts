@@ -137,6 +137,30 @@ describe.skipIf(!runs)(`an exported program runs${needs(runs, why)}`, () => {
     expect(taken.out).toContain('llama_decode answered 0, and the batch is one that must be refused');
   });
 
+  it('saves and loads states, and shows a load that is not refused', () => {
+    const calls: Script['calls'] = [
+      ...PAIR.calls,
+      { op: 'stateSave', slot: 'a', seq: 0 },
+      { op: 'newContext', params: { n_ubatch: 4 } },
+      { op: 'stateLoad', slot: 'a', seq: 1, cut: 1, refused: 'state' },
+      { op: 'stateLoad', slot: 'a', seq: 1 },
+      { op: 'decode', batch: { token: [9], pos: [2], seq_id: [[1]], logits: [true] } },
+    ];
+    const row = [{ call: 5, index: 0, tokens: [7, 8, 9] }];
+    const told = failureAt(0.05);
+    const at = { ...told, difference: { ...told.difference, at: { call: 5, index: 0 } } };
+    const good = caseOf({ ...PAIR, calls }, { alone: row, positions: [[4, 1, 0, 1]] });
+    const holds = run(compile('state', text(good, at)), c.model, last);
+    expect(holds.out).toMatch(/bound 0.05\nit holds in this build\n$/);
+    expect(holds.code).toBe(0);
+    const bad = calls.map((call) => (call.op === 'stateLoad' ? { ...call, refused: 'state' } : call));
+    const fails = run(compile('loaded', text(caseOf({ ...PAIR, calls: bad }), DIED)), c.model, last);
+    expect(fails.code).toBe(1);
+    expect(fails.out).toMatch(
+      /FAILS: the history, call 4: loading the state answered \d+, and it is cut short/,
+    );
+  });
+
   it('ends with 2 where it cannot be run', () => {
     const program = compile('cannot', text(c, failureAt(0.05)));
     expect(spawnSync(program, []).status).toBe(2);

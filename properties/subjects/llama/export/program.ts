@@ -1,6 +1,7 @@
 /** A plan as one C file: the head says what it is for, then the fixed part, then the histories and the comparison. */
 import type { Batch } from '../../../../contract/batch.ts';
-import { type ContextValues, contextValues } from '../context-params.ts';
+import type { ContextParams } from '../../../../contract/subject.ts';
+import { contextValues } from '../context-params.ts';
 import { type ContextLayout, contextLayouts } from '../layout.ts';
 import { layoutTable, MOST_FIELDS } from './layouts.ts';
 import type { History, Plan, PlannedBatch, RowCheck, Step } from './plan.ts';
@@ -38,6 +39,7 @@ export function programText(plan: Plan, facts: ProgramFacts): string {
     HEAD,
     layoutTable(layouts),
     BASE,
+    ...slotLines(plan),
     ...usedParts(plan),
     START,
     '/* ---- the case ---- */',
@@ -45,6 +47,13 @@ export function programText(plan: Plan, facts: ProgramFacts): string {
     mainText(plan),
   ];
   return `${parts.join('\n').replaceAll(/\n{3,}/g, '\n\n')}\n`;
+}
+
+/** Kept states. A name may be used by both histories, one after the other. */
+function slotLines({ histories }: Plan): string[] {
+  const slots = histories.flatMap((h) => h.steps.flatMap((s) => (s.do === 'state_save' ? [s.slot + 1] : [])));
+  if (slots.length === 0) return [];
+  return ['struct slot { uint8_t *data; size_t size; };', `static struct slot SLOTS[${Math.max(...slots)}];`];
 }
 
 /** What the case does not need is left out. */
@@ -87,17 +96,13 @@ function historyText(
   plan: Plan,
   layouts: readonly ContextLayout[],
 ): string {
-  const values = layouts.map(({ fields }) => contextValues(params, fields));
-  const { n_ctx: _, ...same } = values[0]!;
   const open = plan.open_fails ? 1 : 0;
   return [
     `static void run_${name}(struct history *h)`,
     '{',
     '    /* n_ctx by layout: room for each sequence, and what the release needs besides */',
-    `    static const long N_CTX[] = { ${values.map(({ n_ctx }) => n_ctx).join(', ')} };`,
-    '    static const struct setting SETTINGS[] = {',
-    ...settingRows(same).map((row) => `        ${row}`),
-    '    };',
+    ...contextTables('', params, layouts),
+    ...steps.flatMap((s) => (s.do === 'next_context' ? contextTables(`_${s.call}`, s.params, layouts) : [])),
     ...steps.flatMap((step) => tokenTable(step)),
     `    open_history(h, ${quoted(title)}, N_CTX[layout - LAYOUTS], SETTINGS, ${open});`,
     ...steps.map((step) => `    ${stepText(step)}`),
@@ -107,8 +112,16 @@ function historyText(
   ].join('\n');
 }
 
-function settingRows(values: ContextValues): string[] {
-  return [...Object.entries(values).map(([name, value]) => `{ "${name}", ${value} },`), '{ NULL, 0 }'];
+function contextTables(suffix: string, params: ContextParams, layouts: readonly ContextLayout[]): string[] {
+  const values = layouts.map(({ fields }) => contextValues(params, fields));
+  const { n_ctx: _, ...same } = values[0]!;
+  return [
+    `    static const long N_CTX${suffix}[] = { ${values.map(({ n_ctx }) => n_ctx).join(', ')} };`,
+    `    static const struct setting SETTINGS${suffix}[] = {`,
+    ...Object.entries(same).map(([name, value]) => `        { "${name}", ${value} },`),
+    '        { NULL, 0 }',
+    '    };',
+  ];
 }
 
 function tokenTable(step: Step): string[] {
@@ -142,6 +155,12 @@ function stepText(step: Step): string {
       return `${step.do}(h, ${step.call}, ${step.args.map(int).join(', ')});`;
     case 'clear':
       return `clear(h, ${step.call});`;
+    case 'state_save':
+      return `state_save(h, ${step.call}, ${step.slot}, ${step.seq});`;
+    case 'state_load':
+      return `state_load(h, ${step.call}, ${step.slot}, ${step.seq}, ${step.cut}, ${step.refused ? 1 : 0});`;
+    case 'next_context':
+      return `next_context(h, ${step.call}, N_CTX_${step.call}[layout - LAYOUTS], SETTINGS_${step.call}, ${step.refused ? 1 : 0});`;
     case 'positions':
       return `positions(h, ${step.call}, ${step.seq}, ${step.min ?? 'NOT_ASKED'}, ${step.max});`;
     case 'nothing':

@@ -56,6 +56,12 @@ static void (*memory_seq_cp)(void *memory, int32_t from, int32_t to, int32_t p0,
 static void (*memory_seq_keep)(void *memory, int32_t seq);
 static int32_t (*memory_seq_pos_min)(void *memory, int32_t seq);
 static int32_t (*memory_seq_pos_max)(void *memory, int32_t seq);
+static size_t (*state_get_size)(void *ctx);
+static size_t (*state_get_data)(void *ctx, uint8_t *out, size_t size);
+static size_t (*state_set_data)(void *ctx, const uint8_t *data, size_t size);
+static size_t (*state_seq_get_size)(void *ctx, int32_t seq);
+static size_t (*state_seq_get_data)(void *ctx, uint8_t *out, size_t size, int32_t seq);
+static size_t (*state_seq_set_data)(void *ctx, const uint8_t *data, size_t size, int32_t seq);
 
 /* ---- structs whose layout differs: recognised by what the default function writes ---- */
 
@@ -229,6 +235,12 @@ static void load_library(const char *libllama)
     GET(get_embeddings_ith, 1, "llama_get_embeddings_ith", NULL);
     GET(n_embd, 1, "llama_model_n_embd", "llama_n_embd");
     GET(n_vocab, 1, "llama_vocab_n_tokens", "llama_n_vocab");
+    GET(state_get_size, 1, "llama_state_get_size", NULL);
+    GET(state_get_data, 1, "llama_state_get_data", NULL);
+    GET(state_set_data, 1, "llama_state_set_data", NULL);
+    GET(state_seq_get_size, 1, "llama_state_seq_get_size", NULL);
+    GET(state_seq_get_data, 1, "llama_state_seq_get_data", NULL);
+    GET(state_seq_set_data, 1, "llama_state_seq_set_data", NULL);
     GET(get_vocab, 0, "llama_model_get_vocab", NULL);
     GET(get_memory, 0, "llama_get_memory", NULL);
     for (i = 0; i < 3 && !memory_seq_rm; i++) {
@@ -258,7 +270,7 @@ static void load_library(const char *libllama)
 
 /* ---- histories ---- */
 
-/* A token of a batch. With pos -1 and the like nothing is passed: GIVEN says which fields the caller fills in. */
+/* A token of a batch. What is given to decode says which fields are passed; the library completes the others. */
 struct token { int token, pos, n_seq_id, seq_id[MOST_IDS], output; };
 enum { POS = 1, SEQ_ID = 2, LOGITS = 4 };
 
@@ -273,26 +285,38 @@ struct history {
 
 struct setting { const char *name; long value; };
 
-static void open_history(struct history *h, const char *name, long n_ctx, const struct setting *settings, int open_fails)
+static void *open_context(struct history *h, long n_ctx, const struct setting *settings)
 {
     struct params p = context_defaults;
-    memset(h, 0, sizeof *h);
-    h->name = name;
     set(&p, "n_ctx", n_ctx);
     for (; settings->name; settings++) {
         set(&p, settings->name, settings->value);
         if (strcmp(settings->name, "embeddings") == 0) h->embeddings = (int) settings->value;
     }
+    return new_context(model, p);
+}
+
+static void enter(struct history *h, void *ctx)
+{
+    h->ctx = ctx;
+    h->memory = get_memory ? get_memory(ctx) : ctx;
+    h->width = h->embeddings ? n_embd(model) : n_vocab(get_vocab ? get_vocab(model) : model);
+}
+
+static void open_history(struct history *h, const char *name, long n_ctx, const struct setting *settings, int open_fails)
+{
+    void *ctx;
+    memset(h, 0, sizeof *h);
+    h->name = name;
     snprintf(doing, sizeof doing, "opening the context of %s", name);
-    h->ctx = new_context(model, p);
-    if (!h->ctx && !open_fails) cannot_run("%s: the context is refused: %s", name, last_log);
-    if (!h->ctx) {
+    ctx = open_context(h, n_ctx, settings);
+    if (!ctx && !open_fails) cannot_run("%s: the context is refused: %s", name, last_log);
+    if (!ctx) {
         failed("%s: the context is refused: %s", name, last_log);
         h->stopped = 1;
         return;
     }
-    h->memory = get_memory ? get_memory(h->ctx) : h->ctx;
-    h->width = h->embeddings ? n_embd(model) : n_vocab(get_vocab ? get_vocab(model) : model);
+    enter(h, ctx);
     printf("%s\n", name);
 }
 
@@ -406,6 +430,59 @@ static void clear(struct history *h, int call)
     snprintf(doing, sizeof doing, "memory was cleared, %s, call %d", h->name, call);
     memory_clear(h->memory, 1);
     printf("  call %d: clear\n", call);
+}
+`,
+  state_save: String.raw`
+/* A sequence of -1 means everything that memory holds. */
+static void state_save(struct history *h, int call, int slot, int seq)
+{
+    struct slot *s = &SLOTS[slot];
+    if (h->stopped) return;
+    snprintf(doing, sizeof doing, "a state was saved, %s, call %d", h->name, call);
+    s->size = seq < 0 ? state_get_size(h->ctx) : state_seq_get_size(h->ctx, seq);
+    free(s->data);
+    s->data = calloc(s->size + 1, 1);
+    s->size = seq < 0 ? state_get_data(h->ctx, s->data, s->size) : state_seq_get_data(h->ctx, s->data, s->size, seq);
+    printf("  call %d: state of %d saved: %zu bytes\n", call, seq, s->size);
+    if (s->size > 0) return;
+    failed("%s, call %d: the state was not saved: %s", h->name, call, last_log);
+    h->stopped = 1;
+}
+`,
+  state_load: String.raw`
+static void state_load(struct history *h, int call, int slot, int seq, int cut, int refused)
+{
+    struct slot *s = &SLOTS[slot];
+    size_t size = s->size > (size_t) cut ? s->size - cut : 0, n;
+    uint8_t *copy;
+    if (h->stopped) return;
+    snprintf(doing, sizeof doing, "a state was loaded, %s, call %d", h->name, call);
+    copy = calloc(size + 1, 1);
+    memcpy(copy, s->data, size);
+    n = seq < 0 ? state_set_data(h->ctx, copy, size) : state_seq_set_data(h->ctx, copy, size, seq);
+    free(copy);
+    printf("  call %d: state loaded to %d, %zu bytes: %zu\n", call, seq, size, n);
+    if ((n == 0) == refused) return;
+    failed("%s, call %d: loading the state answered %zu, and it is %s: %s", h->name, call, n,
+           refused ? "cut short" : "whole", last_log);
+    h->stopped = 1;
+}
+`,
+  next_context: String.raw`
+static void next_context(struct history *h, int call, long n_ctx, const struct setting *settings, int refused)
+{
+    void *ctx;
+    if (h->stopped) return;
+    snprintf(doing, sizeof doing, "another context was opened, %s, call %d", h->name, call);
+    ctx = open_context(h, n_ctx, settings);
+    printf("  call %d: another context: %s\n", call, ctx ? "opened" : "refused");
+    if ((ctx == NULL) != refused) {
+        failed("%s, call %d: another context is %s: %s", h->name, call, ctx ? "opened" : "refused", last_log);
+        h->stopped = 1;
+    }
+    if (!ctx) return;
+    free_context(h->ctx);
+    enter(h, ctx);
 }
 `,
   positions: `
