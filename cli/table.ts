@@ -1,5 +1,8 @@
 /** The command table: every command with its options and the function that runs it. Help is made from it too. */
+import { runBisect } from './bisect.ts';
 import { runDoctor } from './doctor.ts';
+import { runExport } from './export.ts';
+import { runReleases } from './releases.ts';
 import { runReplay } from './replay.ts';
 import { runSubjectCheck, runSubjectServe } from './subject.ts';
 import type { Command, OptionTable } from './types.ts';
@@ -44,6 +47,11 @@ const ENGINE: OptionTable = {
     describe: 'plant a fault in our engine; "list" shows all, "all" (or a pattern with *) must find them',
   },
   'watchdog-seconds': { type: 'string', value: 'S', describe: 'no progress for so long is a hang (30)' },
+};
+
+const RELEASES: OptionTable = {
+  from: { type: 'string', value: 'NAME', describe: 'the oldest release (b3889)' },
+  to: { type: 'string', value: 'NAME', describe: 'the newest release (the newest that is known)' },
 };
 
 export const commands: readonly Command[] = [
@@ -125,6 +133,75 @@ export const commands: readonly Command[] = [
       ...COMMON,
     },
     run: runReplay,
+  },
+  {
+    name: 'export',
+    arguments: ['CASE.json'],
+    summary: 'write a C program that shows a kept failure in any libllama, and a text for upstream',
+    options: {
+      c: { type: 'boolean', describe: 'as C, with its model: reproduce.c, model.gguf, UPSTREAM.md' },
+      release: {
+        type: 'string',
+        value: 'NAME',
+        describe: 'only for the structs of this release (default: for all that are known)',
+      },
+      bisect: {
+        type: 'string',
+        value: 'FILE',
+        describe: 'what bisect wrote of this case, for the text (OUT/bisect.json)',
+      },
+      out: { type: 'string', value: 'DIR', describe: 'where the files go (isobatch-export)' },
+      ...QUIET,
+      ...COMMON,
+    },
+    run: runExport,
+  },
+  {
+    name: 'bisect',
+    arguments: ['CASE.json'],
+    summary: 'run a kept case on the releases of llama.cpp: where it fails first and last',
+    options: {
+      ...RELEASES,
+      isa: { type: 'string', value: 'NAME', describe: 'only this instruction set of the builds' },
+      'watchdog-seconds': ENGINE['watchdog-seconds']!,
+      out: { type: 'string', value: 'DIR', describe: 'where bisect.json goes (isobatch-report)' },
+      ...QUIET,
+      ...COMMON,
+    },
+    run: runBisect,
+  },
+  {
+    name: 'releases',
+    summary: 'check properties on the releases of llama.cpp: release, architecture, property',
+    options: {
+      ...RELEASES,
+      model: {
+        type: 'string',
+        multiple: true,
+        value: 'MODEL',
+        describe: 'recipe:NAME or a GGUF file; repeatable (default: a recipe of each architecture)',
+      },
+      property: { type: 'string', multiple: true, value: 'NAME', describe: 'only this property; repeatable' },
+      cases: { type: 'string', value: 'N', describe: 'cases for each release, property and model (100)' },
+      minutes: {
+        type: 'string',
+        value: 'M',
+        describe: 'instead: rounds on each release until the time is up',
+      },
+      isa: { type: 'string', value: 'NAME', describe: 'only this instruction set of the builds' },
+      seed: { type: 'string', value: 'S', describe: 'what the cases are made from ("isobatch")' },
+      jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
+      'shrink-seconds': {
+        type: 'string',
+        value: 'S',
+        describe: 'time for making one failure smaller (10); 0: no',
+      },
+      'watchdog-seconds': ENGINE['watchdog-seconds']!,
+      out: { type: 'string', value: 'DIR', describe: 'where the reports go (isobatch-releases)' },
+      ...QUIET,
+      ...COMMON,
+    },
+    run: runReleases,
   },
   {
     name: 'subject check',

@@ -130,9 +130,13 @@ function roundedValue(
   let worst = b + U32 * size + cast;
   let total = variance + (U32 * U32 * y * y + castSquares) / 3;
   if (at.profile.attention === 'F16') {
-    // Accumulators of F16 over partial sums in an unknown order (spec: verdicts.md 5, flash attention).
-    worst += m * (U16 * size + TINY16);
-    total += ((U16 * U16) / 3) * ((m / 6) * squares + (m / 3) * y * y + squares) + m * TINY16 * TINY16;
+    // Accumulators of F16 over partial sums in an unknown order (spec: verdicts.md 5, flash attention). A key with a
+    // new largest score also scales what was summed up so far, which is rounded again; the j-th key is one with
+    // probability 1/j, and the mean of the squared sum before it over j, summed over all keys, is below the last two terms.
+    const partials = (m / 6) * squares + (m / 3) * y * y + squares;
+    const scaled = squares + (y * y) / 2;
+    worst += 2 * m * (U16 * size + TINY16);
+    total += ((U16 * U16) / 3) * (partials + scaled) + 2 * m * TINY16 * TINY16;
   }
   return at.after(element, y, worst, Math.sqrt(total));
 }

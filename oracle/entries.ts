@@ -78,6 +78,12 @@ export class Sequences {
     this.#lists[seq] = kept;
   }
 
+  /** The sequence holds these entries now, whatever it held before: what a saved state gives back. */
+  restore(seq: SeqId, entries: readonly Entry[]): void {
+    this.#listOf(seq);
+    this.#lists[seq] = [...entries];
+  }
+
   clear(): void {
     this.#lists.forEach((_, seq) => {
       this.#lists[seq] = [];

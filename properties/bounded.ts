@@ -7,7 +7,9 @@
 import { IsobatchError } from '../contract/errors.ts';
 import type { TypeKv } from '../contract/subject.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
-import { type OracleRow, oracleFor } from './oracle-rows.ts';
+import type { Spread } from './noise-rows.ts';
+import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
+import type { RoundedBy } from './profiles.ts';
 import type { Env, MissedBound } from './types.ts';
 import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, noteUse, widthOf } from './verdict.ts';
 
@@ -46,23 +48,25 @@ const FAR = 10;
 
 const confirmed = new WeakMap<object, number>();
 
-/** Judges the rows of one case. */
+/** Judges the rows of one case, whose context rounds as `params` say. */
 export class BoundedRows {
   readonly tally: BoundsTally = emptyBounds();
   readonly #env: Env;
-  readonly #type_kv: TypeKv;
+  readonly #params: RoundedBy;
   readonly #width: number;
   #failed = false;
 
-  constructor(env: Env, type_kv: TypeKv) {
+  constructor(env: Env, params: RoundedBy) {
     this.#env = env;
-    this.#type_kv = type_kv;
+    this.#params = params;
     this.#width = widthOf(env.p ?? DEFAULT_P);
   }
 
-  judge(pair: RowPair, row: OracleRow): RowVerdict {
-    if (row.carried.ill) this.tally.ill++;
-    const sigma = row.carried.s.map(Math.sqrt);
+  /** By the oracle's row, or by a spread that was measured. */
+  judge(pair: RowPair, row: OracleRow | Spread): RowVerdict {
+    const measured = 'sigma' in row;
+    if (measured ? row.ill : row.carried.ill) this.tally.ill++;
+    const sigma = measured ? row.sigma : row.carried.s.map(Math.sqrt);
     if (this.#env.model.n_vocab !== sigma.length) {
       throw new IsobatchError(
         'model',
@@ -70,6 +74,7 @@ export class BoundedRows {
       );
     }
     let verdict = compare(pair, sigma, this.#widthFor(pair));
+    if (measured) return this.#measured(verdict, pair, sigma);
     // Further rows of a case that has failed are only counted.
     if (verdict.miss !== null && !this.#failed) {
       if (!this.#isPlain(verdict.miss)) verdict = this.#again(pair, row, sigma);
@@ -78,6 +83,23 @@ export class BoundedRows {
     }
     this.#note(pair, sigma);
     return verdict;
+  }
+
+  get #oracle(): OracleRows {
+    return oracleFor(this.#env, this.#params);
+  }
+
+  get #type_kv(): TypeKv {
+    return this.#params.type_kv ?? 'F32';
+  }
+
+  /** Nothing is graded and nothing looked at again: copies have no worst case. */
+  #measured(verdict: RowVerdict, pair: RowPair, sigma: Float64Array): RowVerdict {
+    this.#note(pair, sigma, `${this.#env.modelName} (by copies)`);
+    const { miss } = verdict;
+    return miss === null
+      ? verdict
+      : { ...verdict, miss: { ...miss, missed: { ...miss.missed, by: 'copies' } } };
   }
 
   #widthFor(pair: RowPair): number {
@@ -92,8 +114,7 @@ export class BoundedRows {
   /** With the larger of both standard deviations, which stay in `sigma`. */
   #again(pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
     this.tally.escalated++;
-    const oracle = oracleFor(this.#env);
-    const seen = keyedSigma(oracle, row, this.#type_kv);
+    const seen = keyedSigma(this.#oracle, row, this.#type_kv);
     for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
     return compare(pair, sigma, this.#widthFor(pair));
   }
@@ -102,16 +123,14 @@ export class BoundedRows {
     const { miss } = verdict;
     if (miss === null) return verdict;
     confirmed.set(this.#env.loaded, (confirmed.get(this.#env.loaded) ?? 0) + 1);
-    const oracle = oracleFor(this.#env);
     const difference = Math.abs(miss.got - miss.want);
-    const worst = worstCase(oracle, row, this.#type_kv)[miss.index]! * pair.routes;
+    const worst = worstCase(this.#oracle, row, this.#type_kv)[miss.index]! * pair.routes;
     const missed = grade(difference, sigma[miss.index]!, miss.missed.bound, worst);
     return { ...verdict, miss: { ...miss, missed } };
   }
 
-  #note(pair: RowPair, sigma: Float64Array): void {
+  #note(pair: RowPair, sigma: Float64Array, name = this.#env.modelName): void {
     const { got, at, want, wantAt } = pair;
-    const name = this.#env.modelName;
     this.tally.use[name] ??= emptyUse();
     const use = this.tally.use[name];
     const width = this.#widthFor(pair);

@@ -51,6 +51,21 @@ export function modelBytes(name: string): Uint8Array {
   }
 }
 
+/** What a campaign on real llama.cpp runs on: one recipe of every architecture; a release skips those it cannot load. */
+export const LLAMA_MODELS: readonly string[] = [
+  'llama-loadable',
+  'mamba-loadable',
+  'mamba2',
+  'gemma2',
+  'gemma3',
+  'rwkv6',
+  'rwkv7',
+  'jamba',
+  'falcon-h1',
+  'lfm2',
+  'openelm',
+].map((name) => `recipe:${name}`);
+
 export function sha256Of(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

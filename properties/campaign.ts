@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { IsobatchError } from '../contract/errors.ts';
 import { checkAgainst } from './against.ts';
 import { excuseScope, knownOf, signaturesOf, sortFailures } from './campaign-excuse.ts';
-import { checkModelName, DEFAULT_MODELS } from './campaign-models.ts';
+import { checkModelName, DEFAULT_MODELS, LLAMA_MODELS } from './campaign-models.ts';
 import { demandsCoverage, planUnits, type Unit } from './campaign-plan.ts';
 import type { ReplayOptions } from './campaign-replay.ts';
 import type {
@@ -84,6 +84,9 @@ export interface VerifyHooks {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** Cases of a campaign on real llama.cpp, for each property and model: an answer within five minutes. */
+const LLAMA_CASES = 100;
+
 /** Time limit of a call of a remote subject: below the watchdog, so that the worker ends its own child. */
 export function callTimeout(watchdog_s: number): number {
   return watchdog_s * 0.8;
@@ -91,9 +94,12 @@ export function callTimeout(watchdog_s: number): number {
 
 /** The options with every default filled in. Throws `usage` on impossible ones. */
 export function settingsOf(options: VerifyOptions): CampaignSettings {
-  const models = [...new Set(options.models?.length ? options.models : DEFAULT_MODELS)];
-  for (const model of models) checkModelName(model);
   const subject = options.subject ?? { kind: 'engine' };
+  const real = subject.kind === 'llama';
+  const usual = real ? LLAMA_MODELS : DEFAULT_MODELS;
+  const models = [...new Set(options.models?.length ? options.models : usual)];
+  for (const model of models) checkModelName(model);
+  const unsaid = [options.cases, options.minutes, options.scale, options.range].every((x) => x === undefined);
   widthOf(options.p ?? DEFAULT_P);
   if (options.fault !== undefined && subject.kind !== 'engine')
     throw new IsobatchError('usage', 'a planted fault needs our own engine as the subject', {
@@ -104,7 +110,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     subject,
     models,
     properties: [...new Set(options.properties ?? [])],
-    cases: options.cases,
+    cases: real && unsaid ? LLAMA_CASES : options.cases,
     minutes: options.minutes,
     scale: options.scale,
     range: options.range,

@@ -3,7 +3,7 @@
  * caches of windows, flash attention, threads. What is drawn, what a history demands of them, and what is plainer.
  *
  * The demands are legal differences of llama.cpp: tokens of several sequences and ranged copies need one cache for
- * all, a removed part of a window needs a cache that has forgotten nothing, and flash attention keeps K and V in F16.
+ * all, and flash attention keeps K and V in F16.
  */
 import type { Choices, ContextParams } from '../contract/subject.ts';
 import type { Facts } from './facts.ts';
@@ -30,11 +30,10 @@ export function choicesOf({ subject, model }: Pick<Env, 'subject' | 'model'>): C
 
 /** What a history needs: parameters that must have these values. */
 export function demandedChoices(calls: readonly Call[], facts: Facts): Values {
-  const { choices, legal, windowed } = facts;
+  const { choices, legal } = facts;
   const out: { -readonly [K in keyof Values]: Values[K] } = {};
   if (choices.kv_unified !== undefined && legal.shared_needs_unified && calls.some(couples))
     out.kv_unified = true;
-  if (choices.swa_full !== undefined && windowed && calls.some(cutsPart)) out.swa_full = true;
   return out;
 }
 
@@ -43,6 +42,11 @@ function couples(call: Call): boolean {
   return call.op === 'decode' && call.batch.token.some((_, i) => idsOf(call.batch, i).length > 1);
 }
 
+function removesNothing(call: Call): boolean {
+  return call.op === 'seqRm' && call.p1 >= 0 && Math.max(call.p0, 0) >= call.p1;
+}
+
+/** What a window has forgotten does not come back; whoever removes a part must ask first what is still there. */
 function cutsPart(call: Call): boolean {
   return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
 }
@@ -61,8 +65,11 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };
 }
 
-/** Whether the parameters are what the history demands, and fit each other. */
-export function choicesAreLegal({ params, calls }: Script, facts: Facts): boolean {
+/** Whether a history is legal for this subject: its parameters are what it demands, and no call is undefined there. */
+export function isLegalThere({ params, calls }: Script, facts: Facts): boolean {
+  const state = facts.memory === 'recurrent' || facts.memory === 'hybrid';
+  if (facts.windowed && calls.some(cutsPart)) return false;
+  if (state && facts.legal.no_empty_ranges && calls.some(removesNothing)) return false;
   const demanded = demandedChoices(calls, facts);
   // What is not said is the subject's plain way, which takes everything.
   for (const name of CHOICES) {

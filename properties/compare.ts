@@ -5,10 +5,13 @@
  * failure.
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { architectures } from '../oracle/forward.ts';
 import { answersOf } from './answers.ts';
 import { BoundedRows } from './bounded.ts';
 import { familyOf } from './facts.ts';
+import { noiseRowsOf, type Spread } from './noise-rows.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
+import { unprofiled } from './profiles.ts';
 import { type Rows, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
@@ -25,6 +28,8 @@ interface Tally {
 /** Runs an end-to-end case and compares everything that it names. */
 export async function runCase(env: Env, c: Case): Promise<Outcome> {
   const script = c.script!;
+  const unbounded = env.subject.bit_invariant ? null : unprofiled(env.subject, script.params);
+  if (unbounded !== null) return skipped(unbounded, 0);
   const run = await runScript(env.loaded, script, c.positions);
   const near = env.subject.bit_invariant ? null : new Near(env, script);
   const tally: Tally = { compared: 0, rounding: 0, divergent: 0, near, first: null };
@@ -39,11 +44,14 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
   tally.compared += run.refusals;
   comparePositions(env, c, run, tally);
   try {
+    await near?.prepare(c);
     await compareAlone(env, c, run, tally);
   } catch (error) {
     // Nearly at the end of F16 a subject may take the history and refuse the sequence alone, if the oracle says so.
     const overflow = error instanceof IsobatchError && error.kind === 'memory.overflow';
     if (overflow && script.calls.some((_, call) => mayOverflow(env, script, call))) return overflown(run);
+    // Copies are made of files whose weights we can read.
+    if (error instanceof IsobatchError && error.kind === 'gguf') return skipped(error.message, run.tokens);
     throw error;
   }
   if (c.base !== undefined) await comparePairs(env, c, c.base, run, tally);
@@ -52,8 +60,10 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
 
 /** F16 cannot hold this history, and the subject says so: right, and nothing more to compare. */
 function overflown(run: ScriptRun): Outcome {
-  const { tokens } = run;
-  const reason = 'F16 cannot hold K or V of this history, and the subject refused it';
+  return skipped('F16 cannot hold K or V of this history, and the subject refused it', run.tokens);
+}
+
+function skipped(reason: string, tokens: number): Outcome {
   return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
 }
 
@@ -79,11 +89,12 @@ export function failureOf(env: Env, c: Case, difference: Difference, kind: strin
 }
 
 /** "1.23e+3 derived standard deviations off; the bound is 4.5e-6; no roundings explain it". */
-export function missedInWords({ bound, sigmas, grade }: MissedBound): string {
+export function missedInWords({ bound, sigmas, grade, by }: MissedBound): string {
   const graded = grade === 'not graded' ? '' : `; ${GRADES[grade]}`;
   if (bound === 0 || sigmas === Number.MAX_VALUE)
     return `nothing is rounded here, so it must be equal${graded}`;
-  return `${sigmas.toPrecision(3)} derived standard deviations off; the bound is ${bound.toPrecision(3)}${graded}`;
+  const how = by === 'copies' ? 'measured' : 'derived';
+  return `${sigmas.toPrecision(3)} ${how} standard deviations off; the bound is ${bound.toPrecision(3)}${graded}`;
 }
 
 const GRADES = {
@@ -176,22 +187,33 @@ function compareRow(
   }
 }
 
-/** Derived bounds for the rows of a script. */
+/** Bounds for the rows of a script: derived by the oracle, or measured on copies where it has no forward pass. */
 class Near {
   readonly rows: BoundedRows;
   readonly #env: Env;
   readonly #script: Script;
-  #oracle: Map<string, OracleRow> | undefined;
+  #rows: ReadonlyMap<string, OracleRow | Spread> | undefined;
 
   constructor(env: Env, script: Script) {
-    this.rows = new BoundedRows(env, script.params.type_kv ?? 'F32');
+    this.rows = new BoundedRows(env, script.params);
     this.#env = env;
     this.#script = script;
   }
 
-  row(call: number, index: number): OracleRow {
-    this.#oracle ??= oracleRowsOf(this.#env, this.#script);
-    return this.#oracle.get(rowKey(call, index))!;
+  /** What has to be measured for the rows that a case compares. */
+  async prepare({ alone = [], pairs = [] }: Case): Promise<void> {
+    if (architectures.includes(this.#env.model.arch)) return;
+    const rows = [...alone.map(({ call, index }) => [call, index] as const), ...pairs];
+    this.#rows = await noiseRowsOf(
+      this.#env,
+      this.#script,
+      rows.map(([call, index]) => [call, index] as const),
+    );
+  }
+
+  row(call: number, index: number): OracleRow | Spread {
+    this.#rows ??= oracleRowsOf(this.#env, this.#script);
+    return this.#rows.get(rowKey(call, index))!;
   }
 }
 

@@ -78,10 +78,13 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   for (const { call, tokens, empty, removal } of t.calls) {
     if (removal !== undefined) note(coverage, 'removals', removal);
     if (call.op !== 'clear' && call.refused !== undefined) note(coverage, 'refusals', call.refused);
+    if (call.op === 'stateLoad' && call.refused !== undefined)
+      note(coverage, 'refused loads', extentOf(call.seq));
     // A refused call reaches nothing: it is counted as a refusal only.
     if (call.op !== 'clear' && call.refused !== undefined) continue;
     if (call.op !== 'decode') {
       note(coverage, 'operations', call.op);
+      if (call.op === 'stateLoad') note(coverage, 'loads', extentOf(call.seq));
       // A sequence that never held a token is not left by its removal.
       if (call.op === 'seqRm' && (call.seq < 0 || lengths.has(call.seq))) left.add(call.seq);
       holes = !empty && (holes || call.op === 'seqRm' || call.op === 'seqKeep');
@@ -105,6 +108,10 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   note(coverage, 'shared tokens', shared ? 'yes' : 'no');
   note(coverage, 'reused slots', reused ? 'yes' : 'no');
   note(coverage, 'fragmentation', fragmented ? 'yes' : 'no');
+}
+
+function extentOf(seq: number | undefined): string {
+  return seq === undefined ? 'whole' : 'sequence';
 }
 
 function outputClass(logits: readonly boolean[] | undefined): string {
@@ -164,6 +171,8 @@ function isPossible(histogram: string, name: string, { subject, memory }: Offere
     case 'shared tokens':
       return name === 'no' || subject.shared_tokens;
     case 'refusals':
+      // Whoever restores states must refuse what is none.
+      if (name === 'state') return subject.state === true;
       if (subject.legal?.refuses !== undefined && !subject.legal.refuses.includes(name)) return false;
       if (name === 'memory.full') return !recurrent;
       if (name === 'ops.partial') return recurrent || memory === 'hybrid';

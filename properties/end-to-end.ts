@@ -5,10 +5,11 @@
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import { architectures } from '../oracle/forward.ts';
-import { choicesAreLegal } from './choices.ts';
+import { isLegalThere } from './choices.ts';
 import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
 import { type Facts, factsOf } from './facts.ts';
+import { uncopied } from './noise-rows.ts';
 import { caseRandom, type Random } from './random.ts';
 import { mark, smallerSteps } from './shrink.ts';
 import { vocabularyOf } from './shrink-model.ts';
@@ -49,8 +50,7 @@ function incomparable(subject: SubjectInfo, model: ModelInfo): string | null {
   if (subject.bit_invariant) return null;
   if (subject.rounding === undefined)
     return 'the subject promises neither the same bits for every batch shape nor states how it rounds';
-  if (architectures.includes(model.arch)) return null;
-  return `the subject does not promise the same bits, and the oracle has no forward pass for ${model.arch} to derive bounds from`;
+  return architectures.includes(model.arch) ? null : uncopied(model);
 }
 
 export function endToEnd(p: EndToEnd): Property {
@@ -74,7 +74,7 @@ export function endToEnd(p: EndToEnd): Property {
     const { script = c.script!, base = c.base, model = c.model, names } = change;
     if (!isSound(script, env.model.memory, vocabularyOf(model, env))) return null;
     const facts = factsOf(env);
-    if (!choicesAreLegal(script, facts) || (base !== undefined && !choicesAreLegal(base, facts))) return null;
+    if (!isLegalThere(script, facts) || (base !== undefined && !isLegalThere(base, facts))) return null;
     const plan = names === undefined || p.rename === undefined ? c.plan : p.rename(c.plan, names);
     return build(env, c.index, { script, base, plan }, model);
   };

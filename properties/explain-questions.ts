@@ -320,6 +320,14 @@ export function describeCall(call: Call): string {
       return `keep only sequence ${call.seq}`;
     case 'clear':
       return 'clear';
+    case 'stateSave':
+      return `save ${call.seq === undefined ? 'everything' : `sequence ${call.seq}`} as ${call.slot}`;
+    case 'stateLoad': {
+      const what = call.cut === undefined ? call.slot : `${call.slot} without its last ${call.cut} bytes`;
+      return `load ${what}${call.seq === undefined ? '' : ` into sequence ${call.seq}`}`;
+    }
+    case 'newContext':
+      return 'new context';
   }
 }
 

@@ -60,7 +60,9 @@ function gather(env: Env): Facts {
   // Wherever the sequential form is legal, the newer equal split without that rule is too.
   if (policies.includes('equal-sequential') && !policies.includes('equal-batch'))
     policies.push('equal-batch');
-  const kinds = model.memory === 'recurrent' ? (['F32'] as const) : subject.types_kv;
+  // A state is kept in F32; where that cannot be asked for, what can be means nothing.
+  const states = model.memory === 'recurrent' && subject.types_kv.includes('F32');
+  const kinds = states ? (['F32'] as const) : subject.types_kv;
   const family = familyOf(env);
   const { split } = restrict;
   if (split !== undefined && !policies.includes(split)) {
@@ -83,7 +85,7 @@ function gather(env: Env): Facts {
       subject.shared_tokens &&
       (env.about_sharing === true || !subject.legal?.unshared?.includes(model.memory)) &&
       allowed.some((policy) => policy !== 'equal-sequential'),
-    parts: subject.remove_anywhere && model.memory === 'attention',
+    parts: subject.remove_anywhere && model.memory === 'attention' && model.windowed !== true,
     windowed: model.windowed === true,
     choices: choicesOf(env),
     legal: subject.legal ?? {},

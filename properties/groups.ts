@@ -68,6 +68,12 @@ function callShape(call: Call, name: (seq: number) => number): string {
       return `keep ${name(call.seq)}${refused}`;
     case 'clear':
       return 'clear';
+    case 'stateSave':
+      return `save ${call.seq === undefined ? 'all' : name(call.seq)}`;
+    case 'stateLoad':
+      return `load ${call.seq === undefined ? 'all' : name(call.seq)}${refused}`;
+    case 'newContext':
+      return 'new context';
   }
 }
 

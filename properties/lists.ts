@@ -15,6 +15,12 @@ export interface Entry {
   refs: number;
 }
 
+/** What was kept of memory, in entries of its own: all lists, or one. */
+export interface SavedLists {
+  readonly whole: boolean;
+  readonly lists: readonly (readonly Entry[])[];
+}
+
 const END = Number.MAX_SAFE_INTEGER;
 
 export class Lists {
@@ -23,6 +29,7 @@ export class Lists {
   /** Entries that some sequence holds: cells of attention. */
   used = 0;
   private readonly seqs: Entry[][];
+  private readonly kept = new Map<string, SavedLists>();
 
   constructor(n_seq_max: number, memory: MemoryKind) {
     this.n_seq_max = n_seq_max;
@@ -32,18 +39,11 @@ export class Lists {
 
   clone(): Lists {
     const copy = new Lists(this.n_seq_max, this.memory);
-    const twins = new Map<Entry, Entry>();
-    for (let s = 0; s < this.n_seq_max; s++) {
-      for (const e of this.seqs[s]!) {
-        let twin = twins.get(e);
-        if (twin === undefined) {
-          twin = { ...e };
-          twins.set(e, twin);
-        }
-        copy.seqs[s]!.push(twin);
-      }
-    }
+    copied(this.seqs).forEach((list, s) => {
+      copy.seqs[s] = list;
+    });
     copy.used = this.used;
+    for (const [slot, saved] of this.kept) copy.kept.set(slot, saved);
     return copy;
   }
 
@@ -154,4 +154,39 @@ export class Lists {
   clear(): void {
     this.rm(-1, 0, -1);
   }
+
+  /** Keeps all lists, or one, under a name that outlives every context. */
+  save(slot: string, seq?: number): void {
+    const lists = copied(seq === undefined ? this.seqs : [this.seqs[seq] ?? []]);
+    this.kept.set(slot, { whole: seq === undefined, lists });
+  }
+
+  saved(slot: string): SavedLists | undefined {
+    return this.kept.get(slot);
+  }
+
+  /** What is loaded fills cells of its own. Nothing happens if there is no such slot, or one of the other kind. */
+  load(slot: string, seq?: number): void {
+    const saved = this.kept.get(slot);
+    if (saved === undefined || saved.whole !== (seq === undefined)) return;
+    this.rm(seq ?? -1, 0, -1);
+    const lists = copied(saved.lists);
+    lists.forEach((list, s) => {
+      this.seqs[seq ?? s] = list;
+    });
+    this.used += new Set(lists.flat()).size;
+  }
+}
+
+/** The same lists with entries of their own, shared where they were shared among these. */
+function copied(lists: readonly (readonly Entry[])[]): Entry[][] {
+  const twins = new Map<Entry, Entry>();
+  return lists.map((list) =>
+    list.map((e) => {
+      const twin = twins.get(e) ?? { ...e, refs: 0 };
+      twin.refs++;
+      twins.set(e, twin);
+      return twin;
+    }),
+  );
 }

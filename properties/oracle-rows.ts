@@ -3,6 +3,7 @@
  * is plain are computed path by path of the campaign's token tree and kept; rows after a removal inside follow their
  * entries and are computed for this script only. The memo lives here: the oracle itself keeps nothing.
  */
+import { IsobatchError } from '../contract/errors.ts';
 import type { RoundingProfile, TypeKv } from '../contract/subject.ts';
 import { loadModel } from '../model/load.ts';
 import type { Model } from '../model/types.ts';
@@ -12,6 +13,7 @@ import { carriedLogits } from '../oracle/forward.ts';
 import type { Carried } from '../oracle/variance.ts';
 import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
+import { profileOf, type RoundedBy, unprofiled } from './profiles.ts';
 import { trace } from './trace.ts';
 import type { Env, Script } from './types.ts';
 
@@ -97,8 +99,9 @@ export function entriesAlone(tokens: readonly number[]): Entry[] {
  * decode number `call`, and what its tokens are by the oracle.
  */
 export function mayOverflow(env: Env, script: Script, call: number): boolean {
-  if (script.calls[call]?.op !== 'decode' || env.subject.rounding === undefined) return false;
-  const rows = oracleFor(env).of(entriesOf(script)[call]!, script.params.type_kv ?? 'F32');
+  const unknown = unprofiled(env.subject, script.params) !== null;
+  if (script.calls[call]?.op !== 'decode' || unknown) return false;
+  const rows = oracleFor(env, script.params).of(entriesOf(script)[call]!, script.params.type_kv ?? 'F32');
   return rows.some((row) => row.carried.overflow);
 }
 
@@ -106,6 +109,8 @@ export function mayOverflow(env: Env, script: Script, call: number): boolean {
 export function entriesOf(script: Script): Entry[][] {
   const { n_seq_max } = script.params;
   const sequences = new Sequences(n_seq_max);
+  const slots = new Map<string, (readonly Entry[])[]>();
+  const all = Array.from({ length: n_seq_max }, (_, seq) => seq);
   const limits = { n_vocab: Number.POSITIVE_INFINITY, n_seq_max };
   return script.calls.map((call) => {
     if (call.op === 'clear') sequences.clear();
@@ -113,7 +118,17 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqRm') sequences.seqRm(call.seq, call.p0, call.p1);
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
-    else {
+    else if (call.op === 'newContext') sequences.clear();
+    else if (call.op === 'stateSave') {
+      const kept = call.seq === undefined ? all : [call.seq];
+      slots.set(
+        call.slot,
+        kept.map((seq) => [...sequences.list(seq)]),
+      );
+    } else if (call.op === 'stateLoad') {
+      const lists = slots.get(call.slot)!;
+      for (const [seq, list] of lists.entries()) sequences.restore(call.seq ?? seq, list);
+    } else {
       const { token } = call.batch;
       return sequences.decode(completeBatch(call.batch, sequences, { ...limits, n_batch: token.length }));
     }
@@ -123,7 +138,7 @@ export function entriesOf(script: Script): Entry[][] {
 
 /** The oracle's row for each output of a script, by call and batch index. */
 export function oracleRowsOf(env: Env, script: Script): Map<string, OracleRow> {
-  const rows = oracleFor(env);
+  const rows = oracleFor(env, script.params);
   const type_kv = script.params.type_kv ?? 'F32';
   const out = new Map<string, OracleRow>();
   const bent: [string, number, number][] = [];
@@ -150,12 +165,18 @@ export function rowKey(call: number, index: number): string {
   return `${call}/${index}`;
 }
 
-const known = new WeakMap<object, Map<string, OracleRows>>();
+interface Known {
+  plain?: OracleRows;
+  flash?: OracleRows;
+}
 
-/** The oracle's rows for a loaded model; shared by all properties that run on it. */
-export function oracleFor(env: Env): OracleRows {
-  const profile = env.subject.rounding;
-  if (profile === undefined) throw new RangeError(`${env.subject.name} does not state how it rounds`);
+const known = new WeakMap<object, Map<string, Known>>();
+
+/**
+ * The oracle's rows for a loaded model in contexts that round like this one; shared by all properties that run on it.
+ * Throws `usage` where the subject does not say how they round.
+ */
+export function oracleFor(env: Env, params: RoundedBy): OracleRows {
   let bySeed = known.get(env.loaded);
   if (bySeed === undefined) {
     bySeed = new Map();
@@ -163,8 +184,18 @@ export function oracleFor(env: Env): OracleRows {
   }
   let rows = bySeed.get(env.seed);
   if (rows === undefined) {
-    rows = new OracleRows(env, profile);
+    rows = {};
     bySeed.set(env.seed, rows);
   }
-  return rows;
+  const key = params.flash_attn === true ? 'flash' : 'plain';
+  rows[key] ??= new OracleRows(env, profileFor(env, params));
+  return rows[key];
+}
+
+function profileFor(env: Env, params: RoundedBy): RoundingProfile {
+  const profile = profileOf(env.subject, params);
+  if (profile !== undefined) return profile;
+  throw new IsobatchError('usage', `${env.subject.name}: ${unprofiled(env.subject, params)}`, {
+    flash_attn: params.flash_attn === true,
+  });
 }

@@ -12,6 +12,7 @@ import { endToEnd } from './end-to-end.ts';
 import { newDraft, scriptOf } from './generate/history.ts';
 import { operate } from './generate/operations.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf } from './oracle-rows.ts';
+import { unprofiled } from './profiles.ts';
 import { runScript } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Outcome, Property, Script } from './types.ts';
@@ -39,8 +40,8 @@ const framed = endToEnd({
 export const reference: Property = {
   ...framed,
   skip(subject, model) {
-    if (subject.rounding === undefined)
-      return 'the subject does not state how it rounds, so no bound can be derived';
+    const reason = unprofiled(subject, {});
+    if (reason !== null) return reason;
     if (!architectures.includes(model.arch)) return `the oracle has no forward pass for ${model.arch} yet`;
     return null;
   },
@@ -68,10 +69,12 @@ const OVERFLOW = 'refused.memory.overflow';
 
 async function compareWithOracle(env: Env, c: Case): Promise<Outcome> {
   const script = c.script!;
+  const unbounded = unprofiled(env.subject, script.params);
+  if (unbounded !== null) return skipped(unbounded, 0);
   const run = await runScript(env.loaded, script);
   const rows = rowsOrReason(env, script);
   if (typeof rows === 'string') return skipped(rows, run.tokens);
-  const judged = new BoundedRows(env, script.params.type_kv ?? 'F32');
+  const judged = new BoundedRows(env, script.params);
   const counts = { compared: run.refusals, equal: run.refusals, rounding: 0, divergent: 0 };
   let first: Difference | null = null;
   for (const [key, row] of rows) {

@@ -9,6 +9,7 @@ import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
 import { share } from './share.ts';
 import { solo } from './solo.ts';
+import { state, tornState } from './state.ts';
 import type { Property } from './types.ts';
 import { ubatch } from './ubatch.ts';
 import { validity } from './validity.ts';
@@ -36,6 +37,8 @@ export const properties: readonly Property[] = [
   reuse,
   atomic,
   placement,
+  state,
+  tornState,
   reference,
 ];
 

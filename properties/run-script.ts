@@ -1,12 +1,12 @@
 /**
- * Runs a script on a model of a subject: one new context, every call in order, every output row kept. What the subject
+ * Runs a script on a model of a subject: a new context, every call in order, every output row kept. What the subject
  * does against the script (a refusal, an acceptance, a missing row) ends the run with a difference.
  */
 import type { Batch } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../contract/subject.ts';
 import { isOutput } from './trace.ts';
-import type { Call, Difference, Script } from './types.ts';
+import type { Call, Difference, Script, StateCall } from './types.ts';
 
 /** The output rows of one decode. */
 export interface Rows {
@@ -48,10 +48,10 @@ export async function runScript(
   const rows: (Rows | null)[] = [];
   const positions: [number, number][] = [];
   const run = { rows, positions, tokens: 0, refusals: 0, unexpected: null as Unexpected | null };
-  let ctx: SubjectContext;
+  let session: Session;
   try {
     const opened = model.openFor?.(script.params, script.calls, ask) ?? model.open(script.params);
-    ctx = isPromise(opened) ? await opened : opened;
+    session = new Session(model, script, isPromise(opened) ? await opened : opened);
   } catch (error) {
     run.unexpected = surprise('open', 'opening the context', error);
     return run;
@@ -60,7 +60,7 @@ export async function runScript(
     let next = 0;
     for (let c = 0; c < script.calls.length; c++) {
       const call = script.calls[c]!;
-      const answer = await runCall(ctx, call, c, model.info.n_vocab);
+      const answer = await runCall(session, call, c, model.info.n_vocab);
       if ('what' in answer) {
         run.unexpected = answer;
         return run;
@@ -69,8 +69,8 @@ export async function runScript(
       if (refusedKind(call) !== undefined) run.refusals++;
       else if (call.op === 'decode') run.tokens += call.batch.token.length;
       for (; next < ask.length && ask[next]![0] === c; next++) {
-        const min = ctx.seqPosMin(ask[next]![1]);
-        const max = ctx.seqPosMax(ask[next]![1]);
+        const min = session.ctx.seqPosMin(ask[next]![1]);
+        const max = session.ctx.seqPosMax(ask[next]![1]);
         positions.push([isPromise(min) ? await min : min, isPromise(max) ? await max : max]);
       }
     }
@@ -78,10 +78,46 @@ export async function runScript(
     // Questions about positions are never refused.
     run.unexpected = surprise('positions', 'asking memory for positions', error);
   } finally {
-    const closed = ctx.close();
+    const closed = session.ctx.close();
     if (isPromise(closed)) await closed;
   }
   return run;
+}
+
+/** The context that the calls go to, and the states that were kept. */
+class Session {
+  ctx: SubjectContext;
+  readonly #model: SubjectModel;
+  readonly #script: Script;
+  readonly #slots = new Map<string, Uint8Array>();
+
+  constructor(model: SubjectModel, script: Script, ctx: SubjectContext) {
+    this.#model = model;
+    this.#script = script;
+    this.ctx = ctx;
+  }
+
+  async state(call: StateCall): Promise<void> {
+    if (call.op === 'newContext') {
+      // Opened first: whoever is refused another context still has one to close.
+      const next = await this.#model.open({ ...this.#script.params, ...call.params });
+      await this.ctx.close();
+      this.ctx = next;
+      return;
+    }
+    const { ctx } = this;
+    if (ctx.stateGet === undefined || ctx.stateSet === undefined)
+      throw new IsobatchError('protocol', 'this subject saves no state');
+    if (call.op === 'stateSave') {
+      // A copy: the bytes belong to the context.
+      this.#slots.set(call.slot, (await ctx.stateGet(call.seq)).slice());
+      return;
+    }
+    const bytes = this.#slots.get(call.slot);
+    if (bytes === undefined) throw new RangeError(`nothing was saved as ${call.slot}`);
+    const kept = bytes.subarray(0, Math.max(0, bytes.length - (call.cut ?? 0)));
+    await ctx.stateSet(kept.slice(), call.seq);
+  }
 }
 
 function refusedKind(call: Call): string | undefined {
@@ -89,7 +125,7 @@ function refusedKind(call: Call): string | undefined {
 }
 
 async function runCall(
-  ctx: SubjectContext,
+  session: Session,
   call: Call,
   c: number,
   n_vocab: number,
@@ -97,7 +133,7 @@ async function runCall(
   const refused = refusedKind(call);
   let result: DecodeResult | undefined;
   try {
-    const answer = doCall(ctx, call);
+    const answer = doCall(session, call);
     const value = isPromise(answer) ? await answer : answer;
     if (call.op === 'decode') result = value as DecodeResult;
   } catch (error) {
@@ -123,7 +159,8 @@ function isRefusal(got: string, want: string): boolean {
   return got === want || got === 'refused';
 }
 
-function doCall(ctx: SubjectContext, call: Call): MaybePromise<DecodeResult> | MaybePromise<void> {
+function doCall(session: Session, call: Call): MaybePromise<DecodeResult> | MaybePromise<void> {
+  const { ctx } = session;
   switch (call.op) {
     case 'decode':
       return ctx.decode(call.batch);
@@ -135,6 +172,8 @@ function doCall(ctx: SubjectContext, call: Call): MaybePromise<DecodeResult> | M
       return ctx.seqKeep(call.seq);
     case 'clear':
       return ctx.clear();
+    default:
+      return session.state(call);
   }
 }
 

@@ -30,9 +30,9 @@ export function* fewerSequences(calls: readonly Call[]): Generator<Call[]> {
 
 /** The call as it is when there are no such sequences; null if nothing is left of it. */
 export function withoutSequences(call: Call, out: ReadonlySet<number>): Call | null {
-  if (call.op === 'clear') return call;
+  if (call.op === 'clear' || call.op === 'newContext') return call;
   if (call.op === 'seqCp') return out.has(call.from) || out.has(call.to) ? null : call;
-  if (call.op !== 'decode') return out.has(call.seq) ? null : call;
+  if (call.op !== 'decode') return call.seq !== undefined && out.has(call.seq) ? null : call;
   const { batch } = call;
   if (batch.token.length === 0) return call;
   const left = pickWhere(batch, (i) => idsOf(batch, i).some((id) => !out.has(id)));

@@ -23,6 +23,15 @@ export function* chunks(length: number): Generator<readonly [from: number, to: n
 
 export function* fewerCalls(calls: readonly Call[]): Generator<Call[]> {
   for (const [from, to] of chunks(calls.length)) yield [...calls.slice(0, from), ...calls.slice(to)];
+  yield* withoutSlots(calls);
+}
+
+/** Without a state that is kept, and without what needs it. */
+function* withoutSlots(calls: readonly Call[]): Generator<Call[]> {
+  const needs = (call: Call, slot: string): boolean =>
+    (call.op === 'stateSave' || call.op === 'stateLoad') && call.slot === slot;
+  const slots = new Set(calls.flatMap((call) => (call.op === 'stateSave' ? [call.slot] : [])));
+  for (const slot of slots) yield calls.filter((call) => !needs(call, slot));
 }
 
 /** Ids of all sequences that occur, in order of appearance. */
@@ -32,7 +41,8 @@ export function appearance(calls: readonly Call[]): number[] {
     if (call.op === 'decode') {
       for (let i = 0; i < call.batch.token.length; i++) for (const s of idsOf(call.batch, i)) seqs.add(s);
     } else if (call.op === 'seqCp') seqs.add(call.from).add(call.to);
-    else if (call.op !== 'clear') seqs.add(call.seq);
+    else if (call.op === 'clear' || call.op === 'newContext') continue;
+    else if (call.seq !== undefined) seqs.add(call.seq);
   }
   seqs.delete(-1);
   return [...seqs];
@@ -95,7 +105,17 @@ export function* plainerOperations(calls: readonly Call[]): Generator<Call[]> {
 }
 
 function* plainerOperation(call: Call, seqs: readonly number[]): Generator<Call> {
-  if (call.op === 'decode' || call.op === 'clear' || call.refused !== undefined) return;
+  if (call.op === 'stateLoad') {
+    for (const cut of smallerNumbers(call.cut ?? 0, 1)) yield { ...call, cut };
+    return;
+  }
+  if (call.op === 'newContext') {
+    yield { op: 'clear' };
+    for (const name of Object.keys(call.params ?? {})) yield { ...call, params: without(call.params!, name) };
+    return;
+  }
+  if (call.op === 'decode' || call.op === 'clear' || call.op === 'stateSave' || call.refused !== undefined)
+    return;
   if (call.op === 'seqKeep') {
     for (const seq of seqs) yield { op: 'seqRm', seq, p0: 0, p1: -1 };
     return;
@@ -106,6 +126,10 @@ function* plainerOperation(call: Call, seqs: readonly number[]): Generator<Call>
   if (p1 >= 0) yield { ...call, p1: -1 };
   for (const lower of smallerNumbers(p0, 0)) yield { ...call, p0: lower };
   for (const lower of smallerNumbers(p1, Math.max(p0, 0) + 1)) yield { ...call, p1: lower };
+}
+
+function without<T extends object>(record: T, name: string): Partial<T> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => key !== name)) as Partial<T>;
 }
 
 /** `least`, then half the way back to `n`, and so on up to n - 1. */

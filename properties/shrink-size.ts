@@ -66,6 +66,12 @@ function sizeOfCall(call: Call): number {
       return (call.seq < 0 ? 4 : call.seq / 64) + sizeOfRange(call.p0, call.p1);
     case 'seqCp':
       return (call.from + call.to) / 64 + sizeOfRange(call.p0, call.p1);
+    case 'stateSave':
+      return 1 + (call.seq ?? 0) / 64;
+    case 'stateLoad':
+      return 1 + (call.seq ?? 0) / 64 + (call.cut ?? 0) / 64;
+    case 'newContext':
+      return 2 + Object.keys(call.params ?? {}).length;
     case 'decode':
       return sizeOfBatch(call);
   }

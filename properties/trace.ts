@@ -53,6 +53,9 @@ export function applyCall(lists: Lists, call: Call): void {
   else if (call.op === 'seqCp') {
     if (call.from !== call.to) lists.cp(call.from, call.to, call.p0, call.p1);
   } else if (call.op === 'seqKeep') lists.keep(call.seq);
+  else if (call.op === 'stateSave') lists.save(call.slot, call.seq);
+  else if (call.op === 'stateLoad') lists.load(call.slot, call.seq);
+  else if (call.op === 'newContext') lists.clear();
   else
     for (let i = 0; i < call.batch.token.length; i++)
       lists.append(call.batch.token[i]!, idsOf(call.batch, i));
@@ -118,6 +121,19 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
       if (call.from === call.to) return null;
       if (lists.length(call.to) > 0) return 'ops.copy';
       return lists.cuts(call.from, call.p0, call.p1) ? 'ops.partial' : null;
+    case 'stateSave':
+      return call.seq === undefined || known(call.seq) ? null : 'ops.seq_id';
+    case 'stateLoad': {
+      const saved = lists.saved(call.slot);
+      // Not the subject's business: a script must not ask for what was never kept.
+      if (saved === undefined || saved.whole !== (call.seq === undefined)) return 'no such slot';
+      if (call.seq !== undefined && !known(call.seq)) return 'ops.seq_id';
+      if ((call.cut ?? 0) <= 0) return null;
+      // A subject may drop what was to be replaced before it sees that the bytes are cut: only nothing stays nothing.
+      return (call.seq === undefined ? lists.isEmpty() : lists.length(call.seq) === 0) ? 'state' : 'in use';
+    }
+    case 'newContext':
+      return null;
     case 'decode':
       return batchRefusal(lists, call.batch, script, n_vocab);
   }

@@ -4,6 +4,7 @@
  */
 import { architectures } from '../oracle/forward.ts';
 import { oracleRowsOf, rowKey } from './oracle-rows.ts';
+import { unprofiled } from './profiles.ts';
 import type { Difference, Env, Failure, Truth } from './types.ts';
 import { DEFAULT_P, judge, widthOf } from './verdict.ts';
 
@@ -21,7 +22,8 @@ function truthOf(env: Env, { case: c, difference }: Failure): Truth | null {
   // `reference` has compared with the oracle already.
   if (c.property === 'reference' || (missed !== undefined && c.alone === undefined && c.base === undefined))
     return null;
-  if (env.subject.rounding === undefined || !architectures.includes(env.model.arch)) return null;
+  if (unprofiled(env.subject, c.script.params) !== null || !architectures.includes(env.model.arch))
+    return null;
   const row = oracleRowsOf(env, c.script).get(rowKey(at.call, at.index))?.carried;
   if (row === undefined) return null;
   const value = row.v[index]!;

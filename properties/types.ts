@@ -3,7 +3,13 @@
  * properties only through these records.
  */
 import type { Batch, SplitPolicy } from '../contract/batch.ts';
-import type { ContextParams, ModelInfo, SubjectInfo, SubjectModel } from '../contract/subject.ts';
+import type {
+  ContextParams,
+  MaybePromise,
+  ModelInfo,
+  SubjectInfo,
+  SubjectModel,
+} from '../contract/subject.ts';
 import type { ShownRules, WhiteBox } from '../contract/white.ts';
 import type { BoundsTally } from './verdict.ts';
 
@@ -26,7 +32,26 @@ export type Call =
       readonly refused?: string;
     }
   | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
-  | { readonly op: 'clear' };
+  | { readonly op: 'clear' }
+  | StateCall;
+
+/**
+ * State that is kept outside of memory. A slot is a name for kept bytes; contexts come and go, slots stay. None is
+ * called on a subject that saves no state.
+ */
+export type StateCall =
+  /** Keeps what memory holds, all of it or that of one sequence. */
+  | { readonly op: 'stateSave'; readonly slot: string; readonly seq?: number; readonly refused?: string }
+  /** Gives it back: all of it, or to a sequence, whatever that is called. `cut`: without so many bytes of the end. */
+  | {
+      readonly op: 'stateLoad';
+      readonly slot: string;
+      readonly seq?: number;
+      readonly cut?: number;
+      readonly refused?: string;
+    }
+  /** Goes on in a new context of the same model, which differs from that of the script in `params`. */
+  | { readonly op: 'newContext'; readonly params?: Partial<ContextParams>; readonly refused?: string };
 
 /** A context and what is done with it. Self-contained: together with the model file it can be run anywhere. */
 export interface Script {
@@ -98,6 +123,8 @@ export interface MissedBound {
   /** Part of the worst case that roundings can make at all, by Cauchy runs; beyond 4 no roundings explain it. */
   readonly worst_case?: number;
   readonly grade: 'no roundings explain it' | 'a conspiracy of roundings' | 'not graded';
+  /** Where the bound is from: the oracle's formulas (if nothing is said), or measured on copies with noise. */
+  readonly by?: 'oracle' | 'copies';
 }
 
 /** What matters for a failure and what does not, found by running variations of its case. */
@@ -160,6 +187,8 @@ export interface Env {
   readonly model: ModelInfo;
   readonly modelName: string;
   readonly loaded: SubjectModel;
+  /** Loads another model given as bytes: copies with noise, for bounds without a formula. */
+  readonly load?: (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
   /** The rules of the subject, if it shows them, and those of the oracle. */
   readonly white?: WhiteBox;
   /** Those of a subject in another process, if it shows any. */

@@ -116,6 +116,7 @@ export class WorkerState {
       model: loaded.info,
       modelName,
       loaded,
+      load: (bytes, name) => subject.load(bytes, name),
       white,
       ...(shown === undefined || 'none' in shown ? {} : { shown }),
       oracle: oracleWhite,

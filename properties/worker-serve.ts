@@ -90,7 +90,8 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
       const { model, sha256 } = await s.model(name);
       models.push({ name, info: model.info, sha256 });
     } catch (error) {
-      if ((error as IsobatchError).kind === 'subject') throw error; // it died: nobody can go on
+      // It died of that model. A process of its own is started again for the next one; nobody else can go on.
+      if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
       refused[name] = errorRecord(error);
     }
   }
@@ -195,6 +196,6 @@ async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Pro
   emit({ event: 'explained', explanation });
   const { subject } = await s.subject();
   const load: Load = (bytes, name) => subject.load(bytes, name);
-  const probe = await probeFailure({ load, memory: env.model.memory, subject: env.subject }, failure.case);
+  const probe = await probeFailure({ load, model: env.model, subject: env.subject }, failure.case);
   return { explanation, difference: withTruth(env, failure), probe };
 }

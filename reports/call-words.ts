@@ -1,5 +1,6 @@
 /** One call of a history as one line, in llama.cpp's words. */
 import type { Batch } from '../contract/batch.ts';
+import type { ContextParams } from '../contract/subject.ts';
 import type { Call } from '../properties/types.ts';
 
 /** Tokens that are shown of a long list. */
@@ -33,6 +34,11 @@ export function rangeInWords(p0: number, p1: number): string {
   return `positions ${Math.max(0, p0)} to ${p1 < 0 ? 'the end' : `${p1 - 1}`}`;
 }
 
+function changesInWords(params: Partial<ContextParams> = {}): string {
+  const changes = Object.entries(params).map(([name, value]) => `${name} ${value}`);
+  return changes.length === 0 ? '' : ` with ${changes.join(', ')}`;
+}
+
 export function callInWords(call: Call): string {
   const refused =
     call.op !== 'clear' && call.refused !== undefined ? `  (must be refused: ${call.refused})` : '';
@@ -49,5 +55,13 @@ export function callInWords(call: Call): string {
       return `keep only sequence ${call.seq}${refused}`;
     case 'clear':
       return 'clear everything';
+    case 'stateSave':
+      return `save ${call.seq === undefined ? 'everything' : `sequence ${call.seq}`} as ${call.slot}${refused}`;
+    case 'stateLoad': {
+      const what = call.cut === undefined ? call.slot : `${call.slot} without its last ${call.cut} bytes`;
+      return `load ${what}${call.seq === undefined ? '' : ` into sequence ${call.seq}`}${refused}`;
+    }
+    case 'newContext':
+      return `go on in a new context${changesInWords(call.params)}`;
   }
 }

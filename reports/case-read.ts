@@ -127,15 +127,24 @@ function checkScript(script: Field): void {
   for (const key of ['n_ctx', 'n_batch', 'n_ubatch']) params.get(key).integer({ least: 1, most: LARGEST });
   const n_seq_max = params.get('n_seq_max').integer({ least: 1, most: MOST_SEQUENCES });
   params.get('split').oneOf(SPLIT_POLICIES);
+  checkParams(params);
+  for (const call of script.get('calls').list()) checkCall(call, n_seq_max);
+}
+
+/** Parameters of a context, as far as they are given. */
+function checkParams(params: Field): void {
+  for (const key of ['n_ctx', 'n_batch', 'n_ubatch'])
+    params.optional(key)?.integer({ least: 1, most: LARGEST });
+  params.optional('n_seq_max')?.integer({ least: 1, most: MOST_SEQUENCES });
+  params.optional('split')?.oneOf(SPLIT_POLICIES);
   params.optional('n_keep_tail')?.integer({ least: 0, most: LARGEST });
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
   for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();
   params.optional('n_threads')?.integer({ least: 1, most: 1024 });
-  for (const call of script.get('calls').list()) checkCall(call, n_seq_max);
 }
 
-const OPS = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'] as const;
+const OPS = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear', 'stateSave', 'stateLoad', 'newContext'] as const;
 
 /** Calls that must be refused may hold any whole numbers: that is what they are for. */
 function checkCall(call: Field, n_seq_max: number): void {
@@ -145,6 +154,13 @@ function checkCall(call: Field, n_seq_max: number): void {
   if (!legal) call.get('refused').text();
   const ids = legal ? { least: 0, most: n_seq_max - 1 } : {};
   if (op === 'decode') checkBatch(call.get('batch'), legal, ids);
+  if (op === 'stateSave' || op === 'stateLoad') {
+    call.get('slot').text();
+    call.optional('seq')?.integer(ids);
+    call.optional('cut')?.integer({ least: 1, most: LARGEST });
+  }
+  const changes = op === 'newContext' ? call.optional('params') : undefined;
+  if (changes !== undefined) checkParams(changes);
   if (op === 'seqRm') call.get('seq').integer(legal ? { ...ids, least: -1 } : {});
   if (op === 'seqKeep') call.get('seq').integer(ids);
   if (op === 'seqCp') for (const key of ['from', 'to']) call.get(key).integer(ids);

@@ -206,6 +206,12 @@ class Books {
 
   #operation(call: Exclude<Call, { op: 'decode' }>): string[] {
     applyCall(this.#lists, call);
+    if (call.op === 'stateSave') return [];
+    if (call.op === 'stateLoad' || call.op === 'newContext') {
+      // Where a state is put is the subject's own business, and what follows depends on it.
+      this.lost = this.#slots !== undefined || this.#cells !== undefined;
+      return [];
+    }
     for (const memory of [this.#slots, this.#cells]) {
       if (call.op === 'clear') memory?.clear();
       else if (call.op === 'seqRm') memory?.seqRm(call.seq, call.p0, call.p1);

@@ -19,6 +19,8 @@ export const BALLAST = 2 ** 20;
 /** Not zero: norms of zero vectors stay zero. */
 export const NORM_EPS = 1e-6;
 const N_SPECIAL = 3;
+/** Width of the feed-forward nets, which add nothing. */
+export const N_FF = 32;
 
 export interface Frame {
   readonly n_embd: number;
@@ -56,6 +58,24 @@ export class Chosen {
   }
 }
 
+export type Setter = ReturnType<Chosen['matrix']>;
+
+/** Attention that copies: values are the token's own code and a constant 1, written into a region and the dim behind. */
+export function copyCodes({ n_embd, code }: Frame, v: Setter, o: Setter, region: number): void {
+  const P = code.n_dims;
+  for (let d = 0; d < P; d++) v(d, d, BALLAST);
+  v(n_embd - 1, P, 1 / Math.sqrt(n_embd));
+  for (let d = 0; d <= P; d++) o(d, region + d, 1);
+}
+
+/** A feed-forward net that adds nothing. */
+export function addIdleFfn(chosen: Chosen, blk: string, n_embd: number): void {
+  chosen.filled(`${blk}.ffn_norm.weight`, 1, n_embd);
+  chosen.zeros(`${blk}.ffn_gate.weight`, n_embd, N_FF);
+  chosen.zeros(`${blk}.ffn_up.weight`, n_embd, N_FF);
+  chosen.zeros(`${blk}.ffn_down.weight`, N_FF, n_embd);
+}
+
 /** Embeddings (codes with ballast), readers, and the output norm that undoes the scale. */
 export function addFrame(chosen: Chosen, { n_embd, code }: Frame): void {
   const n_ids = idsOf(code);
@@ -71,14 +91,21 @@ export function addFrame(chosen: Chosen, { n_embd, code }: Frame): void {
 }
 
 /** The file: keys that all share, the vocabulary in the form that llama.cpp loads, and the tensors. */
-export function probeFile(arch: string, name: string, frame: Frame, keys: Metadata, chosen: Chosen) {
+export function probeFile(
+  arch: string,
+  name: string,
+  frame: Frame,
+  keys: Metadata,
+  chosen: Chosen,
+  n_layer = 1,
+): Uint8Array {
   return writeGguf({
     metadata: [
       ['general.architecture', text(arch)],
       ['general.name', text(`probe ${name}`)],
       [`${arch}.context_length`, u32(4096)],
       [`${arch}.embedding_length`, u32(frame.n_embd)],
-      [`${arch}.block_count`, u32(1)],
+      [`${arch}.block_count`, u32(n_layer)],
       [`${arch}.attention.layer_norm_rms_epsilon`, f32(NORM_EPS)],
       ...keys,
       ...vocabulary(vocabOf(frame)),
@@ -133,6 +160,11 @@ export function stateOf(row: Row, frame: Frame): { state: Float64Array; own: num
   if (!Number.isFinite(scale) || scale <= 0)
     return unreadable(`its ballast is ${state[n_embd - 1]}, which no token of the probe has`);
   for (let d = 0; d < n_embd; d++) state[d]! /= scale;
+  return withOwn(state, code);
+}
+
+/** The state with the id whose code stands in the token's own region. */
+export function withOwn(state: Float64Array, code: Code): { state: Float64Array; own: number } | Unreadable {
   const own = ownOf(state, code);
   return own === null ? unreadable('it carries the code of no token of the history') : { state, own };
 }

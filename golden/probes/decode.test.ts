@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { Random } from '../random.ts';
 import { dimOf, idsOf, weightOf } from './codes.ts';
 import { attentionFrame } from './llama-set.ts';
-import { positionProbe, setProbes, stateProbes } from './registry.ts';
+import { hybridProbes, probes, rwkvProbes, setProbes, windowProbes } from './registry.ts';
+import { hybridRow, rwkvRow, windowRow } from './testing.ts';
 import type { Row, SetProbe } from './types.ts';
 
 const below = (random: Random, n: number): number => Math.floor(random.uniform() * n);
@@ -75,7 +76,7 @@ describe.each(setProbes)('$name', (probe) => {
   });
 });
 
-describe.each([...setProbes, positionProbe, ...stateProbes])('$name', (probe) => {
+describe.each(probes)('$name', (probe) => {
   const row = () => new Float32Array(probe.n_vocab);
   test('a row of zeros is blank; a row of anything is not read', () => {
     expect(probe.read(row())).toMatchObject({ kind: 'unreadable', blank: true });
@@ -90,10 +91,99 @@ describe.each([...setProbes, positionProbe, ...stateProbes])('$name', (probe) =>
 
   test('a token that is none of the history is not read', () => {
     const bare = row();
-    bare[bare.length - 1] = 16;
+    bare[bare.length - 1] = probe.arch === 'rwkv6' ? -16 : 16;
+    if (probe.arch === 'rwkv6') bare[bare.length - 2] = 16;
     expect(probe.read(bare)).toMatchObject({
       kind: 'unreadable',
       reason: expect.stringMatching(/no token of the history/),
+    });
+  });
+});
+
+/** Counts as a list of ids, each as often as it was seen. */
+const listOf = (counts: ReadonlyMap<number, number>): number[] =>
+  [...counts].flatMap(([id, n]) => new Array<number>(n).fill(id)).sort((a, b) => a - b);
+
+describe.each(windowProbes)('rows of $name', (probe) => {
+  test('a window and all keys, one of them twice', () => {
+    const reading = probe.read(windowRow(probe, 204, [7, 9, 204], [3, 7, 7, 9, 130, 204]));
+    if (reading.kind === 'unreadable') throw new Error(reading.reason);
+    expect(reading.own).toBe(204);
+    expect(listOf(reading.local.counts)).toEqual([7, 9, 204]);
+    expect(listOf(reading.global.counts)).toEqual([3, 7, 7, 9, 130, 204]);
+  });
+
+  test('an unreadable layer is named', () => {
+    const row = windowRow(probe, 1, [1], [0, 1]);
+    row[row.length - 128 + 83 + 20]! += 0.1;
+    expect(probe.read(row)).toMatchObject({
+      kind: 'unreadable',
+      reason: expect.stringMatching(/^global layer: .*not a mean/),
+    });
+  });
+});
+
+describe('rows of jamba', () => {
+  const probe = hybridProbes[0]!;
+  test('state and attention', () => {
+    const reading = probe.read(hybridRow(probe, 4, [0, 2, 4], { ids: [0, 1, 2, 3, 4] }));
+    if (reading.kind === 'unreadable') throw new Error(reading.reason);
+    expect(reading.own).toBe(4);
+    expect(listOf(reading.set.counts)).toEqual([0, 2, 4]);
+    expect(listOf(reading.state.counts)).toEqual([0, 1, 2, 3, 4]);
+    expect([...reading.state.ages!]).toEqual([4, 3, 2, 1, 0].map((age, id) => [id, age]));
+    expect([...reading.state.lags!]).toEqual([3, 2, 1, 0].map((lag, k) => [k + 1, [lag]]));
+  });
+});
+
+describe('rows of rwkv6', () => {
+  const probe = rwkvProbes[0]!;
+  const read = (row: Row) => {
+    const reading = probe.read(row);
+    if (reading.kind === 'unreadable') throw new Error(reading.reason);
+    return reading;
+  };
+
+  test('count, order and token shifts', () => {
+    const reading = read(rwkvRow(probe, 5, { ids: [3, 60, 1, 5] }));
+    expect(reading.own).toBe(5);
+    expect(listOf(reading.counts)).toEqual([1, 3, 5, 60]);
+    expect(reading.ages).toEqual(
+      new Map([
+        [3, 3],
+        [60, 2],
+        [1, 1],
+        [5, 0],
+      ]),
+    );
+    expect(reading.shifts).toEqual(
+      new Map([
+        ['time mix', [1]],
+        ['channel mix', [1]],
+      ]),
+    );
+  });
+
+  test('of a long history the last ages, and all counts', () => {
+    const ids = Array.from({ length: 40 }, (_, i) => i);
+    const { counts, ages, oldest } = read(rwkvRow(probe, 39, { ids }));
+    expect(listOf(counts)).toEqual(ids);
+    expect([...ages!]).toEqual(ids.slice(-1 - oldest).map((id) => [id, 39 - id]));
+  });
+
+  test('the first token has none before it', () => {
+    const reading = read(rwkvRow(probe, 0, { ids: [0] }));
+    expect([...reading.shifts!.values()]).toEqual([[], []]);
+  });
+
+  test('an order of a token that was not counted, or half a token in a shift, is not read', () => {
+    const row = rwkvRow(probe, 1, { ids: [0, 1] });
+    row[row.length - 320 + 126 + 7]! += 2 ** -16;
+    expect(probe.read(row)).toMatchObject({ reason: expect.stringMatching(/an order, but no count/) });
+    const shifted = rwkvRow(probe, 1, { ids: [0, 1] });
+    shifted[shifted.length - 320 + 252 + 7]! += 2 ** -17;
+    expect(probe.read(shifted)).toMatchObject({
+      reason: expect.stringMatching(/token shift of its channel/),
     });
   });
 });

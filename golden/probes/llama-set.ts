@@ -7,24 +7,24 @@
  * (the softmax is the same in any model); what only a second layer does.
  */
 import { f32, u32 } from '../recipe-parts.ts';
-import { countsOf, idsOf, integersOf, sizeOf } from './codes.ts';
+import { idsOf } from './codes.ts';
 import {
   addFrame,
-  BALLAST,
+  addIdleFfn,
   Chosen,
+  copyCodes,
   type Frame,
+  N_FF,
   probeFile,
+  type Setter,
   stateOf,
   tokenOf,
-  unreadable,
   vocabOf,
 } from './construction.ts';
+import { readMean } from './mean.ts';
 import type { Row, SetProbe, SetReading, Unreadable } from './types.ts';
 
 export const N_HEAD = 4;
-const N_FF = 32;
-/** Below this a weight or a mass is nothing. */
-const NOTHING = 1e-6;
 
 /** Own code, codes that were seen, mass, ballast. */
 export function attentionFrame(n_embd: number, n_digits: 1 | 5): Frame {
@@ -33,8 +33,8 @@ export function attentionFrame(n_embd: number, n_digits: 1 | 5): Frame {
 
 /** A llama of one layer that copies codes through attention; q and k are left to the caller. */
 export function copyingLlama(frame: Frame): { chosen: Chosen; q: Setter; k: Setter } {
-  const { n_embd, code } = frame;
-  const P = code.n_dims;
+  const { n_embd } = frame;
+  const P = frame.code.n_dims;
   const chosen = new Chosen();
   addFrame(chosen, frame);
   chosen.filled('blk.0.attn_norm.weight', 1, n_embd);
@@ -42,16 +42,10 @@ export function copyingLlama(frame: Frame): { chosen: Chosen; q: Setter; k: Sett
   const k = chosen.matrix('blk.0.attn_k.weight', n_embd, n_embd);
   const v = chosen.matrix('blk.0.attn_v.weight', n_embd, n_embd);
   const o = chosen.matrix('blk.0.attn_output.weight', n_embd, n_embd);
-  for (let d = 0; d < P; d++) v(d, d, BALLAST);
-  v(n_embd - 1, P, 1 / Math.sqrt(n_embd));
-  for (let d = 0; d <= P; d++) o(d, P + d, 1);
-  chosen.filled('blk.0.ffn_norm.weight', 1, n_embd);
-  chosen.zeros('blk.0.ffn_gate.weight', n_embd, N_FF);
-  chosen.zeros('blk.0.ffn_up.weight', n_embd, N_FF);
-  chosen.zeros('blk.0.ffn_down.weight', N_FF, n_embd);
+  copyCodes(frame, v, o, P);
+  addIdleFfn(chosen, 'blk.0', n_embd);
   return { chosen, q, k };
 }
-type Setter = ReturnType<Chosen['matrix']>;
 
 export function llamaFile(name: string, frame: Frame, chosen: Chosen): Uint8Array {
   const { n_embd } = frame;
@@ -87,22 +81,11 @@ export function llamaSet(name: string, n_embd: 64 | 128): SetProbe {
   };
 }
 
-/** The smallest multiset of ids whose mean is what attention gave. */
 function readSet(row: Row, frame: Frame): SetReading | Unreadable {
-  const { code } = frame;
-  const P = code.n_dims;
+  const P = frame.code.n_dims;
   const found = stateOf(row, frame);
   if ('kind' in found) return found;
   const { state, own } = found;
-  const seen = state.subarray(P, 2 * P);
-  const mass = state[2 * P]!;
-  if (Math.abs(mass) < NOTHING && seen.every((x) => Math.abs(x) < NOTHING))
-    return { kind: 'set', own, counts: new Map(), mass: 0, margin: 0 };
-  if (!(mass > NOTHING)) return unreadable(`the sum of its attention weights is ${mass}`);
-  for (let n = 1; n <= 3 * idsOf(code); n++) {
-    const sums = integersOf(seen, n / mass);
-    if (sums === null || sizeOf(code, sums.integers) !== n) continue;
-    return { kind: 'set', own, counts: countsOf(code, sums.integers)!, mass, margin: sums.margin };
-  }
-  return unreadable('what it saw is not a mean of keys with equal weights');
+  const seen = readMean(state.subarray(P, 2 * P), state[2 * P]!, frame.code);
+  return 'kind' in seen ? seen : { kind: 'set', own, ...seen };
 }

@@ -8,7 +8,7 @@
  * Ages are read for tokens that are there once. They cannot see positions (a recurrence has none), nor what only a
  * second layer does.
  */
-import { u32 } from '../recipe-parts.ts';
+import { type Metadata, u32 } from '../recipe-parts.ts';
 import { type Code, countsOf, idsOf, integersOf } from './codes.ts';
 import {
   addFrame,
@@ -21,14 +21,14 @@ import {
   unreadable,
   vocabOf,
 } from './construction.ts';
-import type { Row, StateProbe, StateReading, Unreadable } from './types.ts';
+import type { HeldState, Row, StateProbe, StateReading, Unreadable } from './types.ts';
 
 /** Tokens that the convolution sees: lags 0 to 3. */
 export const D_CONV = 4;
-const D_STATE = 16;
-const DT_RANK = 4;
+export const D_STATE = 16;
+export const DT_RANK = 4;
 /** The gate: SiLU is the identity in float32 from here on, and softplus from 20 on. */
-const G = 32;
+export const G = 32;
 /** Decay of each group by exp(G * rate): none, by half, all. */
 const RATES = [0, -Math.LN2 / G, -1000];
 /** An age is this near to an integer. */
@@ -58,11 +58,40 @@ export function mambaState(name: string, n_embd: 64 | 256, n_digits: 1 | 5): Sta
 
 function build(name: string, frame: Frame, n_groups: number): Uint8Array {
   const { n_embd } = frame;
+  const chosen = new Chosen();
+  addFrame(chosen, frame);
+  addMixer(chosen, frame, n_groups, 1 / G);
+  return probeFile(
+    'mamba',
+    name,
+    frame,
+    [
+      ['mamba.feed_forward_length', u32(0)],
+      ['mamba.attention.head_count', u32(0)],
+      ...ssmKeys('mamba', n_embd),
+    ],
+    chosen,
+  );
+}
+
+export function ssmKeys(arch: string, n_embd: number): Metadata {
+  return [
+    [`${arch}.ssm.conv_kernel`, u32(D_CONV)],
+    [`${arch}.ssm.inner_size`, u32(2 * n_embd)],
+    [`${arch}.ssm.state_size`, u32(D_STATE)],
+    [`${arch}.ssm.time_step_rank`, u32(DT_RANK)],
+  ];
+}
+
+/**
+ * The mixer of layer 0: what it reads goes to the regions behind the token's own code. `b` is the weight from the
+ * constant channel, which holds 32, to B and C: they become 32 b, or whatever a norm makes of that.
+ */
+export function addMixer(chosen: Chosen, frame: Frame, n_groups: number, b: number): void {
+  const { n_embd } = frame;
   const d_inner = 2 * n_embd;
   const P = frame.code.n_dims;
   const used = n_groups * P;
-  const chosen = new Chosen();
-  addFrame(chosen, frame);
   chosen.filled('blk.0.attn_norm.weight', 1, n_embd);
   const ssm_in = chosen.matrix('blk.0.ssm_in.weight', n_embd, 2 * d_inner);
   const conv = chosen.matrix('blk.0.ssm_conv1d.weight', D_CONV, d_inner);
@@ -86,40 +115,31 @@ function build(name: string, frame: Frame, n_groups: number): Uint8Array {
     for (let n = 0; n < D_STATE; n++) ssm_a(n, c, c < used ? RATES[group]! : 0);
     if (c < used) ssm_out(c, P + c, 1 / (G * G * G));
   }
-  ssm_x(used, DT_RANK, 1 / G);
-  ssm_x(used, DT_RANK + D_STATE, 1 / G);
-  return probeFile(
-    'mamba',
-    name,
-    frame,
-    [
-      ['mamba.feed_forward_length', u32(0)],
-      ['mamba.attention.head_count', u32(0)],
-      ['mamba.ssm.conv_kernel', u32(D_CONV)],
-      ['mamba.ssm.inner_size', u32(d_inner)],
-      ['mamba.ssm.state_size', u32(D_STATE)],
-      ['mamba.ssm.time_step_rank', u32(DT_RANK)],
-    ],
-    chosen,
-  );
+  ssm_x(used, DT_RANK, b);
+  ssm_x(used, DT_RANK + D_STATE, b);
 }
 
 function readState(row: Row, frame: Frame, n_groups: number): StateReading | Unreadable {
-  const { code } = frame;
-  const P = code.n_dims;
   const found = stateOf(row, frame);
   if ('kind' in found) return found;
-  const { state, own } = found;
+  const held = readHeld(found.state, frame.code, n_groups);
+  return 'kind' in held ? held : { kind: 'state', own: found.own, ...held };
+}
+
+/** What the regions behind the token's own code say about the state. */
+export function readHeld(state: Float64Array, code: Code, n_groups: number): HeldState | Unreadable {
+  const P = code.n_dims;
   const sums = integersOf(state.subarray(P, 2 * P));
   const counts = sums === null ? null : countsOf(code, sums.integers);
   if (sums === null || counts === null) return unreadable('its state is not a sum of whole tokens');
-  if (n_groups === 1) return { kind: 'state', own, counts, ages: null, lags: null, margin: sums.margin };
+  const rest = { oldest: Number.POSITIVE_INFINITY, shifts: null };
+  if (n_groups === 1) return { counts, ages: null, lags: null, ...rest, margin: sums.margin };
   const ages = readAges(state.subarray(2 * P, 3 * P), counts);
   if ('kind' in ages) return ages;
   const lags = readLags(state.subarray(3 * P, 4 * P));
   if ('kind' in lags) return lags;
   const margin = Math.max(sums.margin, ages.margin, lags.margin);
-  return { kind: 'state', own, counts, ages: ages.ages, lags: lags.lags, margin };
+  return { counts, ages: ages.ages, lags: lags.lags, ...rest, margin };
 }
 
 /** Of tokens that went in once: the state of the second group is 2^-age. */

@@ -1,7 +1,8 @@
 /** Probes: the same bytes on every machine, and what the oracle answers on them spells what each entry saw. */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { loadModel } from '../../model/load.ts';
+import { readGguf } from '../../model/gguf.ts';
+import { architectures, loadModel } from '../../model/load.ts';
 import { type Entry, Sequences } from '../../oracle/entries.ts';
 import { logits } from '../../oracle/forward.ts';
 import { buildProbe, positionProbe, probeNames, probes, setProbes, stateProbes } from './registry.ts';
@@ -15,6 +16,13 @@ const SHA256: Readonly<Record<string, string>> = {
   mamba: '1da4891e3746f275df2b6b4b97c0d9114ea304127e29ff6c25a27f37931e666e',
   'mamba-count': '8e40113f7b6c46d2a1c14dd9c9f5f2dedcc42b515baff545ab77a4e5f8e41baa',
   'mamba-count-wide': '5681369e221b21291cd1272b5603a577a0e97970f1135869ab02aeade09ee074',
+  rwkv6: 'abc430b667a0682353cb2de06b1ee031d25c3ec597cb826ad45f33bdd00edee1',
+  'rwkv6-count': 'd4abbb482c9a15b6b0b32d46a2fc222bdde1ca6fd9ba6b9987004b65c74d9691',
+  gemma2: 'df75db55e41682bcb6fc07bcc8e6e1006cf9aeb1ffb71c133ef02e5904c89a8f',
+  'gemma2-26': 'aa205197a3c067a17f168d3ebb57cc4b86c667c0ef0d2ccad3c1c17476f9ff5e',
+  gemma3: 'fa2c7d7d1a1c0f6e02a19f000083b6d596c190b7f975cda8318e9eda91d5d136',
+  jamba: 'f8b2df4cf2a5dc6a5f475c77ec28cba725542ee3d707bd8745f0f35501fca16f',
+  'jamba-count': 'a337a136af546af0bc1e430c8c286d30e599a7fd491e8b8b4f13ba414f13012f',
 };
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
@@ -37,14 +45,24 @@ describe('probes', () => {
   it('are these, and unknown names are refused with the known ones', () => {
     expect(probeNames).toEqual(Object.keys(SHA256));
     expect(() => buildProbe('gemma')).toThrow(/unknown probe "gemma"; known are llama-set, llama-set-wide/);
-    expect(probes.map((probe) => probe.n_ids)).toEqual([155, 315, 127, 63, 155, 635]);
+    expect(probes.map((probe) => probe.n_ids)).toEqual([
+      155, 315, 127, 63, 155, 635, 62, 310, 205, 205, 205, 50, 420,
+    ]);
   });
 
-  it.each(probes)('$name has the pinned bytes and loads', (probe) => {
-    const bytes = probe.build();
+  it.each(probes)('$name has the pinned bytes, and a token a row', (probe) => {
+    const bytes = buildProbe(probe.name);
     expect(sha256(bytes)).toBe(SHA256[probe.name]);
-    expect(sha256(buildProbe(probe.name))).toBe(SHA256[probe.name]);
-    const { hparams, bos } = loadModel(bytes, probe.name);
+    const { metadata, tensors } = readGguf(bytes, probe.name);
+    expect(metadata.get('general.architecture')).toMatchObject({ value: probe.arch });
+    expect(metadata.get('tokenizer.ggml.tokens')).toMatchObject({ value: { length: probe.n_vocab } });
+    expect(tensors.get('token_embd.weight')!.ne[1]).toBe(probe.n_vocab);
+    expect(probe.token(probe.n_ids - 1)).toBeLessThan(probe.n_vocab);
+  });
+
+  const own = probes.filter(({ arch }) => architectures.includes(arch));
+  it.each(own)('$name loads in our loader', (probe) => {
+    const { hparams, bos } = loadModel(probe.build(), probe.name);
     expect(hparams).toMatchObject({ arch: probe.arch, n_vocab: probe.n_vocab, n_layer: 1 });
     expect(bos).toBe(1);
   });

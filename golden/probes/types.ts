@@ -12,16 +12,29 @@ export interface Unreadable {
   readonly blank: boolean;
 }
 
+/** Which keys a query saw in one layer of attention. */
+export interface SeenSet {
+  /** How often each visible key was seen: id -> count. Empty: nothing at all was seen. */
+  readonly counts: ReadonlyMap<number, number>;
+  /** Sum of the attention weights that lie on keys of the probe; 1 in a correct engine, null where it is not read. */
+  readonly mass: number | null;
+  /** Distance of the worst element from an integer. */
+  readonly margin: number;
+}
+
 /** Which keys a query of attention saw. */
-export interface SetReading {
+export interface SetReading extends SeenSet {
   readonly kind: 'set';
   /** Id of the token that was evaluated. */
   readonly own: number;
-  /** How often each visible key was seen: id -> count. Empty: nothing at all was seen. */
-  readonly counts: ReadonlyMap<number, number>;
-  /** Sum of the attention weights that lie on keys of the probe; 1 in a correct engine. */
-  readonly mass: number;
-  /** Distance of the worst element from an integer. */
+}
+
+/** Which keys a query saw in a layer with a window and in one without. */
+export interface WindowReading {
+  readonly kind: 'window';
+  readonly own: number;
+  readonly local: SeenSet;
+  readonly global: SeenSet;
   readonly margin: number;
 }
 
@@ -36,25 +49,48 @@ export interface PositionReading {
 }
 
 /** What a recurrent state held after its query. */
-export interface StateReading {
-  readonly kind: 'state';
-  readonly own: number;
+export interface HeldState {
   /** How often each token went into the state since its start: id -> count. */
   readonly counts: ReadonlyMap<number, number>;
   /** Steps since a token went in, for tokens that are there once: id -> age, 0 for the last. Null: not read. */
   readonly ages: ReadonlyMap<number, number> | null;
+  /** Ages beyond this are not read: a token that is there without an age is older. */
+  readonly oldest: number;
   /** Lags at which the convolution saw a token, 0 for the last: id -> lags. Null: not read. */
   readonly lags: ReadonlyMap<number, readonly number[]> | null;
+  /** Tokens that the token shifts of a layer held as the one before: name of the shift -> ids. Null: not read. */
+  readonly shifts: ReadonlyMap<string, readonly number[]> | null;
   readonly margin: number;
 }
 
-export type Reading = SetReading | PositionReading | StateReading | Unreadable;
+export interface StateReading extends HeldState {
+  readonly kind: 'state';
+  readonly own: number;
+}
+
+/** What the attention of a hybrid saw, and what its state held. */
+export interface HybridReading {
+  readonly kind: 'hybrid';
+  readonly own: number;
+  readonly set: SeenSet;
+  readonly state: HeldState;
+  readonly margin: number;
+}
+
+export type Reading =
+  | SetReading
+  | WindowReading
+  | PositionReading
+  | StateReading
+  | HybridReading
+  | Unreadable;
 
 interface ProbeOf<Kind extends Reading['kind']> {
   /** After `probe:`. */
   readonly name: string;
   readonly reads: Kind;
-  readonly arch: 'llama' | 'mamba';
+  /** `general.architecture` of the file. */
+  readonly arch: string;
   readonly memory: MemoryKind;
   /** One line for people. */
   readonly describe: string;
@@ -69,6 +105,9 @@ interface ProbeOf<Kind extends Reading['kind']> {
 }
 
 export type SetProbe = ProbeOf<'set'>;
+/** `window`: a key is visible to the local layer if its position is less than this behind the query's. */
+export type WindowProbe = ProbeOf<'window'> & { readonly window: number };
 export type PositionProbe = ProbeOf<'positions'>;
 export type StateProbe = ProbeOf<'state'>;
-export type Probe = SetProbe | PositionProbe | StateProbe;
+export type HybridProbe = ProbeOf<'hybrid'>;
+export type Probe = SetProbe | WindowProbe | PositionProbe | StateProbe | HybridProbe;

@@ -32,7 +32,7 @@ export class Draft {
   /** Most cells that were in use at once. */
   peak = 0;
   /** The path of the token tree that each sequence follows. */
-  private readonly path: number[];
+  protected readonly path: number[];
 
   /** `ids` are the sequences of the history, of 0 .. n_seq_max-1. */
   constructor(r: Random, facts: Facts, ids: readonly number[], n_seq_max: number) {

@@ -2,16 +2,16 @@
  * What probes say about a failing case: of its history; if that shows nothing, of what it is compared with, because
  * the fault can lie there: the other history, or the sequence alone, token by token.
  */
-import type { MemoryKind } from '../../contract/batch.ts';
 import type { SubjectInfo } from '../../contract/subject.ts';
 import type { Call, Case, Script } from '../types.ts';
+import { candidatesFor, type Probed } from './candidates.ts';
 import { type Load, probeStory } from './story.ts';
 
 export interface ProbeEnv {
   /** `Subject.load`. */
   readonly load: Load;
-  /** Of the model whose case failed. */
-  readonly memory: MemoryKind;
+  /** The model whose case failed. */
+  readonly model: Probed;
   readonly subject: Pick<SubjectInfo, 'architectures' | 'splits'>;
 }
 
@@ -20,8 +20,7 @@ export interface ProbeEnv {
  * Never rejects: whatever goes wrong on the way (a refusal, a death) only means that the probe has nothing to say.
  */
 export async function probeFailure(env: ProbeEnv, c: Case): Promise<string[]> {
-  const arch = env.memory === 'attention' ? 'llama' : 'mamba';
-  if (c.script === undefined || !env.subject.architectures.includes(arch)) return [];
+  if (c.script === undefined || !runs(env)) return [];
   const histories: [where: string, script: Script][] = [['', c.script]];
   if (c.base !== undefined) histories.push(['in the history that it is compared with: ', c.base]);
   const longest = c.alone?.reduce((most, { tokens }) => Math.max(most, tokens.length), 0) ?? 0;
@@ -34,17 +33,23 @@ export async function probeFailure(env: ProbeEnv, c: Case): Promise<string[]> {
   return [];
 }
 
-async function told({ load, memory }: ProbeEnv, script: Script): Promise<readonly string[]> {
+/** Whether the subject runs the probe's architecture; one that names none is asked by loading it. */
+function runs({ subject: { architectures }, model }: ProbeEnv): boolean {
+  const [probe] = candidatesFor(model);
+  return probe !== undefined && (architectures.length === 0 || architectures.includes(probe.arch));
+}
+
+async function told({ load, model }: ProbeEnv, script: Script): Promise<readonly string[]> {
   try {
-    return (await probeStory(load, script, memory)).sentences;
+    return (await probeStory(load, script, model)).sentences;
   } catch {
     return [];
   }
 }
 
 /** One sequence of `n` tokens, each in a batch of its own, in the plainest context. */
-function aloneScript({ subject, memory }: ProbeEnv, { params }: Script, n: number): Script {
-  const offered = subject.splits[memory] ?? [];
+function aloneScript({ subject, model }: ProbeEnv, { params }: Script, n: number): Script {
+  const offered = subject.splits[model.memory] ?? [];
   const split = (['simple', 'sequence'] as const).find((p) => offered.includes(p)) ?? params.split;
   const { n_keep_tail: _, ...rest } = params;
   const call: Call = { op: 'decode', batch: { token: [0] } };

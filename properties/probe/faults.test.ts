@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import type { SplitPolicy } from '../../contract/batch.ts';
 import { buildNative } from '../../native/build.ts';
 import type { Call } from '../types.ts';
+import { modelOf } from './testing.ts';
 
 const MAIN = fileURLToPath(new URL('../../dist/properties/probe/fault-main.js', import.meta.url));
 
@@ -86,7 +87,7 @@ const PLANTED: readonly Planted[] = [
 /** Sentences about a history on the engine with this fault. */
 function probe({ fault, memory, split, n_ubatch, calls }: Planted): string[] {
   const params = { n_ctx: 16, n_batch: 16, n_ubatch, n_seq_max: 5, split };
-  const question = JSON.stringify({ memory, script: { params, calls } });
+  const question = JSON.stringify({ model: modelOf(memory), script: { params, calls } });
   const run = spawnSync(process.execPath, [MAIN, fault, question], { encoding: 'utf8', timeout: 50_000 });
   if (run.status !== 0) throw new Error(`the process with the fault ended badly: ${run.stderr}`);
   return JSON.parse(run.stdout);

@@ -2,10 +2,19 @@
  * From readings to sentences: what is wrong with one row, or nothing. A row says which token it belongs to and what
  * that token saw; both are held against the history.
  */
-import { D_CONV } from '../../golden/probes/mamba-state.ts';
-import type { Reading, SetReading, StateReading, Unreadable } from '../../golden/probes/types.ts';
+import type {
+  HybridReading,
+  Reading,
+  SetReading,
+  StateReading,
+  Unreadable,
+  WindowReading,
+} from '../../golden/probes/types.ts';
 import type { History, Query } from './history.ts';
-import { MOST_NAMES, positions, times, Words } from './words.ts';
+import { NO_FAULT, type Parts, setParts } from './set-parts.ts';
+import { stateParts } from './state-parts.ts';
+import { windowParts } from './window-parts.ts';
+import { positions, Words } from './words.ts';
 
 /** Rows that are mixed up come first, then what was seen wrongly, then what is missing, then what nobody can read. */
 export type Severity = 0 | 1 | 2 | 3;
@@ -32,12 +41,20 @@ export interface Found {
 const POSITION_ALARM = 0.45;
 const MOST_DISTANCES = 4;
 
+/** A reading of everything that a token saw. */
+type Seen = SetReading | StateReading | WindowReading | HybridReading;
+
 export class Judge {
   readonly words: Words;
+  readonly #history: History;
+  readonly #window: number;
   readonly #queries: ReadonlyMap<number, Query>;
 
-  constructor(history: History) {
+  /** `window`: of the probe's local layer, if it has one. */
+  constructor(history: History, window = Number.POSITIVE_INFINITY) {
     this.words = new Words(history);
+    this.#history = history;
+    this.#window = window;
     const all = history.queries.flatMap((queries) => queries ?? []);
     this.#queries = new Map(all.map((query) => [query.event.id, query]));
   }
@@ -49,8 +66,8 @@ export class Judge {
     if (reading.own !== query.event.id) return this.#other(query, reading);
     const parts = this.#parts(query, reading);
     if (parts.text.length === 0) return null;
-    const text = `${this.words.query(query)}: ${parts.text.join('; ')}`;
-    return { severity: parts.severity, text, fault: parts.fault };
+    const start = parts.start ?? `${this.words.query(query)}: `;
+    return { severity: parts.severity, text: start + parts.text.join('; '), fault: parts.fault };
   }
 
   #unreadable(query: Query, { reason, blank }: Unreadable): Found {
@@ -67,7 +84,7 @@ export class Judge {
   }
 
   /** The row belongs to another token: either the rows are mixed up, or the wrong token was evaluated. */
-  #other(query: Query, reading: SetReading | StateReading): Found {
+  #other(query: Query, reading: Seen): Found {
     const { words } = this;
     const name = words.name(query.event.id);
     const own = words.name(reading.own);
@@ -77,16 +94,45 @@ export class Judge {
       const old = other.event.call < query.event.call ? `, left over from call ${other.event.call}` : '';
       text = `row of ${name} is the answer of ${own}${old} (output rows are mixed up)`;
     } else {
-      const verb = reading.kind === 'set' ? 'saw' : 'its state holds';
-      text = `${words.query(query)}: the token of ${own} was evaluated in its place; ${verb} ${words.names([...reading.counts.keys()])}`;
+      text = `${words.query(query)}: the token of ${own} was evaluated in its place; ${this.#all(reading)}`;
     }
     return { severity: 0, text, fault: text };
   }
 
-  #parts(query: Query, reading: SetReading | StateReading): Parts {
-    return reading.kind === 'set'
-      ? setParts(this.words, query, reading)
-      : stateParts(this.words, query, reading);
+  /** All that a row says, in words. */
+  #all(reading: Seen): string {
+    const names = (counts: ReadonlyMap<number, number>): string => this.words.names([...counts.keys()]);
+    switch (reading.kind) {
+      case 'set':
+        return `saw ${names(reading.counts)}`;
+      case 'state':
+        return `its state holds ${names(reading.counts)}`;
+      case 'window':
+        return `saw ${names(reading.global.counts)}, in the layer with the window ${names(reading.local.counts)}`;
+      case 'hybrid':
+        return `its state holds ${names(reading.state.counts)}, attention saw ${names(reading.set.counts)}`;
+    }
+  }
+
+  #parts(query: Query, reading: Seen): Parts {
+    const { words } = this;
+    switch (reading.kind) {
+      case 'set':
+        return setParts(words, query, reading);
+      case 'state':
+        return stateParts(words, query, reading);
+      case 'window':
+        return windowParts(words, this.#history, query, reading, this.#window);
+      case 'hybrid': {
+        const set = setParts(words, query, reading.set, 'attention ');
+        const state = stateParts(words, query, reading.state);
+        if (set.text.length === 0) return state;
+        const text = [...set.text, ...state.text];
+        const severity =
+          state.text.length === 0 || set.severity < state.severity ? set.severity : state.severity;
+        return { text, severity, fault: NO_FAULT };
+      }
+    }
   }
 
   /** All keys off by the same: the query is; else each key by itself. */
@@ -122,104 +168,4 @@ export class Judge {
 function round(distance: number): string {
   const nearest = Math.round(distance);
   return Math.abs(distance - nearest) < 0.2 ? String(nearest) : distance.toFixed(1);
-}
-
-interface Parts {
-  readonly text: string[];
-  readonly severity: Severity;
-  readonly fault: string;
-}
-
-/** Ids that are there and must not be, ids that are not there and must be, ids that are there too often. */
-function difference(query: Query, counts: ReadonlyMap<number, number>) {
-  const wanted = new Set(query.sees);
-  const wrong = [...counts.keys()].filter((id) => !wanted.has(id));
-  const missing = query.sees.filter((id) => !counts.has(id));
-  const often = [...counts].filter(([id, count]) => count > 1 && wanted.has(id));
-  return { wrong, missing, often };
-}
-
-function setParts(words: Words, query: Query, { counts, mass }: SetReading): Parts {
-  const { wrong, missing, often } = difference(query, counts);
-  const text: string[] = [];
-  if (counts.size === 0) text.push('saw nothing');
-  else if (missing.length > 0) text.push(`did not see ${words.names(missing)}`);
-  if (wrong.length > 0) text.push(`saw ${words.foreign(wrong, query).text}, which it must not`);
-  for (const [id, count] of often) text.push(`saw ${words.name(id)} ${times(count)}`);
-  let n = 0;
-  for (const count of counts.values()) n += count;
-  const empty = counts.size === 0 ? 0 : Math.round(n / mass) - n;
-  if (empty > 0) text.push(`saw ${empty === 1 ? 'a cell' : `${empty} cells`} without content`);
-  if (empty < 0) text.push(`the sum of its attention weights is ${mass.toPrecision(3)}, must be 1`);
-  const severity = wrong.length > 0 || often.length > 0 || empty !== 0 ? 1 : 2;
-  return { text, severity, fault: '' };
-}
-
-function stateParts(words: Words, query: Query, reading: StateReading): Parts {
-  const { counts, ages, lags } = reading;
-  const { wrong, missing, often } = difference(query, counts);
-  const text: string[] = [];
-  if (wrong.length > 0) {
-    const told = words.foreign(wrong, query);
-    text.push(`state holds ${told.text}, which it must not${agesOf(told.ids, ages)}`);
-  }
-  if (missing.length > 0) text.push(`state lacks ${words.names(missing)}`);
-  for (const [id, count] of often) text.push(`state holds ${words.name(id)} ${times(count)}`);
-  if (ages !== null && wrong.length + missing.length + often.length === 0)
-    text.push(...wrongAges(words, query, ages));
-  if (lags !== null) text.push(...wrongLags(words, query, lags));
-  const severity = wrong.length > 0 || often.length > 0 || missing.length === 0 ? 1 : 2;
-  const fault = [wrong, missing, often.map(([id, count]) => `${id} x ${count}`)].map(String).join(' / ');
-  return { text, severity, fault: text.length === 0 ? '' : fault };
-}
-
-/** "; ages 3 2 1", in the order in which the tokens were told. */
-function agesOf(ids: readonly number[], ages: ReadonlyMap<number, number> | null): string {
-  const told = ids.map((id) => ages?.get(id) ?? -1);
-  if (told.includes(-1) || told.length > MOST_NAMES) return '';
-  return `; ${told.length === 1 ? 'age' : 'ages'} ${told.join(' ')}`;
-}
-
-/** Told only where the tokens are right: otherwise ages shift with the tokens. */
-function wrongAges(words: Words, query: Query, ages: ReadonlyMap<number, number>): string[] {
-  const last = query.sees.length - 1;
-  return query.sees.flatMap((id, k) => {
-    const age = ages.get(id);
-    return age === undefined || age === last - k
-      ? []
-      : [`state has ${words.name(id)} at age ${age}, must be ${last - k}`];
-  });
-}
-
-/** The window holds the last entries of the list; a part of it that was wrong before may still be there. */
-function wrongLags(words: Words, query: Query, lags: ReadonlyMap<number, readonly number[]>): string[] {
-  const wanted = new Map(query.sees.slice(-D_CONV).map((id, k, all) => [id, all.length - 1 - k]));
-  const foreign: [id: number, lags: readonly number[]][] = [];
-  const text: string[] = [];
-  for (const [id, seen] of lags) {
-    const want = wanted.get(id);
-    if (want === undefined) foreign.push([id, seen]);
-    else if (seen.some((lag) => lag !== want))
-      text.push(`convolution holds ${words.name(id)} at ${lagsOf([seen])}, must be ${want}`);
-  }
-  if (foreign.length > 0) {
-    const told = words.foreign(
-      foreign.map(([id]) => id),
-      query,
-    );
-    const at = lagsOf(told.ids.map((id) => lags.get(id)!));
-    text.unshift(`convolution holds ${told.text} at ${at}, which it must not`);
-  }
-  const missing = words.sorted([...wanted.keys()].filter((id) => !lags.has(id)));
-  if (missing.length > 0) {
-    const at = lagsOf(missing.map((id) => [wanted.get(id)!]));
-    text.push(`convolution lacks ${words.names(missing)} at ${at}`);
-  }
-  return text;
-}
-
-/** "lag 1", "lags 3 2 1", "lags 2+1" for one token at two lags. */
-function lagsOf(seen: readonly (readonly number[])[]): string {
-  const many = seen.length > 1 || seen[0]!.length > 1;
-  return `${many ? 'lags' : 'lag'} ${seen.map((lags) => lags.join('+')).join(' ')}`;
 }

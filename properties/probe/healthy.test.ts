@@ -14,7 +14,7 @@ import type { Call, Script } from '../types.ts';
 import { validity } from '../validity.ts';
 import { countEvents } from './history.ts';
 import { type ProbeStory, probeStory } from './story.ts';
-import { casesOf, envOf, oracleLoad } from './testing.ts';
+import { casesOf, envOf, modelOf, oracleLoad } from './testing.ts';
 
 const subject = engineSubject();
 const load = (bytes: Uint8Array, name: string) => subject.load(bytes, name);
@@ -81,18 +81,18 @@ describe.each([
   test('random histories', { timeout: 60_000 + 2_000 * N_CASES }, async () => {
     const env = await envOf(subject, arch, 'probe');
     for (const { script } of casesOf(env, GENERATORS, N_CASES))
-      expectSilent(await probeStory(load, script!, memory), script!);
+      expectSilent(await probeStory(load, script!, modelOf(memory)), script!);
   });
 
   test('one history on every implementation, with K and V in both types, cut in every way', async () => {
     for (const params of configurations(memory))
-      expectSilent(await probeStory(load, { params, calls }, memory), { params, calls });
+      expectSilent(await probeStory(load, { params, calls }, modelOf(memory)), { params, calls });
   });
 
   test('the oracle', async () => {
     for (const type_kv of ['F32', 'F16'] as const) {
       const params = { n_ctx: 64, n_batch: 64, n_ubatch: 64, n_seq_max: 4, split: 'equal' as const, type_kv };
-      expectSilent(await probeStory(oracleLoad(), { params, calls }, memory), { params, calls });
+      expectSilent(await probeStory(oracleLoad(), { params, calls }, modelOf(memory)), { params, calls });
     }
   });
 });
@@ -112,6 +112,6 @@ test('one sequence of as many tokens as a probe has ids', async () => {
       params: { ...params, type_kv },
       calls: [{ op: 'decode', batch: { token: Array.from({ length: n }, () => 1) } }],
     };
-    expectSilent(await probeStory(load, script, memory), script);
+    expectSilent(await probeStory(load, script, modelOf(memory)), script);
   }
 });

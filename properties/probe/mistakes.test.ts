@@ -7,7 +7,7 @@ import type { Entry } from '../../oracle/entries.ts';
 import type { Call, Case, Script } from '../types.ts';
 import { probeFailure } from './failure.ts';
 import { type Load, probeStory } from './story.ts';
-import { type Mistake, mistaken, oracleLoad, reordered, type Twist } from './testing.ts';
+import { LLAMA, type Mistake, mistaken, modelOf, oracleLoad, reordered, type Twist } from './testing.ts';
 
 const engine = engineSubject();
 
@@ -23,12 +23,12 @@ function script(...calls: Call[]): Script {
 
 /** Sentences about a script on our engine with a mistake. */
 async function told(memory: 'attention' | 'recurrent', s: Script, mistake: Mistake) {
-  return (await probeStory(mistaken(engine, mistake), s, memory)).sentences;
+  return (await probeStory(mistaken(engine, mistake), s, modelOf(memory))).sentences;
 }
 
 /** Sentences about a script on the oracle with a mistake. */
 async function toldOracle(s: Script, twist: Twist) {
-  return (await probeStory(oracleLoad(twist), s, 'attention')).sentences;
+  return (await probeStory(oracleLoad(twist), s, LLAMA)).sentences;
 }
 
 /** The context's `decode`, its batches changed on the way: call number k. */
@@ -148,7 +148,7 @@ test('cells without content, weights that do not add up', async () => {
     };
   };
   const s = script(decode(0, 0));
-  const say = async (by: number) => (await probeStory(scaled(by), s, 'attention')).sentences;
+  const say = async (by: number) => (await probeStory(scaled(by), s, LLAMA)).sentences;
   expect(await say(2 / 3)).toEqual(['query 0@1: saw a cell without content']);
   expect(await say(1 / 2)).toEqual(['query 0@1: saw 2 cells without content']);
   expect(await say(2)).toEqual(['query 0@1: the sum of its attention weights is 2.00, must be 1']);
@@ -272,7 +272,7 @@ test('what is compared with the sequence alone: the fault can lie there', async 
     script: script(decode(0, 0)),
     alone: [{ call: 0, index: 1, tokens: [5, 5] }],
   };
-  expect(await probeFailure({ load: lonely, memory: 'attention', subject: engine.info }, c)).toEqual([
+  expect(await probeFailure({ load: lonely, model: LLAMA, subject: engine.info }, c)).toEqual([
     'in the sequence alone, token by token: query 0@1: did not see 0@0',
   ]);
 });
@@ -281,7 +281,7 @@ test('probeFailure never rejects, and looks at the other history too', async () 
   const load = (bytes: Uint8Array, name: string) => engine.load(bytes, name);
   const good = script(decode(0, 0));
   const c: Case = { version: 1, property: 'share', model: 'recipe:llama', seed: 's', index: 0, script: good };
-  const env = { load, memory: 'attention', subject: engine.info } as const;
+  const env = { load, model: LLAMA, subject: engine.info } as const;
   expect(await probeFailure(env, c)).toEqual([]);
   const { script: _, ...white } = c;
   expect(await probeFailure(env, white)).toEqual([]);
@@ -310,11 +310,13 @@ test('probeFailure never rejects, and looks at the other history too', async () 
 test('more tokens than a probe can tell apart: no sentence, and a note', async () => {
   const long = script(decode(...Array.from({ length: 400 }, (_, i) => i % 4)));
   const params = { ...long.params, n_ctx: 400, n_batch: 400 };
-  const story = await probeStory(oracleLoad(), { ...long, params }, 'attention');
+  const story = await probeStory(oracleLoad(), { ...long, params }, LLAMA);
   expect(story).toMatchObject({
     sentences: [],
     rows: 0,
     note: 'the history has 400 tokens, a probe can tell 315 apart',
   });
-  expect((await probeStory(oracleLoad(), long, 'hybrid')).note).toBe('there is no probe for hybrid memory');
+  expect((await probeStory(oracleLoad(), long, { arch: 'bert', memory: 'none', n_layer: 1 })).note).toBe(
+    'there is no probe for bert',
+  );
 });

@@ -13,10 +13,11 @@
 import type { MemoryKind } from '../../contract/batch.ts';
 import type { MaybePromise, SubjectModel } from '../../contract/subject.ts';
 import { MAX_DISTANCE } from '../../golden/probes/llama-positions.ts';
-import { positionProbe, setProbes, stateProbes } from '../../golden/probes/registry.ts';
+import { positionProbe } from '../../golden/probes/registry.ts';
 import type { Probe } from '../../golden/probes/types.ts';
 import { runScript, type ScriptRun } from '../run-script.ts';
 import type { Script } from '../types.ts';
+import { candidatesFor, type Probed } from './candidates.ts';
 import { type Finding, Judge } from './findings.ts';
 import {
   askedAfter,
@@ -38,6 +39,8 @@ export interface ProbeStory {
   readonly note?: string;
   /** Rows that were read, over all runs. */
   readonly rows: number;
+  /** Rows that were wrong or could not be read. */
+  readonly wrong: number;
   /** Distance of the worst element from an integer, by what was read. */
   readonly margins: Readonly<Record<string, number>>;
 }
@@ -49,6 +52,7 @@ interface Telling {
   readonly load: Load;
   readonly script: Script;
   rows: number;
+  wrong: number;
   readonly margins: Record<string, number>;
   note?: string;
   /** Probes that are loaded. */
@@ -56,26 +60,27 @@ interface Telling {
 }
 
 /**
- * Runs a history on the probes of its kind of memory. Rejects only if the subject itself fails to load a probe or
+ * Runs a history on the probes for a model. Rejects only if the subject itself fails to load a probe or
  * throws something that is no answer; see `probeFailure`.
  */
-export async function probeStory(load: Load, script: Script, memory: MemoryKind): Promise<ProbeStory> {
-  const telling: Telling = { load, script, rows: 0, margins: {}, models: new Map() };
+export async function probeStory(load: Load, script: Script, model: Probed): Promise<ProbeStory> {
+  const telling: Telling = { load, script, rows: 0, wrong: 0, margins: {}, models: new Map() };
   try {
-    const sentences = await tell(telling, memory);
-    const { rows, margins, note } = telling;
-    return { sentences, rows, margins, ...(note === undefined ? {} : { note }) };
+    const sentences = await tell(telling, model);
+    const { rows, wrong, margins, note } = telling;
+    return { sentences, rows, wrong, margins, ...(note === undefined ? {} : { note }) };
   } finally {
-    for (const model of telling.models.values()) await model.close();
+    for (const loaded of telling.models.values()) await loaded.close();
   }
 }
 
-async function tell(telling: Telling, memory: MemoryKind): Promise<readonly string[]> {
+async function tell(telling: Telling, model: Probed): Promise<readonly string[]> {
   const { script } = telling;
+  const { memory } = model;
   const n = countEvents(script);
-  const candidates = memory === 'attention' ? setProbes : memory === 'recurrent' ? stateProbes : [];
+  const candidates = candidatesFor(model);
   if (candidates.length === 0) {
-    telling.note = `there is no probe for ${memory} memory`;
+    telling.note = `there is no probe for ${model.arch}`;
     return [];
   }
   const probe = candidates.find(({ n_ids }) => n_ids >= n);
@@ -86,7 +91,7 @@ async function tell(telling: Telling, memory: MemoryKind): Promise<readonly stri
   }
   const seen = await runOn(telling, probe, script, historyOf(script, memory, probe.n_ids));
   if (seen.sentences.length > 0) return seen.sentences;
-  const placed = memory === 'attention' ? await tellPositions(telling, n) : [];
+  const placed = probe.reads === 'set' ? await tellPositions(telling, n) : [];
   return placed.length > 0 ? placed : await askAfter(telling, probe, memory, seen.n_calls);
 }
 
@@ -156,7 +161,7 @@ async function runOnce(
 ): Promise<Told> {
   const model = await modelOf(telling, probe);
   const run = await runScript(model, relabel(script, history, probe.token, outputs));
-  const judge = new Judge(history);
+  const judge = new Judge(history, probe.reads === 'window' ? probe.window : undefined);
   const sentences = sentencesOf(readRows(telling, probe, history, judge, run), judge);
   const n_calls = run.rows.length;
   if (run.unexpected === null) return { sentences, ended: false, n_calls };
@@ -183,6 +188,7 @@ function readRows(telling: Telling, probe: Probe, history: History, judge: Judge
         telling.margins[reading.kind] = Math.max(telling.margins[reading.kind] ?? 0, reading.margin);
       const found = judge.judge(query, reading);
       if (found === null) continue;
+      telling.wrong++;
       const { severity, text, fault, blank = false } = found;
       const inherited = fault !== '' && query.before !== null && faults.get(query.before) === fault;
       faults.set(query, fault);

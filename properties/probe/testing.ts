@@ -18,6 +18,7 @@ import { type Entry, Sequences } from '../../oracle/entries.ts';
 import { logits } from '../../oracle/forward.ts';
 import { oracleWhite } from '../../oracle/white.ts';
 import type { Env, Property } from '../types.ts';
+import type { Probed } from './candidates.ts';
 import type { Load } from './story.ts';
 
 /** An environment for generators: the subject with the fuzz model of an architecture. */
@@ -39,6 +40,14 @@ export async function envOf(subject: Subject, arch: 'llama' | 'mamba', seed: str
 /** The first cases of some properties. */
 export function casesOf(env: Env, properties: readonly Property[], n: number) {
   return properties.flatMap((property) => Array.from({ length: n }, (_, i) => property.generate(env, i)));
+}
+
+/** Models whose histories the tests run on probes. */
+export const LLAMA: Probed = { arch: 'llama', memory: 'attention', n_layer: 2 };
+export const MAMBA: Probed = { arch: 'mamba', memory: 'recurrent', n_layer: 2 };
+
+export function modelOf(memory: 'attention' | 'recurrent'): Probed {
+  return memory === 'attention' ? LLAMA : MAMBA;
 }
 
 /** What a mistake does to a context: replaces some of its methods. */

@@ -149,7 +149,7 @@ export const contextLayouts: readonly ContextLayout[] = [
 ];
 
 /** What the default function of every era puts into these fields. */
-const DEFAULTS: Readonly<Partial<Record<ContextField, readonly number[]>>> = {
+export const DEFAULTS: Readonly<Partial<Record<ContextField, readonly number[]>>> = {
   n_ctx: [512],
   n_batch: [2048],
   n_ubatch: [512],

@@ -20,6 +20,7 @@ import type {
 } from '../../../contract/subject.ts';
 import type { RulesInfo, ShownSplit } from '../../../contract/white.ts';
 import { NativeBatch } from './batch.ts';
+import { contextValues } from './context-params.ts';
 import { type ContextField, PARAMS_BYTES, writeField } from './layout.ts';
 import { type Address, BatchStruct, type Library, Params } from './library.ts';
 import { type Era, eraOf, legalOf, since } from './releases.ts';
@@ -38,9 +39,6 @@ const MEMORY: Readonly<Record<string, MemoryKind>> = {
 };
 
 const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
-
-const GGML_F32 = 0;
-const GGML_F16 = 1;
 
 type Native = ReturnType<Library['func']>;
 
@@ -249,7 +247,8 @@ class LlamaModel implements SubjectModel {
     const struct = library.contextDefaults();
     const view = new DataView(struct.buffer);
     const { fields } = library.layout;
-    for (const [name, value] of Object.entries(this.#values(params))) {
+    const values = contextValues(params, fields);
+    for (const [name, value] of Object.entries(values)) {
       const field = fields[name as ContextField];
       if (field !== undefined) writeField(view, field, value);
     }
@@ -266,32 +265,6 @@ class LlamaModel implements SubjectModel {
     return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
   }
 
-  /** The fields of `llama_context_params`. Every sequence gets room for n_ctx tokens, whatever it is divided by. */
-  #values(params: ContextParams): Partial<Record<ContextField, number>> {
-    const { n_seq_max, n_ubatch } = params;
-    const n_batch = Math.max(params.n_batch, n_ubatch);
-    const unified = params.kv_unified ?? true;
-    const streams = this.#api.library.layout.fields.kv_unified !== undefined && !unified;
-    const per_seq = Math.max(params.n_ctx, n_batch);
-    const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
-    return {
-      n_ctx: streams ? per_seq * n_seq_max : per_seq,
-      n_batch,
-      n_ubatch,
-      n_seq_max,
-      n_threads: params.n_threads ?? 1,
-      n_threads_batch: params.n_threads ?? 1,
-      type_k: type,
-      type_v: type,
-      flash_attn: params.flash_attn ? 1 : 0,
-      flash_attn_type: params.flash_attn ? 1 : 0,
-      embeddings: params.embeddings ? 1 : 0,
-      kv_unified: unified ? 1 : 0,
-      swa_full: (params.swa_full ?? true) ? 1 : 0,
-      no_perf: 1,
-    };
-  }
-
   close(): void {
     this.#api.call('void llama_free_model(void *model)', this.#model);
   }
@@ -306,6 +279,8 @@ class LlamaContext implements SubjectContext {
   readonly #batch = new NativeBatch();
   readonly #memory: Address;
   #rows = new Float32Array(0);
+  /** Sequences with tokens: the largest position of an empty one is 0 in the oldest releases, as that of one token. */
+  readonly #held = new Set<number>();
 
   constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams) {
     this.#api = api;
@@ -347,6 +322,7 @@ class LlamaContext implements SubjectContext {
         mark: `${what} ${rc}: ${log.first()}`,
       });
     }
+    for (let i = 0; i < n; i++) for (const id of batch.seq_id?.[i] ?? [0]) this.#held.add(id);
     return this.#outputs(batch);
   }
 
@@ -358,7 +334,7 @@ class LlamaContext implements SubjectContext {
     return batch.token.map((_, i) => {
       const ids = batch.seq_id?.[i] ?? [0];
       const first = ids[0] ?? 0;
-      const pos = next.get(first) ?? this.seqPosMax(first) + 1;
+      const pos = next.get(first) ?? (this.#held.has(first) ? this.seqPosMax(first) + 1 : 0);
       for (const id of ids) next.set(id, pos + 1);
       return pos;
     });
@@ -407,22 +383,31 @@ class LlamaContext implements SubjectContext {
 
   seqRm(seq: number, p0: number, p1: number): void {
     if (seq !== -1) this.#know(seq);
+    const maxima = new Map((seq < 0 ? [...this.#held] : [seq]).map((id) => [id, this.seqPosMax(id)]));
     const done = this.#ops('bool', 'seq_rm', ', int seq, int p0, int p1', seq, p0, p1);
     if (done !== true)
       throw new IsobatchError('ops.partial', `seq_rm(${seq}, ${p0}, ${p1}) answered false`, { seq, p0, p1 });
+    if (p0 > 0) return;
+    for (const id of seq < 0 ? [...this.#held] : [seq]) {
+      const max = maxima.get(id) ?? -1;
+      if (p1 < 0 || p1 > max) this.#held.delete(id);
+    }
   }
 
   seqCp(from: number, to: number, p0: number, p1: number): void {
     this.#know(from, to);
     this.#ops('void', 'seq_cp', ', int from, int to, int p0, int p1', from, to, p0, p1);
+    if (this.#held.has(from) && (p1 < 0 || p1 > Math.max(p0, 0))) this.#held.add(to);
   }
 
   seqKeep(seq: number): void {
     this.#know(seq);
     this.#ops('void', 'seq_keep', ', int seq', seq);
+    for (const id of this.#held) if (id !== seq) this.#held.delete(id);
   }
 
   clear(): void {
+    this.#held.clear();
     if (this.#api.library.memory === 'llama_memory') this.#ops('void', 'clear', ', bool data', true);
     else this.#ops('void', 'clear', '');
   }
@@ -473,6 +458,9 @@ class LlamaContext implements SubjectContext {
         ...more,
       ),
     );
+    // Which sequences a whole state holds is the library's to say.
+    const came = seq === undefined ? Array.from({ length: this.#params.n_seq_max }, (_, id) => id) : [seq];
+    if (n > 0) for (const id of came) if (this.seqPosMax(id) > 0 || seq !== undefined) this.#held.add(id);
     if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
   }
 

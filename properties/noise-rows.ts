@@ -1,0 +1,333 @@
+/**
+ * Standard deviations of a subject's answers, measured on the subject itself: copies of the model with noise on their
+ * weights (`noise.ts`) answer the same list, and each logit's spread over them stands for what rounding can do to it.
+ * It is what bounds are made of where the oracle has no forward pass. As verdicts.md 5 says for 16 runs: the larger of
+ * the logit's own spread and that of its row, divided by 0.6, the smallest share that 16 runs have shown of many.
+ *
+ * Paths of the campaign's token tree are run once, and only deviations are kept.
+ */
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, MaybePromise, ModelInfo, SubjectModel, TypeKv } from '../contract/subject.ts';
+import { type GgufFile, readGguf } from '../model/gguf.ts';
+import { modelBytes } from './campaign-models.ts';
+import { factsOf } from './facts.ts';
+import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
+import { rowKey } from './oracle-rows.ts';
+import { runScript } from './run-script.ts';
+import { trace } from './trace.ts';
+import type { Call, Env, Script } from './types.ts';
+
+/** Copies of a model that are run. */
+export const N_COPIES = 16;
+/** Smallest share of the true deviation that 16 runs have shown (spec: verdicts.md 2). */
+const SHORTEST = 0.6;
+/**
+ * Noise of float32 roundings is made so much larger and its effect divided: a weight moved by half a unit in its last
+ * place would not move at all. Errors stay in first order.
+ */
+const AMPLIFY = 2 ** 10;
+/** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
+export const MOST_PARAMS = 2 ** 23;
+/**
+ * Spreads of noise 64 times smaller, scaled back, are the same within 2 % where all is float32, and five times larger
+ * where a table of F16 is looked up (measured on eleven architectures).
+ */
+const COARSE = 1.5;
+/** Copies for a question of orders of magnitude. */
+const FEW = 4;
+/** Paths of the tree that are run in one context, fewer where their logits are more than this. */
+const TOGETHER = 4;
+const MOST_LOGITS = 2 ** 20;
+/** Numbers that are kept; then all are forgotten. */
+const MOST_KEPT = 2 ** 23;
+
+/** What of a context decides how it rounds. */
+export interface Numerics {
+  readonly type_kv?: TypeKv;
+  readonly flash_attn?: boolean;
+}
+
+/** Deviations of one row. */
+export interface Spread {
+  /** n_vocab standard deviations, made longer by what 16 runs may miss. */
+  readonly sigma: Float64Array;
+  /** The noise was too large for first order. */
+  readonly ill: boolean;
+}
+
+export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
+
+/** Copies of a model with one kind of noise. */
+interface Copies {
+  readonly models: readonly SubjectModel[];
+  readonly amplify: number;
+}
+
+/** The spreads of one model. */
+export class NoiseRows {
+  readonly #env: Env;
+  readonly #load: Load;
+  readonly #file: GgufFile;
+  readonly #copies = new Map<string, Promise<Copies>>();
+  readonly #rows = new Map<string, Spread>();
+  #kept = 0;
+  #coarse: Promise<boolean> | undefined;
+
+  /** Throws `gguf` for a model whose weights cannot be read (quantized ones). */
+  constructor(env: Env, load: Load, bytes: Uint8Array) {
+    this.#env = env;
+    this.#load = load;
+    this.#file = readGguf(bytes, env.modelName);
+  }
+
+  /** What the last row of `tokens` alone may differ by: n_vocab standard deviations. */
+  async sigma(tokens: readonly number[], numerics: Numerics): Promise<Float64Array> {
+    return (await this.plain(tokens, numerics)).sigma;
+  }
+
+  /** The same with what else is known of the row. */
+  async plain(tokens: readonly number[], numerics: Numerics): Promise<Spread> {
+    const key = keyOf(tokens, numerics);
+    return this.#rows.get(key) ?? (await this.#runPath(tokens, numerics)).get(key)!;
+  }
+
+  /** Rows [call, batch index] of a script that are no plain lists: the copies run the script itself. */
+  bent(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
+    return this.#spread(script, rows);
+  }
+
+  /** Runs the path of the tree that goes on from `tokens` and some more, and keeps every row of them. */
+  async #runPath(tokens: readonly number[], numerics: Numerics): Promise<Map<string, Spread>> {
+    const lists = this.#listsFrom(tokens, numerics);
+    const rows = lists.flatMap((list, k) => list.map((_, i) => [2 * k, i] as const));
+    const spread = await this.#spread(this.#alone(lists, numerics), rows);
+    const found = new Map(
+      rows.map(([call, i], at) => [keyOf(lists[call / 2]!.slice(0, i + 1), numerics), spread[at]!]),
+    );
+    this.#keep(found);
+    return found;
+  }
+
+  /** Opening a context costs as much as a path, so paths that will be asked for too are run with it. */
+  #listsFrom(tokens: readonly number[], numerics: Numerics): (readonly number[])[] {
+    const { paths } = factsOf(this.#env).tree;
+    const first = paths.findIndex((p) => tokens.every((token, i) => p[i] === token));
+    if (first < 0) return [tokens];
+    const later = paths.slice(first + 1).filter((path) => !this.#rows.has(keyOf(path, numerics)));
+    const path = paths[first]!;
+    const fits = Math.floor(MOST_LOGITS / (path.length * this.#env.model.n_vocab));
+    return [path, ...later.slice(0, Math.max(0, Math.min(TOGETHER, fits) - 1))];
+  }
+
+  #keep(found: ReadonlyMap<string, Spread>): void {
+    const size = found.size * this.#env.model.n_vocab;
+    if (this.#kept + size > MOST_KEPT) {
+      this.#rows.clear();
+      this.#kept = 0;
+    }
+    for (const [key, spread] of found) this.#rows.set(key, spread);
+    this.#kept += size;
+  }
+
+  /** Each list alone in an empty context, in one call. */
+  #alone(lists: readonly (readonly number[])[], numerics: Numerics): Script {
+    const { subject, model } = this.#env;
+    const n = Math.max(...lists.map((list) => list.length));
+    const params: ContextParams = {
+      n_ctx: n,
+      n_batch: n,
+      n_ubatch: n,
+      n_seq_max: 1,
+      split: subject.splits[model.memory]?.[0] ?? 'equal',
+      type_kv: numerics.type_kv,
+      flash_attn: numerics.flash_attn,
+    };
+    const calls = lists.flatMap((list): Call[] => [
+      { op: 'decode', batch: { token: [...list], logits: list.map(() => true) } },
+      { op: 'clear' },
+    ]);
+    return { params, calls };
+  }
+
+  async #spread(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
+    return spreadOver(await this.#copiesFor(script.params), script, rows, this.#env.model.n_vocab);
+  }
+
+  async #copiesFor(numerics: Numerics): Promise<Copies> {
+    this.#coarse ??= this.#roundsCoarsely();
+    const attention = this.#halfAttention(numerics);
+    const sums = attention && numerics.flash_attn === true;
+    const activation = (await this.#coarse) ? this.#coarsePlace() : 'none';
+    const half: HalfPlaces = { attention, sums, activation };
+    const weights = [...this.#file.tensors.values()].some((t) => t.type === 'F16');
+    const amplify = attention || activation !== 'none' || weights ? 1 : AMPLIFY;
+    return this.#made({ amplify, half });
+  }
+
+  /** A table of GELU is the coarse rounding that is known; without a feed-forward part it may be any. */
+  #coarsePlace(): HalfPlaces['activation'] {
+    return [...this.#file.tensors.keys()].some((name) => name.includes('ffn_down'))
+      ? 'feed-forward'
+      : 'anywhere';
+  }
+
+  #halfAttention({ type_kv, flash_attn }: Numerics): boolean {
+    return this.#env.model.memory !== 'recurrent' && (type_kv === 'F16' || flash_attn === true);
+  }
+
+  #made(noise: Omit<CopyOf, 'number'>): Promise<Copies> {
+    const key = JSON.stringify(noise);
+    let making = this.#copies.get(key);
+    if (making === undefined) {
+      making = this.#make(noise);
+      this.#copies.set(key, making);
+    }
+    return making;
+  }
+
+  async #make(noise: Omit<CopyOf, 'number'>, n = N_COPIES): Promise<Copies> {
+    const models: SubjectModel[] = [];
+    for (let number = 0; number < n; number++) {
+      models.push(
+        await this.#load(
+          noisyCopy(this.#file, { ...noise, number }),
+          `${this.#env.modelName}, copy ${number}`,
+        ),
+      );
+    }
+    return { models, amplify: noise.amplify };
+  }
+
+  /**
+   * Whether the subject rounds something to less than float32 that nobody told us of, such as a table of GELU: then
+   * the spread does not shrink with the noise.
+   */
+  async #roundsCoarsely(): Promise<boolean> {
+    const { types_kv } = this.#env.subject;
+    const plain = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
+    // Only F16 K and V: what else is coarse cannot be told apart.
+    if (this.#halfAttention(plain)) return true;
+    const { tree } = factsOf(this.#env);
+    const script = this.#alone([tree.paths[0]!.slice(0, 16)], plain);
+    const half: HalfPlaces = { attention: false, sums: false, activation: 'none' };
+    const last = [[0, 15]] as const;
+    const { n_vocab } = this.#env.model;
+    const sizes: number[] = [];
+    for (const amplify of [AMPLIFY, AMPLIFY / 64]) {
+      const [row] = await spreadOver(await this.#make({ amplify, half }, FEW), script, last, n_vocab);
+      sizes.push(rms(row!.sigma));
+    }
+    return sizes[1]! > COARSE * sizes[0]!;
+  }
+}
+
+/** The spread of rows of a script over the copies. */
+async function spreadOver(
+  { models, amplify }: Copies,
+  script: Script,
+  rows: readonly (readonly [number, number])[],
+  n_vocab: number,
+): Promise<Spread[]> {
+  const sums = rows.map(() => new Sums(n_vocab));
+  for (const model of models) {
+    const run = await runScript(model, script);
+    if (run.unexpected !== null) {
+      const { what, got } = run.unexpected;
+      throw new IsobatchError('subject', `a copy of the model with noise on its weights: ${what}: ${got}`);
+    }
+    rows.forEach(([call, index], k) => {
+      const { row, bits } = run.rows[call]!;
+      sums[k]!.add(new Float32Array(bits.buffer), row[index]! * n_vocab);
+    });
+  }
+  return sums.map((sum) => sum.spread(amplify));
+}
+
+/** Mean and squared deviations, one answer after the other (Welford). */
+class Sums {
+  readonly #mean: Float64Array;
+  readonly #squares: Float64Array;
+  #n = 0;
+
+  constructor(n_vocab: number) {
+    this.#mean = new Float64Array(n_vocab);
+    this.#squares = new Float64Array(n_vocab);
+  }
+
+  add(logits: Float32Array, at: number): void {
+    this.#n++;
+    for (let j = 0; j < this.#mean.length; j++) {
+      const off = logits[at + j]! - this.#mean[j]!;
+      this.#mean[j] = this.#mean[j]! + off / this.#n;
+      this.#squares[j] = this.#squares[j]! + off * (logits[at + j]! - this.#mean[j]!);
+    }
+  }
+
+  spread(amplify: number): Spread {
+    const sigma = this.#squares.map((s) => Math.sqrt(s / (this.#n - 1)));
+    const row = rms(sigma);
+    const mean = this.#mean.reduce((sum, x) => sum + x, 0) / sigma.length;
+    const size = rms(this.#mean.map((x) => x - mean));
+    return {
+      sigma: sigma.map((s) => Math.max(s, row) / (amplify * SHORTEST)),
+      ill: !(row <= size / 10),
+    };
+  }
+}
+
+function rms(values: Float64Array): number {
+  let squares = 0;
+  for (const x of values) squares += x * x;
+  return Math.sqrt(squares / values.length);
+}
+
+function keyOf(tokens: readonly number[], { type_kv, flash_attn }: Numerics): string {
+  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''} ${tokens.join()}`;
+}
+
+/** Why no copies of a model can be made, or null. */
+export function uncopied(model: ModelInfo): string | null {
+  if (model.n_params <= MOST_PARAMS) return null;
+  return `${model.n_params} parameters are too many to measure bounds on copies of the model (at most ${MOST_PARAMS})`;
+}
+
+/** By call and batch index, as `oracleRowsOf`: spreads of the rows of a script. */
+export async function noiseRowsOf(
+  env: Env,
+  script: Script,
+  rows: readonly (readonly [call: number, index: number])[],
+): Promise<Map<string, Spread>> {
+  const noise = noiseFor(env);
+  const { calls } = trace(script, env.model.memory);
+  const out = new Map<string, Spread>();
+  const bent: (readonly [number, number])[] = [];
+  for (const [call, index] of rows) {
+    const { seen } = calls[call]!.tokens[index]!;
+    if (seen === null) bent.push([call, index]);
+    else out.set(rowKey(call, index), await noise.plain(seen, script.params));
+  }
+  if (bent.length === 0) return out;
+  const spreads = await noise.bent(script, bent);
+  bent.forEach(([call, index], i) => {
+    out.set(rowKey(call, index), spreads[i]!);
+  });
+  return out;
+}
+
+const known = new WeakMap<object, Map<string, NoiseRows>>();
+
+/** The spreads of a loaded model; shared by all properties that run on it. */
+export function noiseFor(env: Env): NoiseRows {
+  if (env.load === undefined) throw new RangeError(`no copies of ${env.modelName} can be made`);
+  let bySeed = known.get(env.loaded);
+  if (bySeed === undefined) {
+    bySeed = new Map();
+    known.set(env.loaded, bySeed);
+  }
+  let rows = bySeed.get(env.seed);
+  if (rows === undefined) {
+    rows = new NoiseRows(env, env.load, modelBytes(env.modelName));
+    bySeed.set(env.seed, rows);
+  }
+  return rows;
+}

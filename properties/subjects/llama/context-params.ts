@@ -1,0 +1,45 @@
+/**
+ * From the parameters of a context, as the contract has them, to the fields of `llama_context_params`. The adapter and
+ * the exported C programs take the same ones, so that both run the same context.
+ */
+import type { ContextParams } from '../../../contract/subject.ts';
+import type { ContextField, ContextLayout } from './layout.ts';
+
+const GGML_F32 = 0;
+const GGML_F16 = 1;
+
+export type ContextValues = Partial<Record<ContextField, number>>;
+
+/** Cells beyond those that a history holds at once, so that a whole batch finds a place in one piece. */
+const SIDE_BY_SIDE = 256;
+
+/**
+ * The values for a build with these fields. Every sequence gets room for n_ctx tokens, whatever the library divides it
+ * by. Releases before b6673, whose layout has no flash_attn_type, want free cells side by side, and answer that a
+ * fragmented cache is full.
+ */
+export function contextValues(params: ContextParams, fields: ContextLayout['fields']): ContextValues {
+  const { n_seq_max, n_ubatch } = params;
+  const n_batch = Math.max(params.n_batch, n_ubatch);
+  const unified = params.kv_unified ?? true;
+  const divided = fields.kv_unified !== undefined && !unified;
+  const spare = fields.flash_attn_type === undefined ? SIDE_BY_SIDE : 0;
+  const per_seq = Math.max(params.n_ctx, n_batch) + spare;
+  const type = (params.type_kv ?? 'F32') === 'F16' ? GGML_F16 : GGML_F32;
+  return {
+    n_ctx: divided ? per_seq * n_seq_max : per_seq,
+    n_batch,
+    n_ubatch,
+    n_seq_max,
+    n_threads: params.n_threads ?? 1,
+    n_threads_batch: params.n_threads ?? 1,
+    type_k: type,
+    type_v: type,
+    flash_attn: params.flash_attn ? 1 : 0,
+    flash_attn_type: params.flash_attn ? 1 : 0,
+    embeddings: params.embeddings ? 1 : 0,
+    kv_unified: unified ? 1 : 0,
+    swa_full: (params.swa_full ?? true) ? 1 : 0,
+    no_perf: 1,
+  };
+}
