@@ -163,18 +163,15 @@ describe('state and torn-state', () => {
     ['mamba', state],
     ['llama', tornState],
     ['mamba', tornState],
-  ] as const)(
-    'on %s holds where states are right, and reaches its classes',
-    async (recipe, property) => {
-      const env = keepingEnv(recipe);
-      const { failed, compared } = await runCases(property, env, 200);
-      expect(failed?.failure?.message).toBeUndefined();
-      expect(compared).toBeGreaterThan(10_000);
-      expect(
-        missingClasses(env.coverage, property, { subject: env.subject, memory: env.model.memory }),
-      ).toEqual([]);
-    },
-  );
+  ] as const)('on %s holds where states are right, and reaches its classes', async (recipe, property) => {
+    const env = keepingEnv(recipe);
+    const { failed, compared } = await runCases(property, env, 200);
+    expect(failed?.failure?.message).toBeUndefined();
+    expect(compared).toBeGreaterThan(10_000);
+    expect(
+      missingClasses(env.coverage, property, { subject: env.subject, memory: env.model.memory }),
+    ).toEqual([]);
+  });
 
   it.each(FAULTS)('sees: %s', async (fault) => {
     const env = keepingEnv('llama', fault);

@@ -253,6 +253,8 @@ class LlamaContext implements SubjectContext {
   readonly #params: ContextParams;
   readonly #batch = new NativeBatch();
   readonly #memory: Address;
+  /** Bytes of the state of a sequence that holds nothing, where that must tell what the library does not. */
+  readonly #sizeOfNothing: number;
   #rows = new Float32Array(0);
 
   constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams) {
@@ -265,6 +267,7 @@ class LlamaContext implements SubjectContext {
       api.library.memory === 'llama_memory'
         ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
         : ctx;
+    this.#sizeOfNothing = since(era, 'b5640') || info.memory === 'none' ? 0 : this.#sizeOf(0);
   }
 
   decode(batch: Batch): DecodeResult {
@@ -272,7 +275,9 @@ class LlamaContext implements SubjectContext {
   }
 
   encode(batch: Batch): DecodeResult {
-    return this.#run(batch, 'encode');
+    // BERT is no encoder to the library (`llama_model_has_encoder`): its callers give it to llama_decode, and the oldest
+    // releases assert that a batch of llama_encode is T5's.
+    return this.#run(batch, MEMORY[this.#info.arch] === 'none' ? 'decode' : 'encode');
   }
 
   #run(batch: Batch, what: 'decode' | 'encode'): DecodeResult {
@@ -306,10 +311,27 @@ class LlamaContext implements SubjectContext {
     return batch.token.map((_, i) => {
       const ids = batch.seq_id?.[i] ?? [0];
       const first = ids[0] ?? 0;
-      const pos = next.get(first) ?? this.seqPosMax(first) + 1;
+      const pos = next.get(first) ?? this.#last(first) + 1;
       for (const id of ids) next.set(id, pos + 1);
       return pos;
     });
+  }
+
+  /**
+   * The last position of a sequence, -1 if it has none. Before b5640 the library says 0 for both no token and one
+   * token; the state of the sequence is as large as an empty one then, or larger.
+   */
+  #last(seq: number): number {
+    if (this.#info.memory === 'none') return -1;
+    const max = this.seqPosMax(seq);
+    if (max !== 0 || since(this.#era, 'b5640')) return max;
+    return this.#sizeOf(seq) > this.#sizeOfNothing ? 0 : -1;
+  }
+
+  #sizeOf(seq: number): number {
+    return Number(
+      this.#api.call('size_t llama_state_seq_get_size(void *ctx, int seq)', this.#ctx, seq) as bigint,
+    );
   }
 
   #outputs(batch: Batch): DecodeResult {
