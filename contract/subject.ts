@@ -29,6 +29,8 @@ export interface ContextParams {
   readonly n_threads?: number;
   /** Rows are embeddings, n_embd wide, instead of logits. */
   readonly embeddings?: boolean;
+  /** One row for each token, whatever the model would make of the rows of a sequence. */
+  readonly pooling?: 'none';
 }
 
 /** In which order a subject adds up a sum. `any`: it does not say, or it differs from shape to shape. */

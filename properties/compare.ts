@@ -37,7 +37,9 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
     const { kind, ...difference } = run.unexpected;
     if (kind === 'refused.memory.overflow' && mayOverflow(env, script, run.rows.length))
       return overflown(run);
-    tally.first = { difference, kind };
+    // What memory said before tells more than what it refused afterwards.
+    comparePositions(env, c, run, tally);
+    tally.first ??= { difference, kind };
     return outcome(env, c, run, tally);
   }
   // A refusal that came as it should is an answer that was compared.
@@ -103,7 +105,7 @@ const GRADES = {
 } as const;
 
 function comparePositions(env: Env, c: Case, run: ScriptRun, tally: Tally): void {
-  c.positions?.forEach(([call, seq, min, max], k) => {
+  c.positions?.slice(0, run.positions.length).forEach(([call, seq, min, max], k) => {
     const got = run.positions[k]!;
     const { no_pos_min, pos_of_empty } = env.subject.legal ?? {};
     for (const [name, have, want] of [

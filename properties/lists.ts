@@ -110,6 +110,11 @@ export class Lists {
     return e;
   }
 
+  /** A model without memory forgets a batch with its end. */
+  endBatch(): void {
+    if (this.memory === 'none') this.clear();
+  }
+
   /** True if the removal is refused because only a part of a state would go. */
   cuts(seq: number, p0: number, p1: number): boolean {
     if (!this.refusesParts) return false;

@@ -1,6 +1,7 @@
 /** All properties, in the order in which a campaign runs them. */
 import { IsobatchError } from '../contract/errors.ts';
 import { atomic } from './atomic.ts';
+import { encoder } from './encoder.ts';
 import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
 import { permute } from './permute.ts';
@@ -39,6 +40,7 @@ export const properties: readonly Property[] = [
   placement,
   state,
   tornState,
+  encoder,
   reference,
 ];
 

@@ -155,6 +155,7 @@ export function repair(script: Script, facts: Facts): Script {
       return call;
     }
     const pos = call.batch.token.map((token, i) => lists.append(token, idsOf(call.batch, i)).pos);
+    lists.endBatch();
     return call.batch.pos === undefined ? call : { ...call, batch: { ...call.batch, pos } };
   });
   return { params: script.params, calls };

@@ -12,7 +12,7 @@ export interface TracedToken {
   /** Ascending. */
   readonly ids: readonly number[];
   readonly pos: number;
-  /** The tokens that it has seen, itself last; null if that is not a plain list (after a removal inside). */
+  /** The tokens that it has seen, itself last; null if that is no plain list (after a removal inside, in an encoder). */
   readonly seen: readonly number[] | null;
   readonly output: boolean;
 }
@@ -56,9 +56,11 @@ export function applyCall(lists: Lists, call: Call): void {
   else if (call.op === 'stateSave') lists.save(call.slot, call.seq);
   else if (call.op === 'stateLoad') lists.load(call.slot, call.seq);
   else if (call.op === 'newContext') lists.clear();
-  else
+  else {
     for (let i = 0; i < call.batch.token.length; i++)
       lists.append(call.batch.token[i]!, idsOf(call.batch, i));
+    lists.endBatch();
+  }
 }
 
 /** Runs a script on lists; `each` sees them after every call. */
@@ -80,12 +82,13 @@ export function trace(
         const entry = lists.append(call.batch.token[i]!, ids);
         const output = isOutput(call.batch, i);
         const sorted = ids.length === 1 ? ids : [...ids].sort((a, b) => a - b);
-        const seen = output && entry.plain ? lists.tokens(ids[0]!) : null;
+        const seen = output && entry.plain && memory !== 'none' ? lists.tokens(ids[0]!) : null;
         tokens.push({ ids: sorted, pos: entry.pos, seen, output });
       }
     } else if (call.op === 'seqRm' && call.refused === undefined) removal = removed(lists, call);
     else applyCall(lists, call);
     if (lists.used > peak) peak = lists.used;
+    lists.endBatch();
     each?.(lists, c);
     calls.push({ call, tokens, used: lists.used, empty: lists.isEmpty(), removal });
   }

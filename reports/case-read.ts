@@ -141,6 +141,7 @@ function checkParams(params: Field): void {
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
   for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();
+  params.optional('pooling')?.oneOf(['none']);
   params.optional('n_threads')?.integer({ least: 1, most: 1024 });
 }
 

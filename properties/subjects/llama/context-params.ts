@@ -38,6 +38,7 @@ export function contextValues(params: ContextParams, fields: ContextLayout['fiel
     flash_attn: params.flash_attn ? 1 : 0,
     flash_attn_type: params.flash_attn ? 1 : 0,
     embeddings: params.embeddings ? 1 : 0,
+    ...(params.pooling === 'none' ? { pooling_type: 0 } : {}),
     kv_unified: unified ? 1 : 0,
     swa_full: (params.swa_full ?? true) ? 1 : 0,
     no_perf: 1,

@@ -278,9 +278,9 @@ class LlamaContext implements SubjectContext {
   readonly #params: ContextParams;
   readonly #batch = new NativeBatch();
   readonly #memory: Address;
+  /** Bytes of the state of a sequence that holds nothing, where that must tell what the library does not. */
+  readonly #sizeOfNothing: number;
   #rows = new Float32Array(0);
-  /** Sequences with tokens: the largest position of an empty one is 0 in the oldest releases, as that of one token. */
-  readonly #held = new Set<number>();
 
   constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams) {
     this.#api = api;
@@ -292,6 +292,7 @@ class LlamaContext implements SubjectContext {
       api.library.memory === 'llama_memory'
         ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
         : ctx;
+    this.#sizeOfNothing = since(era, 'b5640') || info.memory === 'none' ? 0 : this.#sizeOf(0);
   }
 
   decode(batch: Batch): DecodeResult {
@@ -299,7 +300,9 @@ class LlamaContext implements SubjectContext {
   }
 
   encode(batch: Batch): DecodeResult {
-    return this.#run(batch, 'encode');
+    // BERT is no encoder to the library (`llama_model_has_encoder`): its callers give it to llama_decode, and the oldest
+    // releases assert that a batch of llama_encode is T5's.
+    return this.#run(batch, MEMORY[this.#info.arch] === 'none' ? 'decode' : 'encode');
   }
 
   #run(batch: Batch, what: 'decode' | 'encode'): DecodeResult {
@@ -322,7 +325,6 @@ class LlamaContext implements SubjectContext {
         mark: `${what} ${rc}: ${log.first()}`,
       });
     }
-    for (let i = 0; i < n; i++) for (const id of batch.seq_id?.[i] ?? [0]) this.#held.add(id);
     return this.#outputs(batch);
   }
 
@@ -334,10 +336,27 @@ class LlamaContext implements SubjectContext {
     return batch.token.map((_, i) => {
       const ids = batch.seq_id?.[i] ?? [0];
       const first = ids[0] ?? 0;
-      const pos = next.get(first) ?? (this.#held.has(first) ? this.seqPosMax(first) + 1 : 0);
+      const pos = next.get(first) ?? this.#last(first) + 1;
       for (const id of ids) next.set(id, pos + 1);
       return pos;
     });
+  }
+
+  /**
+   * The last position of a sequence, -1 if it has none. Before b5640 the library says 0 for both no token and one
+   * token; the state of the sequence is as large as an empty one then, or larger.
+   */
+  #last(seq: number): number {
+    if (this.#info.memory === 'none') return -1;
+    const max = this.seqPosMax(seq);
+    if (max !== 0 || since(this.#era, 'b5640')) return max;
+    return this.#sizeOf(seq) > this.#sizeOfNothing ? 0 : -1;
+  }
+
+  #sizeOf(seq: number): number {
+    return Number(
+      this.#api.call('size_t llama_state_seq_get_size(void *ctx, int seq)', this.#ctx, seq) as bigint,
+    );
   }
 
   #outputs(batch: Batch): DecodeResult {
@@ -383,31 +402,22 @@ class LlamaContext implements SubjectContext {
 
   seqRm(seq: number, p0: number, p1: number): void {
     if (seq !== -1) this.#know(seq);
-    const maxima = new Map((seq < 0 ? [...this.#held] : [seq]).map((id) => [id, this.seqPosMax(id)]));
     const done = this.#ops('bool', 'seq_rm', ', int seq, int p0, int p1', seq, p0, p1);
     if (done !== true)
       throw new IsobatchError('ops.partial', `seq_rm(${seq}, ${p0}, ${p1}) answered false`, { seq, p0, p1 });
-    if (p0 > 0) return;
-    for (const id of seq < 0 ? [...this.#held] : [seq]) {
-      const max = maxima.get(id) ?? -1;
-      if (p1 < 0 || p1 > max) this.#held.delete(id);
-    }
   }
 
   seqCp(from: number, to: number, p0: number, p1: number): void {
     this.#know(from, to);
     this.#ops('void', 'seq_cp', ', int from, int to, int p0, int p1', from, to, p0, p1);
-    if (this.#held.has(from) && (p1 < 0 || p1 > Math.max(p0, 0))) this.#held.add(to);
   }
 
   seqKeep(seq: number): void {
     this.#know(seq);
     this.#ops('void', 'seq_keep', ', int seq', seq);
-    for (const id of this.#held) if (id !== seq) this.#held.delete(id);
   }
 
   clear(): void {
-    this.#held.clear();
     if (this.#api.library.memory === 'llama_memory') this.#ops('void', 'clear', ', bool data', true);
     else this.#ops('void', 'clear', '');
   }
@@ -458,9 +468,6 @@ class LlamaContext implements SubjectContext {
         ...more,
       ),
     );
-    // Which sequences a whole state holds is the library's to say.
-    const came = seq === undefined ? Array.from({ length: this.#params.n_seq_max }, (_, id) => id) : [seq];
-    if (n > 0) for (const id of came) if (this.seqPosMax(id) > 0 || seq !== undefined) this.#held.add(id);
     if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
   }
 

@@ -1,0 +1,60 @@
+/**
+ * A model that is only an encoder, as the rest of the harness sees models: its batches are encoded, each row is an
+ * embedding of n_embd numbers, and between batches it remembers nothing. So what compares rows of logits compares
+ * embeddings, and copies with noise are run in the same way.
+ */
+import type { Batch } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
+import type { ContextParams, ModelInfo, SubjectContext, SubjectModel } from '../contract/subject.ts';
+import type { Env } from './types.ts';
+
+function viewOfContext(ctx: SubjectContext): SubjectContext {
+  return {
+    decode(batch: Batch) {
+      if (ctx.encode === undefined) throw new IsobatchError('protocol', 'this subject has no encode');
+      return ctx.encode(batch);
+    },
+    // There is nothing to change.
+    seqRm: () => undefined,
+    seqCp: () => undefined,
+    seqKeep: () => undefined,
+    clear: () => undefined,
+    seqPosMin: () => -1,
+    seqPosMax: () => -1,
+    close: () => ctx.close(),
+  };
+}
+
+function viewOfInfo(info: ModelInfo): ModelInfo {
+  return { ...info, n_vocab: info.n_embd };
+}
+
+function viewOfModel(model: SubjectModel): SubjectModel {
+  return {
+    info: viewOfInfo(model.info),
+    async open(params: ContextParams) {
+      return viewOfContext(await model.open({ ...params, embeddings: true, pooling: 'none' }));
+    },
+    close: () => model.close(),
+  };
+}
+
+const views = new WeakMap<SubjectModel, SubjectModel>();
+
+/** The environment whose rows are embeddings. What is known of a model is kept with its view, so there is one. */
+export function embeddingsOf(env: Env): Env {
+  let loaded = views.get(env.loaded);
+  if (loaded === undefined) {
+    loaded = viewOfModel(env.loaded);
+    views.set(env.loaded, loaded);
+  }
+  const { load } = env;
+  return {
+    ...env,
+    model: viewOfInfo(env.model),
+    loaded,
+    ...(load === undefined
+      ? {}
+      : { load: async (bytes: Uint8Array, name: string) => viewOfModel(await load(bytes, name)) }),
+  };
+}

@@ -1,0 +1,39 @@
+/** Batches for an encoder: each holds whole sequences, from position 0 on, in any order, and no shared tokens. */
+import type { ContextParams } from '../../contract/subject.ts';
+import type { Facts } from '../facts.ts';
+import type { Random } from '../random.ts';
+import { idsOf } from '../trace.ts';
+import type { Script } from '../types.ts';
+import { newDraft } from './history.ts';
+import { drawParams } from './params.ts';
+
+export function drawEncoding(r: Random, facts: Facts): Script {
+  const d = newDraft(r, { ...facts, shared: false });
+  // Half of the time one batch is encoded again: what is left of the first must not be seen.
+  for (let n = r.between(1, 4); n > 0; n--) {
+    const last = d.calls.at(-1);
+    if (last !== undefined && r.chance(0.3)) d.calls.push(last);
+    else if (d.decode(r.between(1, 72)) === 0) break;
+    d.lists.clear();
+  }
+  const { n_keep_tail: _, ...drawn } = drawParams(r, facts, d.calls, d.peak, d.lists.n_seq_max);
+  const params: { -readonly [K in keyof ContextParams]: ContextParams[K] } = {
+    ...drawn,
+    embeddings: true,
+    pooling: 'none',
+  };
+  // The whole batch is one ubatch: a token sees what comes after it.
+  params.n_ubatch = drawn.n_batch + (r.chance(0.5) ? 0 : r.below(8));
+  params.n_batch = params.n_ubatch;
+  return { params, calls: d.calls };
+}
+
+/** Whether a script is one that is drawn. */
+export function isEncoding({ params, calls }: Script): boolean {
+  if (params.embeddings !== true || params.pooling !== 'none') return false;
+  return calls.every((call) => {
+    if (call.op !== 'decode' || call.refused !== undefined) return false;
+    const { batch } = call;
+    return batch.token.length <= params.n_ubatch && batch.token.every((_, i) => idsOf(batch, i).length === 1);
+  });
+}
