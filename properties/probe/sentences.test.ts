@@ -49,7 +49,7 @@ describe.each(windowProbes)('$name: sequence 1, position 9', (probe) => {
       'keys missing and a foreign one in the window',
       [4, ...without(window, 8, 9, 10)],
       all,
-      'sequence 1, position 9 did not see positions 3..5 of its own window (layer with the window); it saw position 4 of sequence 0 (layer with the window)',
+      'sequence 1, position 9 did not see positions 3..5 of its own window; it saw position 4 of sequence 0 (layer with the window)',
     ],
     [
       'a key too many: one before the window',
@@ -61,7 +61,7 @@ describe.each(windowProbes)('$name: sequence 1, position 9', (probe) => {
       'a window that is one too small',
       without(window, 7),
       all,
-      'sequence 1, position 9 did not see position 2 of its own window (layer with the window)',
+      'sequence 1, position 9 did not see position 2 of its own window',
     ],
     [
       'a layer without window that forgets what a window would',

@@ -54,7 +54,11 @@ function told(layers: readonly Layer[], part: (layer: Layer, k: number) => strin
   // What a window must show a sequence must show too, so both may lack the same.
   if (local != null && local.replace('its own window', 'its own sequence') === global)
     return [`${local} (both layers)`];
-  return [local, global].flatMap((text, k) => (text == null ? [] : [`${text} (layer ${layers[k]!.name})`]));
+  return [local, global].flatMap((text, k) => {
+    if (text == null) return [];
+    // Only one of the layers has a window.
+    return text.endsWith('of its own window') ? [text] : [`${text} (layer ${layers[k]!.name})`];
+  });
 }
 
 /** Names of places in words: "positions 3..5 of its own sequence". */
