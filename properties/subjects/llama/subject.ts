@@ -378,8 +378,8 @@ class LlamaContext implements SubjectContext {
       );
     // One view over all rows, which lie side by side in one buffer.
     const addresses = at as Address[];
-    const low = addresses.reduce((a, b) => (b < a ? b : a));
-    const high = addresses.reduce((a, b) => (b > a ? b : a));
+    const sorted = [...addresses].sort((a, b) => (a < b ? -1 : 1));
+    const [low, high] = [sorted[0]!, sorted.at(-1)!];
     const floats = new Float32Array(koffi.view(low, Number(high - low) + 4 * width));
     addresses.forEach((address, k) => {
       const from = Number(address - low) / 4;
