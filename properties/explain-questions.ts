@@ -5,6 +5,7 @@
  */
 import type { SplitPolicy } from '../contract/batch.ts';
 import type { ContextParams } from '../contract/subject.ts';
+import { CHOICES } from './choices.ts';
 import { lengthVariations, orderVariations } from './explain-batch.ts';
 import { type Facts, factsOf } from './facts.ts';
 import { repair } from './shrink.ts';
@@ -108,6 +109,17 @@ function* drafts(c: Case, script: Script, facts: Facts): Generator<Draft> {
     own: params.type_kv ?? 'F32',
     changes: facts.types_kv.map((type_kv) => [type_kv, both({ type_kv })] as const),
   };
+  for (const name of CHOICES) {
+    const offered = facts.choices[name] as readonly (boolean | number)[] | undefined;
+    if (offered === undefined || offered.length < 2) continue;
+    yield {
+      what: name,
+      kind: 'choice',
+      about: 'configuration',
+      own: String(params[name] ?? offered[0]),
+      changes: offered.map((value) => [String(value), both({ [name]: value })] as const),
+    };
+  }
   yield* withoutEach(calls, again, isLegalDecode, 'decode');
   yield {
     what: 'sharing of tokens',
