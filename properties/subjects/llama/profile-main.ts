@@ -2,7 +2,7 @@
  * Shows that the profile of a build is right: what is measured, and how much of the derived bounds its answers use, by
  * model, flash attention, type of K and V, and n_ubatch. The library lives in this process, one build a run.
  *
- *     node dist/properties/subjects/llama/profile-main.js v0.5.0 [CASES]
+ *     node dist/properties/subjects/llama/profile-main.js v0.5.0 [CASES] [PART OF MODEL NAME] [MOST SEQUENCES]
  *
  * Prints the profile, then a line a cell: cases, elements, median and largest |difference| / bound, rows that needed
  * keyed runs, elements beyond. Ends with 1 if there are any.
@@ -33,9 +33,9 @@ const MODELS = [
 const UBATCHES = [1, 7, 64] as const;
 const MOST_TOKENS = 64;
 
-/** Up to three sequences whose tokens come mixed, in one to three calls; from all tokens, 16 or only 2 of them. */
-function drawCalls(r: Random, n_vocab: number): Call[] {
-  const n_seqs = r.between(1, 3);
+/** A few sequences whose tokens come mixed, in one to three calls; from all tokens, 16 or only 2 of them. */
+function drawCalls(r: Random, n_vocab: number, most_seqs: number): Call[] {
+  const n_seqs = r.between(1, most_seqs);
   const size = r.pick([Math.min(256, n_vocab - 3), 16, 2]);
   const next = new Array<number>(n_seqs).fill(0);
   const n_calls = r.between(1, 3);
@@ -76,8 +76,12 @@ async function runCell(env: Env, cell: Cell, cases: number) {
   for (let index = 0; index < cases; index++) {
     // The same histories for every cell of a model, so that the oracle's rows are found again.
     const r = caseRandom(env.seed, 'profile', env.modelName, index);
-    const sizes = { n_ctx: 96, n_batch: 64, n_seq_max: 3, split: 'simple' } as const;
-    const script: Script = { params: { ...sizes, ...cell }, calls: drawCalls(r, env.model.n_vocab) };
+    const n_seq_max = Number(most_seqs);
+    const sizes = { n_ctx: 96, n_batch: 64, n_seq_max, split: 'simple' } as const;
+    const script: Script = {
+      params: { ...sizes, ...cell },
+      calls: drawCalls(r, env.model.n_vocab, n_seq_max),
+    };
     const run = await runScript(env.loaded, script);
     if (run.unexpected !== null)
       throw new Error(`case ${index}: ${run.unexpected.what}: ${run.unexpected.got}`);
@@ -126,8 +130,9 @@ async function runModel(subject: Subject, modelName: string, cells: readonly Cel
   return beyond;
 }
 
-const [lib, cases = '100', only = ''] = process.argv.slice(2);
-if (lib === undefined) throw new RangeError('usage: profile-main.js RELEASE [CASES] [MODEL]');
+const [lib, cases = '100', only = '', most_seqs = '3'] = process.argv.slice(2);
+if (lib === undefined)
+  throw new RangeError('usage: profile-main.js RELEASE [CASES] [MODEL] [MOST SEQUENCES]');
 const library = new Library(await resolveLib(lib));
 const flash_f32 = since(eraOf(library), 'b5640');
 const before = performance.now();
