@@ -5,6 +5,7 @@
 import type { Batch } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../contract/subject.ts';
+import { doCall, SCRIPT_OPS } from './subjects/script.ts';
 import { isOutput } from './trace.ts';
 import type { Call, Difference, Script, StateCall } from './types.ts';
 
@@ -133,7 +134,7 @@ async function runCall(
   const refused = refusedKind(call);
   let result: DecodeResult | undefined;
   try {
-    const answer = doCall(session, call);
+    const answer = callOf(session, call);
     const value = isPromise(answer) ? await answer : answer;
     if (call.op === 'decode') result = value as DecodeResult;
   } catch (error) {
@@ -159,22 +160,12 @@ function isRefusal(got: string, want: string): boolean {
   return got === want || got === 'refused';
 }
 
-function doCall(session: Session, call: Call): MaybePromise<DecodeResult> | MaybePromise<void> {
-  const { ctx } = session;
-  switch (call.op) {
-    case 'decode':
-      return ctx.decode(call.batch);
-    case 'seqRm':
-      return ctx.seqRm(call.seq, call.p0, call.p1);
-    case 'seqCp':
-      return ctx.seqCp(call.from, call.to, call.p0, call.p1);
-    case 'seqKeep':
-      return ctx.seqKeep(call.seq);
-    case 'clear':
-      return ctx.clear();
-    default:
-      return session.state(call);
-  }
+function callOf(session: Session, call: Call): MaybePromise<DecodeResult> | MaybePromise<void> {
+  return isStateCall(call) ? session.state(call) : doCall(session.ctx, call);
+}
+
+function isStateCall(call: Call): call is StateCall {
+  return !SCRIPT_OPS.includes(call.op);
 }
 
 /** Copies the answer, which belongs to the context, and finds each token's row. */

@@ -3,30 +3,12 @@
  * subject that our own server serves takes all calls of a script at once; the answers are then given out one by one, as
  * a context would have given them. If the process dies on the way, the history is run again call by call, to say where.
  */
-import type { Batch } from '../../contract/batch.ts';
-import type { DecodeResult, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../../contract/subject.ts';
 import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
+import type { Call } from '../types.ts';
 
 /** What a script asks of a context; `refused`: an error is expected, and the history goes on after it. */
-export type ScriptCall =
-  | { readonly op: 'decode'; readonly batch: Batch; readonly refused?: string }
-  | {
-      readonly op: 'seqRm';
-      readonly seq: number;
-      readonly p0: number;
-      readonly p1: number;
-      readonly refused?: string;
-    }
-  | {
-      readonly op: 'seqCp';
-      readonly from: number;
-      readonly to: number;
-      readonly p0: number;
-      readonly p1: number;
-      readonly refused?: string;
-    }
-  | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
-  | { readonly op: 'clear'; readonly refused?: undefined };
+export type ScriptCall = Extract<Call, { readonly op: 'decode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }>;
 
 export const SCRIPT_OPS: readonly string[] = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
 
@@ -41,7 +23,11 @@ export interface ScriptAnswers {
 /** [call, seq, ...]: the smallest and largest position of a sequence after a call; ascending by call. */
 export type ScriptQuestions = readonly (readonly [number, number, ...unknown[]])[];
 
-function doCall(ctx: SubjectContext, call: ScriptCall) {
+/** Makes one call on a context. */
+export function doCall(
+  ctx: SubjectContext,
+  call: ScriptCall,
+): MaybePromise<DecodeResult> | MaybePromise<void> {
   switch (call.op) {
     case 'decode':
       return ctx.decode(call.batch);
@@ -80,7 +66,7 @@ export async function answerScript(
         failed = true;
         out.push({ error: errorRecord(error) });
       }
-      if (failed !== (call.refused !== undefined)) break;
+      if (failed !== (call.op !== 'clear' && call.refused !== undefined)) break;
       for (; next < ask.length && ask[next]![0] === c; next++) {
         const seq = ask[next]![1];
         positions.push([await ctx.seqPosMin(seq), await ctx.seqPosMax(seq)]);
