@@ -100,10 +100,11 @@ function laneSquares(terms: Float64Array, n: number, width: number, first: boole
   if (lanes.length < width) lanes = new Float64Array(width);
   lanes.fill(0, 0, width);
   let squares = 0;
-  for (let i = 0; i < n; i++) {
-    const sum = lanes[i % width]! + terms[i]!;
-    lanes[i % width] = sum;
+  for (let i = 0, lane = 0; i < n; i++) {
+    const sum = lanes[lane]! + terms[i]!;
+    lanes[lane] = sum;
     if (first || i >= width) squares += sum * sum;
+    lane = lane + 1 === width ? 0 : lane + 1;
   }
   for (let left = width; left > 1; ) {
     const half = Math.ceil(left / 2);

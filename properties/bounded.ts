@@ -11,7 +11,7 @@ import type { Spread } from './noise-rows.ts';
 import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
 import type { RoundedBy } from './profiles.ts';
 import type { Env, MissedBound } from './types.ts';
-import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, noteUse, widthOf } from './verdict.ts';
+import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, UseNotes, widthOf } from './verdict.ts';
 
 /** A row of n_vocab float32 numbers of the subject, and what must come out. */
 export interface RowPair {
@@ -50,7 +50,8 @@ const confirmed = new WeakMap<object, number>();
 
 /** Judges the rows of one case, whose context rounds as `params` say. */
 export class BoundedRows {
-  readonly tally: BoundsTally = emptyBounds();
+  readonly #tally: BoundsTally = emptyBounds();
+  readonly #notes = new Map<string, UseNotes>();
   readonly #env: Env;
   readonly #params: RoundedBy;
   readonly #width: number;
@@ -62,10 +63,19 @@ export class BoundedRows {
     this.#width = widthOf(env.p ?? DEFAULT_P);
   }
 
+  /** Of the rows so far. */
+  get tally(): BoundsTally {
+    for (const [name, notes] of this.#notes) {
+      this.#tally.use[name] ??= emptyUse();
+      notes.moveTo(this.#tally.use[name]);
+    }
+    return this.#tally;
+  }
+
   /** By the oracle's row, or by a spread that was measured. */
   judge(pair: RowPair, row: OracleRow | Spread): RowVerdict {
     const measured = 'sigma' in row;
-    if (measured ? row.ill : row.carried.ill) this.tally.ill++;
+    if (measured ? row.ill : row.carried.ill) this.#tally.ill++;
     const sigma = measured ? row.sigma : row.carried.s.map(Math.sqrt);
     if (this.#env.model.n_vocab !== sigma.length) {
       throw new IsobatchError(
@@ -113,7 +123,7 @@ export class BoundedRows {
 
   /** With the larger of both standard deviations, which stay in `sigma`. */
   #again(pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
-    this.tally.escalated++;
+    this.#tally.escalated++;
     const seen = keyedSigma(this.#oracle, row, this.#type_kv);
     for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
     return compare(pair, sigma, this.#widthFor(pair));
@@ -131,13 +141,16 @@ export class BoundedRows {
 
   #note(pair: RowPair, sigma: Float64Array, name = this.#env.modelName): void {
     const { got, at, want, wantAt } = pair;
-    this.tally.use[name] ??= emptyUse();
-    const use = this.tally.use[name];
+    let notes = this.#notes.get(name);
+    if (notes === undefined) {
+      notes = new UseNotes();
+      this.#notes.set(name, notes);
+    }
     const width = this.#widthFor(pair);
     for (let j = 0; j < sigma.length; j++) {
       const bound = width * sigma[j]!;
-      if (bound === 0) this.tally.exact++;
-      else noteUse(use, Math.abs(got[at + j]! - want[wantAt + j]!) / bound);
+      if (bound === 0) this.#tally.exact++;
+      else notes.add(Math.abs(got[at + j]! - want[wantAt + j]!) / bound);
     }
   }
 }

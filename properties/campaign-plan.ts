@@ -118,13 +118,23 @@ function isLooking({ unit, given }: { unit: Unit; given: number }): boolean {
 }
 
 /**
- * Hands out tasks: first short looks, unit by unit, then a worker stays with its unit while that has work (its model
- * is loaded), and takes the unit that is farthest behind after that. Tasks of a dead worker come back and go out first.
+ * Ranges that a worker's own models, and those that nobody has, may be ahead of another worker's before it takes from
+ * that: a model is loaded, answered by the oracle and copied with noise in each process that runs cases of it.
+ */
+const OTHERS = 1.5;
+const NOBODYS = 0.5;
+
+/**
+ * Hands out tasks: first short looks, unit by unit, then a worker stays with its unit while that has work, and takes
+ * the unit that is farthest behind after that. Where it can, each worker has models of its own. Tasks of a dead worker
+ * come back and go out first.
  */
 export class TaskQueue {
   readonly #units: { unit: Unit; next: number; given: number }[];
   readonly #back: Task[] = [];
   readonly #closed = new Set<Unit>();
+  /** Who was given cases of a model first. */
+  readonly #owners = new Map<string, number>();
   /** Until when open-ended units get new ranges: milliseconds since the epoch. */
   readonly #deadline: number;
 
@@ -135,19 +145,21 @@ export class TaskQueue {
     this.#deadline = deadline;
   }
 
-  /** The next task, preferably of this unit; undefined if there is none (now). */
-  next(current?: Unit): Task | undefined {
+  /** The next task for a worker, preferably of the unit that it had last; undefined if there is none (now). */
+  next(worker: number, current?: Unit): Task | undefined {
     const back = this.#back.shift();
-    if (back !== undefined) return this.#closed.has(back.unit) ? this.next(current) : back;
+    if (back !== undefined) return this.#closed.has(back.unit) ? this.next(worker, current) : back;
     const open = this.#units.filter(
       (u) => u.next < u.unit.end && !this.#closed.has(u.unit) && this.#inTime(u),
     );
     if (open.length === 0) return undefined;
     const looking = open.filter((u) => isLooking(u));
-    const least = (looking.length > 0 ? looking : open).reduce((a, b) => (b.given < a.given ? b : a));
+    const turn = (u: { unit: Unit; given: number }) => u.given + this.#distance(u.unit, worker);
+    const least = (looking.length > 0 ? looking : open).reduce((a, b) => (turn(b) < turn(a) ? b : a));
     // Open-ended units take turns, so that each has had its share when the time is up.
     const same = open.find((u) => u.unit === current && Number.isFinite(u.unit.end));
     const chosen = looking.length > 0 ? least : (same ?? least);
+    if (!this.#owners.has(chosen.unit.model)) this.#owners.set(chosen.unit.model, worker);
     const { range, look, end } = chosen.unit;
     const size = isLooking(chosen) ? Math.min(range, look * 2 ** chosen.given) : range;
     const count = Math.min(size, end - chosen.next);
@@ -155,6 +167,12 @@ export class TaskQueue {
     chosen.next += count;
     chosen.given++;
     return { unit: chosen.unit, first, count, block: chosen.unit.block };
+  }
+
+  #distance({ model }: Unit, worker: number): number {
+    const owner = this.#owners.get(model);
+    if (model === RULES || owner === worker) return 0;
+    return owner === undefined ? NOBODYS : OTHERS;
   }
 
   /** Every unit gets its first range, however little time there is: a unit without cases would say nothing. */

@@ -80,7 +80,7 @@ export class CampaignRun {
     };
     signal?.addEventListener('abort', abort);
     try {
-      await Promise.all(Array.from({ length: jobs }, () => this.#lane()));
+      await Promise.all(Array.from({ length: jobs }, (_, lane) => this.#lane(lane)));
     } catch (error) {
       abort();
       if (!signal?.aborted) throw error;
@@ -91,10 +91,10 @@ export class CampaignRun {
   }
 
   /** One worker after another, task after task. */
-  async #lane(): Promise<void> {
+  async #lane(lane: number): Promise<void> {
     let worker: WorkerProcess | undefined;
     let current: Unit | undefined;
-    for (let task = this.#queue.next(); task !== undefined; task = this.#queue.next(current)) {
+    for (let task = this.#queue.next(lane); task !== undefined; task = this.#queue.next(lane, current)) {
       if (this.#options.signal?.aborted) return;
       current = task.unit;
       this.current = `${current.property.name} on ${current.model}`;

@@ -56,11 +56,39 @@ export function emptyUse(): Use {
 
 /** Counts one element that used `share` of its bound. What is not finite counts as the largest number: this is JSON. */
 export function noteUse(use: Use, share: number): void {
-  const size = Number.isFinite(share) ? share : Number.MAX_VALUE;
-  use.n++;
-  use.max = Math.max(use.max, size);
-  const bin = size > 0 ? Math.max(LOWEST, Math.min(Math.floor(BINS * Math.log2(size)), HIGHEST)) : LOWEST;
-  use.bins[bin] = (use.bins[bin] ?? 0) + 1;
+  const notes = new UseNotes();
+  notes.add(share);
+  notes.moveTo(use);
+}
+
+/** Counts many elements, and adds them to a `Use` at once. */
+export class UseNotes {
+  readonly #bins = new Uint32Array(HIGHEST - LOWEST + 1);
+  #n = 0;
+  #max = 0;
+
+  /** As `noteUse`. */
+  add(share: number): void {
+    this.#n++;
+    if (share === 0) {
+      this.#bins[0]!++;
+      return;
+    }
+    const size = Number.isFinite(share) ? share : Number.MAX_VALUE;
+    if (size > this.#max) this.#max = size;
+    this.#bins[Math.max(LOWEST, Math.min(Math.floor(BINS * Math.log2(size)), HIGHEST)) - LOWEST]!++;
+  }
+
+  moveTo(use: Use): void {
+    use.n += this.#n;
+    use.max = Math.max(use.max, this.#max);
+    this.#bins.forEach((n, i) => {
+      if (n > 0) use.bins[i + LOWEST] = (use.bins[i + LOWEST] ?? 0) + n;
+    });
+    this.#bins.fill(0);
+    this.#n = 0;
+    this.#max = 0;
+  }
 }
 
 export function addUse(into: Use, from: Use): void {
