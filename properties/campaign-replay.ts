@@ -5,7 +5,7 @@ import { explained } from './campaign-shrink.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Outcome } from './types.ts';
 import type { ReplayAnswer } from './worker-messages.ts';
-import { deathError, WorkerProcess } from './worker-process.ts';
+import { deathError, WorkerProcess, watchdogsOf } from './worker-process.ts';
 
 export interface ReplayOptions {
   readonly subject: SubjectSpec;
@@ -31,7 +31,7 @@ export interface Replayed extends Partial<ReplayAnswer> {
 export async function replayCase(c: Case, options: ReplayOptions): Promise<Replayed> {
   const watchdog_s = options.watchdog_s ?? 30;
   const { fault } = options;
-  const worker = new WorkerProcess({ fault, watchdog_s, setup_watchdog_s: Math.max(300, watchdog_s) });
+  const worker = new WorkerProcess({ fault, ...watchdogsOf(options.subject, watchdog_s) });
   const abort = () => void worker.stop();
   options.signal?.addEventListener('abort', abort);
   const setting = {

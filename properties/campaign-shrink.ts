@@ -24,9 +24,17 @@ export interface Shrunk {
   readonly accepted: number;
 }
 
-/** A candidate that takes a quarter of the time hangs. */
+/** A candidate that takes a quarter of the time hangs; a subject in a process of its own is watched there. */
 function watchdogOf(job: ShrinkJob): WorkerOptions {
+  const { kind } = job.setting.subject;
+  if (kind === 'llama' || kind === 'command') return job.worker;
   return { ...job.worker, watchdog_s: Math.min(job.worker.watchdog_s, Math.max(1, job.seconds / 4)) };
+}
+
+/** The same limit for the calls of such a subject, where a hang is what is shrunk. */
+function settingOf({ setting, failure, seconds }: ShrinkJob): Setting {
+  if (!failure.signature.includes('hang')) return setting;
+  return { ...setting, call_timeout_s: Math.min(setting.call_timeout_s, Math.max(1, seconds / 4)) };
 }
 
 export async function shrinkFailure(job: ShrinkJob): Promise<Shrunk> {
@@ -101,7 +109,7 @@ async function attempt(
     }
   };
   const milliseconds = deadline - Date.now();
-  const { setting } = job;
+  const setting = settingOf(job);
   const request = { verb: 'shrink', setting, failure: state.best, milliseconds, skip: state.skip } as const;
   const { death } = await worker.run({ ...request }, onEvent);
   if (death === undefined) return true;

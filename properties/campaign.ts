@@ -27,7 +27,7 @@ import type { Coverage } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
 import { packageVersion } from './version.ts';
 import type { ProbeAnswer, Setting } from './worker-messages.ts';
-import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
+import { type WorkerOptions, WorkerProcess, watchdogsOf } from './worker-process.ts';
 
 export interface VerifyOptions {
   readonly subject?: SubjectSpec;
@@ -193,8 +193,7 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
   const setting = settingOf(asked);
   const worker: WorkerOptions = {
     fault: asked.fault,
-    watchdog_s: asked.watchdog_s,
-    setup_watchdog_s: Math.max(asked.watchdog_s, options.setup_watchdog_s ?? 300),
+    ...watchdogsOf(asked.subject, asked.watchdog_s, options.setup_watchdog_s),
   };
   const tell = (stage: Progress['stage'], more: Partial<Progress> = {}) =>
     hooks.onProgress?.({ stage, cases: 0, failures: 0, elapsed_s: elapsed(), ...more });

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
 import { errorOf } from './protocol.ts';
+import type { SubjectSpec } from './subjects/registry.ts';
 import type { Event, Request } from './worker-messages.ts';
 import { endInWords, endKind, Peer, type PeerEnd } from './worker-peer.ts';
 
@@ -15,6 +16,24 @@ export interface WorkerOptions {
   readonly watchdog_s: number;
   /** The same before the first case of a request: models are loaded, kernels may be compiled. */
   readonly setup_watchdog_s: number;
+}
+
+/** How much longer than a call of the subject a case may take where the subject has a process of its own. */
+const OWN_WORK = 20;
+
+/**
+ * The watchdogs of a worker. A subject in the worker's process hangs with it; one in a process of its own is watched
+ * call by call (`Setting.call_timeout_s`), and what the worker does besides, such as measuring bounds on copies of a
+ * model, is no hang of the subject.
+ */
+export function watchdogsOf(
+  subject: SubjectSpec,
+  watchdog_s: number,
+  setup_s = 300,
+): Pick<WorkerOptions, 'watchdog_s' | 'setup_watchdog_s'> {
+  const apart = subject.kind === 'llama' || subject.kind === 'command';
+  const own = apart ? OWN_WORK * watchdog_s : watchdog_s;
+  return { watchdog_s: own, setup_watchdog_s: Math.max(own, setup_s) };
 }
 
 /** The worker ended before it had answered. */

@@ -92,7 +92,11 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
     } catch (error) {
       // It died of that model. A process of its own is started again for the next one; nobody else can go on.
       if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
-      refused[name] = errorRecord(error);
+      const record = errorRecord(error);
+      refused[name] =
+        record.kind === 'subject'
+          ? { ...record, message: `${name} cannot be used here: ${record.message}` }
+          : record;
     }
   }
   const wanted = request.properties.length > 0 ? request.properties : known.map((p) => p.name);

@@ -1,7 +1,7 @@
 /** A model of the real llama.cpp: what it says about itself, and its contexts. */
 import type { MemoryKind } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { ContextParams, ModelInfo, SubjectContext, SubjectModel } from '../../../contract/subject.ts';
+import type { ContextParams, ModelInfo, SubjectModel } from '../../../contract/subject.ts';
 import type { Api } from './api.ts';
 import { LlamaContext } from './context.ts';
 import { contextValues } from './context-params.ts';
@@ -93,7 +93,7 @@ export class LlamaModel implements SubjectModel {
     return new TextDecoder().decode(out.subarray(0, Math.max(0, Math.min(n, out.length - 1))));
   }
 
-  open(params: ContextParams): SubjectContext {
+  open(params: ContextParams): LlamaContext {
     const { library } = this.#api;
     library.log.clear();
     const struct = library.contextDefaults();

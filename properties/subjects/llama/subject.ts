@@ -11,6 +11,7 @@ import { IsobatchError } from '../../../contract/errors.ts';
 import type { Subject, SubjectInfo, SubjectModel } from '../../../contract/subject.ts';
 import type { RulesInfo, ShownSplit } from '../../../contract/white.ts';
 import { Api } from './api.ts';
+import { useOnce } from './first-use.ts';
 import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
@@ -89,7 +90,9 @@ class LlamaSubject implements Subject {
       throw new IsobatchError('model', `${this.info.version} does not load ${name}: ${library.log.tail()}`, {
         name,
       });
-    return new LlamaModel(this.#api, this.#era, model);
+    const loaded = new LlamaModel(this.#api, this.#era, model);
+    useOnce(loaded, name, this.info.types_kv[0]!);
+    return loaded;
   }
 
   async rules(): Promise<RulesInfo> {
