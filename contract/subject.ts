@@ -4,7 +4,7 @@
  * callers always await.
  */
 import type { Batch, CompleteBatch, MemoryKind, Pos, SeqId, SplitOptions, SplitPolicy } from './batch.ts';
-import type { RulesInfo, ShownSplit } from './white.ts';
+import type { RulesInfo, ShownCells, ShownSplit } from './white.ts';
 
 export type MaybePromise<T> = T | Promise<T>;
 
@@ -191,6 +191,8 @@ export interface SubjectContext {
   stateGet?(seq?: SeqId): MaybePromise<Uint8Array>;
   /** Replaces what memory holds (of `seq`). Throws `state` for bytes that it does not take; nothing changes then. */
   stateSet?(bytes: Uint8Array, seq?: SeqId): MaybePromise<void>;
+  /** The recurrent cells as they lie now. Only with the kinds of memory that `Subject.cells` names. */
+  cells?(): MaybePromise<ShownCells>;
   close(): MaybePromise<void>;
 }
 
@@ -204,5 +206,7 @@ export interface Subject {
   rules?(): MaybePromise<RulesInfo>;
   /** How it splits a batch. Throws `batch.coupled` where the policy cannot, `refused` where it does not take the batch. */
   split?(batch: CompleteBatch, options: SplitOptions): MaybePromise<ShownSplit>;
+  /** Kinds of memory whose recurrent cells its contexts show. Throws `refused` with the reason if there is none. */
+  cells?(): MaybePromise<readonly MemoryKind[]>;
   close(): MaybePromise<void>;
 }

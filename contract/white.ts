@@ -99,6 +99,21 @@ export interface ShownSplit {
   readonly out_ids: readonly number[];
 }
 
+/**
+ * The recurrent cells of a context as they lie between two calls, shown by a subject in another process. Row i of the
+ * state tensors belongs to cell i. What a subject cannot tell is left out, and nothing is checked of it then.
+ */
+export interface ShownCells {
+  /** seq ascending; pos -1 if empty; src: the row in which the state of the cell lies, -1 = the zero state. */
+  readonly cells: readonly { readonly pos: Pos; readonly seq: readonly SeqId[]; readonly src?: number }[];
+  /** By sequence id: its cell, or -1. */
+  readonly tail: readonly number[];
+  /** The subject's own count of cells in use. */
+  readonly used?: number;
+  /** The window of the last ubatch of the last decode: its sets lie in head .. , and src0 is where each state came from. */
+  readonly last?: Omit<SlotPlacement, 'src0'> & Partial<Pick<SlotPlacement, 'src0'>>;
+}
+
 /** The rules of a subject in another process, asked one by one. */
 export interface ShownRules extends RulesInfo {
   /** Throws `batch.coupled` where the policy cannot cut the batch, `refused` where the batch is not taken. */

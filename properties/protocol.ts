@@ -21,7 +21,7 @@ import type {
   SubjectInfo,
   SumOrder,
 } from '../contract/subject.ts';
-import type { RulesInfo, ShownSplit } from '../contract/white.ts';
+import type { RulesInfo, ShownCells, ShownSplit } from '../contract/white.ts';
 import type { Header } from './frames.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -43,6 +43,7 @@ export const VERBS = [
   'stateSet',
   'rules',
   'split',
+  'cells',
   'close',
   'unload',
   'bye',
@@ -309,6 +310,35 @@ export function shownSplitOf(header: Header): ShownSplit {
     if (!isInts(ubatch.index)) throw bad('index', 'a list of integers', ubatch.index);
   }
   return { ubatches: ubatches as Ubatch[], out_ids };
+}
+
+/** Checks which kinds of memory a subject shows the recurrent cells of. */
+export function cellKindsOf(header: Header): readonly MemoryKind[] {
+  const kinds = textList(header, 'memory');
+  const unknown = kinds.find((kind) => !(MEMORIES as readonly string[]).includes(kind));
+  if (unknown !== undefined) throw bad('memory', `of ${MEMORIES.join(', ')}`, unknown);
+  return kinds as MemoryKind[];
+}
+
+/** Checks the types of an answer to `cells`; what is in it is for the property to judge. */
+export function shownCellsOf(header: Header): ShownCells {
+  const { cells, tail, last } = header;
+  if (!Array.isArray(cells)) throw bad('cells', 'a list', cells);
+  for (const cell of cells as Header[]) {
+    intField(cell, 'pos');
+    if (!isInts(cell.seq)) throw bad('seq', 'a list of integers', cell.seq);
+    if (cell.src !== undefined) intField(cell, 'src');
+  }
+  if (!isInts(tail)) throw bad('tail', 'a list of integers', tail);
+  if (header.used !== undefined) intField(header, 'used');
+  if (last !== undefined) {
+    const window = objectField(header, 'last');
+    intField(window, 'head');
+    intField(window, 'n');
+    if (window.src0 !== undefined && !isInts(window.src0))
+      throw bad('src0', 'a list of integers', window.src0);
+  }
+  return header as unknown as ShownCells;
 }
 
 /** Throws `protocol` unless the other end speaks our version. */

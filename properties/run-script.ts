@@ -41,17 +41,20 @@ function isPromise<T>(x: MaybePromise<T>): x is Promise<T> {
   return typeof (x as Promise<T> | null)?.then === 'function';
 }
 
+/** `look` sees the context after every call, which then are made one by one; what it finds ends the run. */
 export async function runScript(
   model: SubjectModel,
   script: Script,
   ask: Questions = [],
+  look?: (ctx: SubjectContext, call: number) => Promise<Unexpected | null>,
 ): Promise<ScriptRun> {
   const rows: (Rows | null)[] = [];
   const positions: [number, number][] = [];
   const run = { rows, positions, tokens: 0, refusals: 0, unexpected: null as Unexpected | null };
   let session: Session;
   try {
-    const opened = model.openFor?.(script.params, script.calls, ask) ?? model.open(script.params);
+    const whole = look === undefined ? model.openFor?.(script.params, script.calls, ask) : undefined;
+    const opened = whole ?? model.open(script.params);
     session = new Session(model, script, isPromise(opened) ? await opened : opened);
   } catch (error) {
     run.unexpected = surprise('open', 'opening the context', error);
@@ -74,9 +77,12 @@ export async function runScript(
         const max = session.ctx.seqPosMax(ask[next]![1]);
         positions.push([isPromise(min) ? await min : min, isPromise(max) ? await max : max]);
       }
+      if (look === undefined) continue;
+      run.unexpected = await look(session.ctx, c);
+      if (run.unexpected !== null) return run;
     }
   } catch (error) {
-    // Questions about positions are never refused.
+    // Questions about memory are never refused.
     run.unexpected = surprise('positions', 'asking memory for positions', error);
   } finally {
     const closed = session.ctx.close();
@@ -220,7 +226,8 @@ function plainMark(text: unknown): string {
   return typeof text === 'string' ? text.replace(/\d+/g, '#').slice(0, MOST_MARK).trim() : '';
 }
 
-function surprise(kind: string, what: string, error: unknown): Unexpected {
+/** What is told of a call that was refused or threw against the script; `kind` begins its signature if it threw. */
+export function surprise(kind: string, what: string, error: unknown): Unexpected {
   if (error instanceof IsobatchError) {
     const mark = markOf(error);
     return {

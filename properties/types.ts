@@ -220,6 +220,8 @@ export interface Property {
   skip(subject: SubjectInfo, model: ModelInfo): string | null;
   /** White-box properties that can ask a subject in another process, too (`Env.shown`). */
   readonly asks?: boolean;
+  /** Properties that look at the recurrent cells of contexts (`Subject.cells`). */
+  readonly looks?: boolean;
   /** White-box properties: the same, by what the subject shows of its rules. */
   skipRules?(white: WhiteBox): string | null;
   /** Case number `index` of a campaign: depends on (env.seed, name, model family, index) only. */

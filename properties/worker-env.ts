@@ -4,13 +4,14 @@
  */
 import { createHash } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
+import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import type { ShownRules } from '../contract/white.ts';
 import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
 import { unknownName } from './names.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
-import { NO_RULES } from './subjects/shown.ts';
+import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
 import type { Setting } from './worker-messages.ts';
 import { runCase } from './worker-run.ts';
@@ -40,10 +41,17 @@ const NO_MODEL: SubjectModel = {
 
 const NOTHING = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 
+/** What a subject shows of its inside, where somebody has asked. */
+export interface Shown {
+  readonly rules?: ShownRules | { readonly none: string };
+  readonly cells?: readonly MemoryKind[] | { readonly none: string };
+}
+
 export class WorkerState {
   readonly setting: Setting;
   #open: Promise<OpenSubject> | undefined;
   #shown: Promise<ShownRules | { readonly none: string }> | undefined;
+  #cells: Promise<readonly MemoryKind[] | { readonly none: string }> | undefined;
   #properties: Promise<readonly Property[]> | undefined;
   readonly #models = new Map<string, Promise<LoadedModel>>();
   readonly #envs = new Map<string, Promise<Env>>();
@@ -61,6 +69,12 @@ export class WorkerState {
   shown(): Promise<ShownRules | { readonly none: string }> {
     this.#shown ??= this.subject().then((open) => open.shown?.() ?? { none: NO_RULES });
     return this.#shown;
+  }
+
+  /** Kinds of memory whose recurrent cells the subject shows, or why none. Asked once. */
+  cells(): Promise<readonly MemoryKind[] | { readonly none: string }> {
+    this.#cells ??= this.subject().then(({ subject }) => shownKinds(subject));
+    return this.#cells;
   }
 
   properties(): Promise<readonly Property[]> {
@@ -157,22 +171,31 @@ async function loadProperties(module: string | undefined): Promise<readonly Prop
   }
 }
 
-/** Why a property does not apply to a subject and a model, or null. `shown`: what another process shows of its rules. */
+/** Why a property does not apply to a subject and a model, or null. `shown`: what another process shows. */
 export function skipReason(
   property: Property,
   open: OpenSubject,
   model: ModelInfo,
-  shown?: ShownRules | { readonly none: string },
+  shown: Shown = {},
 ): string | null {
   if (property.white && open.white === undefined) {
-    if (property.asks !== true || shown === undefined) return NO_RULES;
-    if ('none' in shown) return shown.none;
+    if (property.asks !== true || shown.rules === undefined) return NO_RULES;
+    if ('none' in shown.rules) return shown.rules.none;
   }
   if (property.white && open.white !== undefined) {
     const reason = property.skipRules?.(open.white) ?? null;
     if (reason !== null) return reason;
   }
-  return property.skip(open.subject.info, model);
+  return (
+    property.skip(open.subject.info, model) ??
+    (property.looks === true ? hiddenCells(model, shown.cells) : null)
+  );
+}
+
+function hiddenCells({ memory }: ModelInfo, cells: Shown['cells']): string | null {
+  if (cells === undefined) return NO_CELLS;
+  if ('none' in cells) return cells.none;
+  return cells.includes(memory) ? null : `the subject does not show the cells of ${memory} memory`;
 }
 
 /** Cases whose hash identifies a generator. */

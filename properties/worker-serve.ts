@@ -1,6 +1,7 @@
 /** The verbs of a worker: one function each, from a request to its answer, with events on the way. */
 
 import type { IsobatchError } from '../contract/errors.ts';
+import type { ModelInfo } from '../contract/subject.ts';
 import type { RulesInfo } from '../contract/white.ts';
 import { RULES } from './campaign-models.ts';
 import { explainFailure } from './explain.ts';
@@ -10,7 +11,7 @@ import { errorRecord } from './protocol.ts';
 import { shrinkCase } from './shrinker.ts';
 import { withTruth } from './truth.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
-import { fingerprintOf, skipReason, WorkerState } from './worker-env.ts';
+import { fingerprintOf, type Shown, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
   ExplainAnswer,
@@ -102,7 +103,8 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
   const wanted = request.properties.length > 0 ? request.properties : known.map((p) => p.name);
   const shown = await shownOf(
     s,
-    known.some((p) => p.asks === true && wanted.includes(p.name)),
+    known.filter((p) => wanted.includes(p.name)),
+    models.map(({ info }) => info),
   );
   const properties = known
     .filter((p) => wanted.includes(p.name))
@@ -116,7 +118,7 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
       const { name, statement, white, classes } = p;
       return { name, statement, white, classes, skip };
     });
-  const rules = shown === undefined || 'none' in shown ? {} : { rules: rulesInfo(shown) };
+  const rules = shown.rules === undefined || 'none' in shown.rules ? {} : { rules: rulesInfo(shown.rules) };
   return {
     subject: { ...open.subject.info, ...rules },
     models,
@@ -135,9 +137,18 @@ async function kernelFacts(s: WorkerState): Promise<ProbeAnswer['kernels']> {
   return { isas: [...isas], native };
 }
 
-/** What another process shows of its rules, if somebody wants to know. */
-async function shownOf(s: WorkerState, wanted: boolean) {
-  return wanted && (await s.subject()).white === undefined ? s.shown() : undefined;
+/** What another process shows of its inside, as far as these properties want to know. */
+async function shownOf(
+  s: WorkerState,
+  properties: readonly Property[],
+  models: readonly ModelInfo[],
+): Promise<Shown> {
+  const { subject, white } = await s.subject();
+  const asks = white === undefined && properties.some((p) => p.asks === true);
+  const looks = properties.some(
+    (p) => p.looks === true && models.some((model) => p.skip(subject.info, model) === null),
+  );
+  return { ...(asks ? { rules: await s.shown() } : {}), ...(looks ? { cells: await s.cells() } : {}) };
 }
 
 function rulesInfo({ policies, keep_tail, quirks }: RulesInfo): RulesInfo {
@@ -162,7 +173,7 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
     subject: env.subject,
     model_info: property.white ? undefined : env.model,
   };
-  const shown = await shownOf(s, property.asks === true);
+  const shown = await shownOf(s, [property], [env.model]);
   const reason = skipReason(property, await s.subject(), env.model, shown);
   if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });

@@ -3,7 +3,7 @@
  * or answers nonsense gives an error of kind `subject` with its exit code or signal and its last words; the next
  * `open` then starts a new one and loads the model again, so that a campaign goes on with the next case.
  */
-import type { Batch, CompleteBatch, SplitOptions } from '../../contract/batch.ts';
+import type { Batch, CompleteBatch, MemoryKind, SplitOptions } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';
 import type {
   ContextParams,
@@ -15,9 +15,10 @@ import type {
   SubjectInfo,
   SubjectModel,
 } from '../../contract/subject.ts';
-import type { RulesInfo, ShownSplit } from '../../contract/white.ts';
+import type { RulesInfo, ShownCells, ShownSplit } from '../../contract/white.ts';
 import { type Frame, floatsOf, type Header } from '../frames.ts';
 import {
+  cellKindsOf,
   checkVersion,
   errorOf,
   intField,
@@ -25,6 +26,7 @@ import {
   objectField,
   PROTOCOL_VERSION,
   rulesInfoOf,
+  shownCellsOf,
   shownSplitOf,
   subjectInfoOf,
   type Verb,
@@ -198,6 +200,12 @@ class Remote implements Subject {
     const request = { batch, policy, n_ubatch, n_keep_tail };
     const { header } = await connection.call('split', request, this.timeout_s);
     return understood(() => shownSplitOf(header));
+  }
+
+  async cells(): Promise<readonly MemoryKind[]> {
+    const connection = await this.connection();
+    const { header } = await connection.call('cells', {}, Math.max(60, this.timeout_s));
+    return understood(() => cellKindsOf(header));
   }
 
   async close(): Promise<void> {
@@ -412,6 +420,11 @@ class RemoteContext implements SubjectContext {
     return understood(() => intField(answer, 'pos'));
   }
 
+  async cells(): Promise<ShownCells> {
+    const { payload: _, ...answer } = await this.#call('cells');
+    return understood(() => shownCellsOf(answer));
+  }
+
   /** A context of a process that is gone needs no closing. */
   async close(): Promise<void> {
     if (this.#connection.peer.alive) await this.#call('close');
@@ -421,6 +434,7 @@ class RemoteContext implements SubjectContext {
 export type RemoteSubject = Subject & {
   rules(): Promise<RulesInfo>;
   split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit>;
+  cells(): Promise<readonly MemoryKind[]>;
   /** Ends the process at once. */
   kill(): void;
 };

@@ -178,6 +178,19 @@ const handlers: Record<Verb, Handler> = {
     return { header: await shown(subject).split(batch, options) };
   },
 
+  async cells(session, request) {
+    if (request.context === undefined) {
+      const { subject } = session;
+      if (subject.cells === undefined)
+        throw new IsobatchError('refused', 'the subject does not show its cells');
+      return { header: { memory: await subject.cells() } };
+    }
+    const { context } = session.open(request);
+    if (context.cells === undefined)
+      throw new IsobatchError('refused', 'the subject does not show the cells of this context');
+    return { header: await context.cells() };
+  },
+
   async close(session, request) {
     const { context } = session.open(request);
     session.contexts.delete(intField(request, 'context'));

@@ -1,8 +1,10 @@
 /**
- * The rules of a subject in another process. Whether it shows any is asked once and apart from everything else: a
- * program of an older protocol says no, and one that dies while it looks has lost its white box and nothing more.
+ * What a subject in another process shows of its inside: its rules, its recurrent cells. Whether it shows any is asked
+ * once and apart from everything else: a program of an older protocol says no, and one that dies while it looks has lost its white box and nothing more.
  */
+import type { MemoryKind } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';
+import type { Subject } from '../../contract/subject.ts';
 import type { ShownRules } from '../../contract/white.ts';
 import type { RemoteSubject } from './remote.ts';
 
@@ -18,6 +20,21 @@ export async function shownRules(
   } catch (error) {
     if (!(error instanceof IsobatchError)) throw error;
     if (error.kind === 'protocol') return { none: NO_RULES };
+    return { none: error.message };
+  }
+}
+
+export const NO_CELLS = 'the subject does not show its cells';
+
+/** Kinds of memory whose recurrent cells a subject shows, or the reason why there are none. */
+export async function shownKinds(
+  subject: Pick<Subject, 'cells'>,
+): Promise<readonly MemoryKind[] | { readonly none: string }> {
+  try {
+    return (await subject.cells?.()) ?? { none: NO_CELLS };
+  } catch (error) {
+    if (!(error instanceof IsobatchError)) throw error;
+    if (error.kind === 'protocol') return { none: NO_CELLS };
     return { none: error.message };
   }
 }

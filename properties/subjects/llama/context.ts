@@ -3,8 +3,10 @@ import koffi from 'koffi';
 import type { Batch } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
 import type { ContextParams, DecodeResult, ModelInfo, SubjectContext } from '../../../contract/subject.ts';
+import type { ShownCells } from '../../../contract/white.ts';
 import type { Api } from './api.ts';
 import { NativeBatch } from './batch.ts';
+import type { CellReader } from './cells.ts';
 import type { Address } from './library.ts';
 import { type Era, since } from './releases.ts';
 
@@ -18,14 +20,16 @@ export class LlamaContext implements SubjectContext {
   readonly #memory: Address;
   /** Bytes of the state of a sequence that holds nothing, where that must tell what the library does not. */
   readonly #sizeOfNothing: number;
+  readonly #cells: CellReader;
   #rows = new Float32Array(0);
 
-  constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams) {
+  constructor(api: Api, era: Era, ctx: Address, info: ModelInfo, params: ContextParams, cells: CellReader) {
     this.#api = api;
     this.#era = era;
     this.#ctx = ctx;
     this.#info = info;
     this.#params = params;
+    this.#cells = cells;
     this.#memory =
       api.library.memory === 'llama_memory'
         ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
@@ -207,6 +211,20 @@ export class LlamaContext implements SubjectContext {
       ),
     );
     if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
+  }
+
+  /** Where the cells of this context are looked for: its memory, in older releases the context itself. */
+  get root(): Address {
+    return this.#memory;
+  }
+
+  async cells(): Promise<ShownCells> {
+    const { memory: kind } = this.#info;
+    const shown = await this.#cells.read({ kind, root: this.root, n_seq_max: this.#params.n_seq_max });
+    // Where the library tells it, its own word counts.
+    const count = 'llama_get_kv_cache_used_cells';
+    if (kind !== 'recurrent' || !this.#api.library.has(count)) return shown;
+    return { ...shown, used: this.#api.call(`int ${count}(void *ctx)`, this.#ctx) as number };
   }
 
   close(): void {

@@ -3,6 +3,7 @@ import type { MemoryKind } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
 import type { ContextParams, ModelInfo, SubjectModel } from '../../../contract/subject.ts';
 import type { Api } from './api.ts';
+import type { CellReader } from './cells.ts';
 import { LlamaContext } from './context.ts';
 import { contextValues } from './context-params.ts';
 import { type ContextField, writeField } from './layout.ts';
@@ -28,11 +29,13 @@ export class LlamaModel implements SubjectModel {
   readonly #api: Api;
   readonly #era: Era;
   readonly #model: Address;
+  readonly #cells: CellReader;
 
-  constructor(api: Api, era: Era, model: Address) {
+  constructor(api: Api, era: Era, model: Address, cells: CellReader) {
     this.#api = api;
     this.#era = era;
     this.#model = model;
+    this.#cells = cells;
     this.info = this.#look();
   }
 
@@ -114,7 +117,7 @@ export class LlamaModel implements SubjectModel {
         params,
         mark: `context: ${library.log.tail(1)}`,
       });
-    return new LlamaContext(this.#api, this.#era, ctx, this.info, params);
+    return new LlamaContext(this.#api, this.#era, ctx, this.info, params, this.#cells);
   }
 
   close(): void {

@@ -1,20 +1,23 @@
 /**
- * The real llama.cpp as a subject, in this process: its models, contexts (`model.ts`, `context.ts`) and rules of
- * splitting. It is served by `serve-main.ts` in a child process, because an assertion of the library ends the process
+ * The real llama.cpp as a subject, in this process: its models, contexts (`model.ts`, `context.ts`) rules of
+ * splitting and recurrent cells. It is served by `serve-main.ts` in a child process, because an assertion of the library ends the process
  * that it is in.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CompleteBatch, SplitOptions } from '../../../contract/batch.ts';
+import type { CompleteBatch, MemoryKind, SplitOptions } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
 import type { Subject, SubjectInfo, SubjectModel } from '../../../contract/subject.ts';
 import type { RulesInfo, ShownSplit } from '../../../contract/white.ts';
 import { Api } from './api.ts';
+import type { CellLayout } from './cell-layout.ts';
+import { CellReader, KNOWN_SEQUENCES, type KnownContext } from './cells.ts';
 import { useOnce } from './first-use.ts';
 import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
+import { ownMemory, type ProcessMemory } from './process-memory.ts';
 import { type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
@@ -52,16 +55,28 @@ function versionOf(api: Api): string | undefined {
   return (api.call('const char *llama_version()') as string | null) ?? undefined;
 }
 
+/** Models on which the cells are looked for. */
+const KNOWN_MODELS: Readonly<Partial<Record<MemoryKind, string>>> = {
+  recurrent: 'recipe:mamba-loadable',
+  hybrid: 'recipe:jamba',
+};
+
 class LlamaSubject implements Subject {
   readonly info: SubjectInfo;
   readonly #api: Api;
   readonly #era: Era;
   #rules: Promise<LlamaRules> | undefined;
+  #memory: ProcessMemory | undefined;
+  readonly #cells: CellReader;
 
   constructor(api: Api, era: Era, info: SubjectInfo) {
     this.#api = api;
     this.#era = era;
     this.info = info;
+    this.#cells = new CellReader(
+      () => (this.#memory ??= ownMemory()),
+      (kind, find) => this.#onKnown(kind, find),
+    );
   }
 
   load(bytes: Uint8Array, name: string): SubjectModel {
@@ -90,7 +105,7 @@ class LlamaSubject implements Subject {
       throw new IsobatchError('model', `${this.info.version} does not load ${name}: ${library.log.tail()}`, {
         name,
       });
-    const loaded = new LlamaModel(this.#api, this.#era, model);
+    const loaded = new LlamaModel(this.#api, this.#era, model, this.#cells);
     useOnce(loaded, name, this.info.types_kv[0]!);
     return loaded;
   }
@@ -111,6 +126,46 @@ class LlamaSubject implements Subject {
       return llamaRules(this.#api.library, vocab);
     });
     return this.#rules;
+  }
+
+  cells(): Promise<readonly MemoryKind[]> {
+    return this.#cells.kinds();
+  }
+
+  /** The known history of cells, on a small model with this kind of memory. */
+  async #onKnown(kind: MemoryKind, find: (ctx: KnownContext) => CellLayout): Promise<CellLayout> {
+    const name = KNOWN_MODELS[kind];
+    if (name === undefined) throw new IsobatchError('refused', `${kind} memory has no recurrent cells`);
+    const { modelBytes } = await import('../../campaign-models.ts');
+    const model = this.load(modelBytes(name), name) as LlamaModel;
+    const tokens = 32;
+    try {
+      const ctx = model.open({
+        n_ctx: 256,
+        n_batch: tokens,
+        n_ubatch: tokens,
+        n_seq_max: KNOWN_SEQUENCES,
+        split: 'equal',
+        type_kv: this.info.types_kv[0],
+        // With a cache a sequence some releases take no batch of two sequences (spec: libllama.md 8).
+        kv_unified: true,
+      });
+      try {
+        return find({
+          root: ctx.root,
+          decode(seqs, n) {
+            const seq_id = seqs.flatMap((seq) => new Array<number[]>(n).fill([seq]));
+            ctx.decode({ token: seq_id.map((_, i) => 5 + i), seq_id });
+          },
+          copy: (from, to) => ctx.seqCp(from, to, -1, -1),
+          remove: (seq) => ctx.seqRm(seq, -1, -1),
+        });
+      } finally {
+        ctx.close();
+      }
+    } finally {
+      model.close();
+    }
   }
 
   close(): void {
