@@ -17,6 +17,8 @@ export interface Facts {
   readonly isas: readonly string[];
   readonly types_kv: readonly ('F32' | 'F16')[];
   readonly shared: boolean;
+  /** States are saved and restored. */
+  readonly state: boolean;
   /** Prefix and middle removal, ranged copies. */
   readonly parts: boolean;
   readonly windowed: boolean;
@@ -80,6 +82,7 @@ function gather(env: Env): Facts {
     policies: allowed,
     isas: restrict.isa === undefined ? subject.isas : [restrict.isa],
     types_kv: restrict.type_kv === undefined ? kinds : [restrict.type_kv],
+    state: subject.state === true && model.encoder === undefined,
     // The sequential policy refuses batches with shared tokens, so where it is the only one there are none.
     shared:
       subject.shared_tokens &&

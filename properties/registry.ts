@@ -6,6 +6,7 @@ import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
 import { permute } from './permute.ts';
 import { placement } from './placement.ts';
+import { recurrentCells } from './recurrent-cells.ts';
 import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
 import { share } from './share.ts';
@@ -40,6 +41,7 @@ export const properties: readonly Property[] = [
   placement,
   state,
   tornState,
+  recurrentCells,
   encoder,
   reference,
 ];

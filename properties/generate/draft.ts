@@ -89,7 +89,7 @@ export class Draft {
     return batch;
   }
 
-  private start(run: Run, ready: Run[]): void {
+  protected start(run: Run, ready: Run[]): void {
     const { r } = this;
     // Members go different ways where the tree forks, so that a key of a neighbour is a different key.
     const first = run.ids[0]!;
@@ -101,7 +101,7 @@ export class Draft {
     ready.push(run);
   }
 
-  private nextToken(ids: readonly number[]): number {
+  protected nextToken(ids: readonly number[]): number {
     const id = ids[0]!;
     return this.facts.tree.paths[this.path[id]!]![this.lists.posMax(id) + 1]!;
   }
