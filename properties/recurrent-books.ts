@@ -18,9 +18,11 @@ import type { ShownCells } from '../contract/white.ts';
 import type { Lists } from './lists.ts';
 import type { Call } from './types.ts';
 
-/** The first thing that is wrong. */
+/** Something that is wrong. */
 export interface WrongCells {
   readonly rule: string;
+  /** The cells still mean something: what is worse may follow, and is told instead. */
+  readonly minor?: true;
   readonly what: string;
   readonly got: number | string;
   readonly want: number | string;
@@ -71,10 +73,14 @@ export class RecurrentBooks {
   #look(call: Call, cells: ShownCells, lists: Lists, touched?: Touched): WrongCells | null {
     const shape = this.#shape(cells);
     if (shape !== null) return shape;
-    const sound = this.#owners(cells) ?? this.#sequences(cells, lists) ?? this.#counts(cells);
-    if (call.op !== 'clear' && call.refused !== undefined) return this.#unchanged(cells) ?? sound;
-    if (touched !== undefined) return this.#window(cells, touched) ?? this.#origins(cells, touched) ?? sound;
-    return sound ?? this.#unmoved(call, cells);
+    const refused = call.op !== 'clear' && call.refused !== undefined;
+    return (
+      this.#owners(cells) ??
+      this.#sequences(cells, lists) ??
+      (refused ? this.#unchanged(cells) : null) ??
+      (touched === undefined ? this.#unmoved(call, cells) : this.#decoded(cells, touched)) ??
+      this.#places(cells)
+    );
   }
 
   #shape({ cells, tail }: ShownCells): WrongCells | null {
@@ -85,11 +91,9 @@ export class RecurrentBooks {
 
   /** Who stands in which cell, by the books of the subject itself. */
   #owners({ cells, tail }: ShownCells): WrongCells | null {
-    for (const [i, { seq, pos, src }] of cells.entries()) {
+    for (const [i, { seq, pos }] of cells.entries()) {
       if (seq.length === 0 && pos !== -1)
         return wrong('INV-RS-3', `position of the empty cell ${i}`, pos, -1);
-      if (seq.length > 0 && src !== undefined && src !== i)
-        return wrong('INV-RS-9', `row of the state in cell ${i}, of ${named(seq)}`, src, i);
       for (const id of seq) {
         if (!(id >= 0 && id < this.#n))
           return wrong('INV-RS-1', `an owner of cell ${i}`, id, `one of ${this.#n} sequences`);
@@ -120,11 +124,18 @@ export class RecurrentBooks {
     return null;
   }
 
-  #counts({ cells, used }: ShownCells): WrongCells | null {
+  /** Rows and counts. */
+  #places({ cells, used }: ShownCells): WrongCells | null {
+    for (const [i, { seq, src }] of cells.entries()) {
+      if (seq.length > 0 && src !== undefined && src !== i)
+        return {
+          ...wrong('INV-RS-9', `row of the state in cell ${i}, of ${named(seq)}`, src, i),
+          minor: true,
+        };
+    }
     const busy = cells.filter(({ seq }) => seq.length > 0).length;
-    return used === undefined || used === busy
-      ? null
-      : wrong('INV-RS-2', 'the count of used cells', used, busy);
+    if (used === undefined || used === busy) return null;
+    return { ...wrong('INV-RS-2', 'the count of used cells', used, busy), minor: true };
   }
 
   #unchanged(cells: ShownCells): WrongCells | null {
@@ -145,6 +156,10 @@ export class RecurrentBooks {
         return wrong('INV-RS-16', `cell of sequence ${id}, without an ubatch`, at, was);
     }
     return null;
+  }
+
+  #decoded(cells: ShownCells, touched: Touched): WrongCells | null {
+    return this.#window(cells, touched) ?? this.#origins(cells, touched);
   }
 
   #window({ cells, last }: ShownCells, { sets, at_once }: Touched): WrongCells | null {

@@ -69,7 +69,7 @@ async function run(env: Env, c: Case): Promise<Outcome> {
   const script = c.script!;
   coverScript(env.coverage, script, trace(script, env.model.memory));
   const watch = new Watch(env, script);
-  const { unexpected, tokens } = await runScript(env.loaded, script, [], async (ctx, call) => {
+  const { unexpected: worse, tokens } = await runScript(env.loaded, script, [], async (ctx, call) => {
     try {
       // Whoever does not show cells is skipped before.
       return watch.after(call, await ctx.cells!());
@@ -77,6 +77,7 @@ async function run(env: Env, c: Case): Promise<Outcome> {
       return surprise('cells', `looking at the cells after call ${call}`, error);
     }
   });
+  const unexpected = worse ?? watch.minor;
   const equal = watch.compared;
   const divergent = unexpected === null ? 0 : 1;
   const counts = { compared: equal + divergent, equal, rounding: 0, divergent, tokens };
@@ -89,6 +90,8 @@ async function run(env: Env, c: Case): Promise<Outcome> {
 class Watch {
   /** Cells that were looked at and found right. */
   compared = 0;
+  /** The first thing that was wrong, and let the history go on. */
+  minor: Unexpected | null = null;
   readonly #env: Env;
   readonly #script: Script;
   readonly #lists: Lists;
@@ -122,13 +125,12 @@ class Watch {
       this.compared += cells.cells.length;
       return null;
     }
-    const { rule, what, got, want } = found;
-    return {
-      kind: `${rule} after ${inWords(call)}`,
-      what: `${what}, after call ${at} (${call.op})`,
-      got,
-      want,
-    };
+    const { rule, minor, got, want } = found;
+    const what = `${found.what}, after call ${at} (${call.op})`;
+    const unexpected = { kind: `${rule} after ${inWords(call)}`, what, got, want };
+    if (minor !== true) return unexpected;
+    this.minor ??= unexpected;
+    return null;
   }
 
   #touched(batch: Batch): Touched {
