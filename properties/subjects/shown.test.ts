@@ -1,14 +1,14 @@
-/** The verbs `rules` and `split` of the protocol, both ends. */
+/** The verbs `rules`, `split` and `cells` of the protocol, both ends. */
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { IsobatchError } from '../../contract/errors.ts';
 import type { Subject } from '../../contract/subject.ts';
 import { encodeFrame, FrameDecoder } from '../frames.ts';
-import { rulesInfoOf, shownSplitOf } from '../protocol.ts';
+import { cellKindsOf, rulesInfoOf, shownCellsOf, shownSplitOf } from '../protocol.ts';
 import { remoteSubject } from './remote.ts';
 import { serveSubject } from './serve.ts';
-import { NO_RULES, shownRules } from './shown.ts';
+import { NO_CELLS, NO_RULES, shownKinds, shownRules } from './shown.ts';
 
 const INFO = { policies: ['simple'], keep_tail: false, quirks: 'upstream' } as const;
 const BATCH = { token: [5], pos: [0], seq_id: [[0]], logits: [true] };
@@ -17,13 +17,29 @@ const SPLIT = {
   out_ids: [0],
 };
 
-/** What a subject that shows its rules answers to these requests. */
+const CELLS = {
+  cells: [
+    { pos: 1, seq: [1], src: 0 },
+    { pos: -1, seq: [], src: -1 },
+  ],
+  tail: [-1, 0],
+  used: 1,
+  last: { head: 0, n: 1, src0: [-1] },
+};
+
+/** What a subject that shows its inside answers to these requests. */
 async function answersTo(...requests: object[]): Promise<Record<string, unknown>[]> {
   const asked: unknown[] = [];
   const subject = {
     info: {},
     close: () => undefined,
     rules: () => INFO,
+    cells: () => ['recurrent'],
+    load: () => ({
+      info: {},
+      open: () => ({ cells: () => CELLS, close: () => undefined }),
+      close: () => undefined,
+    }),
     split: (batch: unknown, options: { policy: string }) => {
       asked.push([batch, options]);
       if (options.policy === 'equal-sequential') throw new IsobatchError('batch.coupled', 'coupled');
@@ -49,6 +65,20 @@ describe('a subject that shows its rules', () => {
     );
     expect(rulesInfoOf(rules!.rules as never)).toEqual(INFO);
     expect(shownSplitOf(split!)).toEqual(SPLIT);
+  });
+
+  it('shows cells: of which memory, and as they lie', async () => {
+    const params = { n_ctx: 8, n_batch: 8, n_ubatch: 8, n_seq_max: 2, split: 'equal' };
+    const [kinds, , , cells, none] = await answersTo(
+      { verb: 'cells' },
+      { verb: 'load', name: 'model' },
+      { verb: 'open', model: 1, params },
+      { verb: 'cells', context: 2 },
+      { verb: 'cells', context: 3 },
+    );
+    expect(cellKindsOf(kinds!)).toEqual(['recurrent']);
+    expect(shownCellsOf(cells!)).toMatchObject(CELLS);
+    expect((none!.error as { kind: string }).kind).toBe('protocol');
   });
 
   it('refuses by kind, and what it cannot understand by protocol', async () => {
@@ -77,11 +107,29 @@ describe('the answers of a subject are checked', () => {
   ])('split %j', (answer, field) => expect(() => shownSplitOf(answer)).toThrow(field));
 });
 
+describe('cells are checked', () => {
+  it.each([
+    [{ ...CELLS, cells: undefined }, /cells/],
+    [{ ...CELLS, cells: [{ pos: 0, seq: 1 }] }, /seq/],
+    [{ ...CELLS, cells: [{ seq: [1] }] }, /pos/],
+    [{ ...CELLS, cells: [{ pos: 0, seq: [1], src: '0' }] }, /src/],
+    [{ ...CELLS, tail: [null] }, /tail/],
+    [{ ...CELLS, used: 'one' }, /used/],
+    [{ ...CELLS, last: { head: 0 } }, /n must be/],
+    [{ ...CELLS, last: { head: 0, n: 1, src0: 0 } }, /src0/],
+  ])('%j', (answer, field) => expect(() => shownCellsOf(answer)).toThrow(field));
+
+  it('and the kinds of memory', () => {
+    expect(() => cellKindsOf({ memory: ['cache'] })).toThrow(/memory/);
+  });
+});
+
 describe('a subject that shows none', () => {
   it('says so through the process border', async () => {
     const serve = fileURLToPath(new URL('../fixtures/fake-serve.mjs', import.meta.url));
     const subject = await remoteSubject(`"${process.execPath}" "${serve}"`, { timeout_s: 5 });
     expect(await shownRules(subject)).toEqual({ none: NO_RULES });
+    expect(await shownKinds(subject)).toEqual({ none: NO_CELLS });
     await subject.close();
   });
 
@@ -91,6 +139,12 @@ describe('a subject that shows none', () => {
       split: () => Promise.reject(new Error('not asked')),
     });
     expect(await shownRules(failing('protocol', 'unknown verb "rules"'))).toEqual({ none: NO_RULES });
+    const hidden = (kind: 'protocol' | 'refused', message: string) => ({
+      cells: () => Promise.reject(new IsobatchError(kind, message)),
+    });
+    expect(await shownKinds({})).toEqual({ none: NO_CELLS });
+    expect(await shownKinds(hidden('protocol', 'unknown verb "cells"'))).toEqual({ none: NO_CELLS });
+    expect(await shownKinds(hidden('refused', 'not found'))).toEqual({ none: 'not found' });
     expect(await shownRules(failing('subject', 'the subject ended by SIGSEGV'))).toEqual({
       none: 'the subject ended by SIGSEGV',
     });
