@@ -352,12 +352,20 @@ describe('recurrent-cells', () => {
     expect(told).toMatch(/INV-RS-1 after seqCp/);
   });
 
-  it('tells cells that are refused after all', async () => {
-    const env = cellsEnv(() => {
-      throw new IsobatchError('refused', 'gone', { mark: 'gone' });
+  it('skips a model whose cells are not shown, and tells those that hide halfway', async () => {
+    const hidden = (from: number): Env => {
+      let looks = 0;
+      return cellsEnv(() => {
+        if (looks++ >= from) throw new IsobatchError('refused', 'they are elsewhere', { mark: 'elsewhere' });
+      });
+    };
+    const first = (env: Env) => recurrentCells.run(env, recurrentCells.generate(env, 0));
+    expect(await first(hidden(0))).toMatchObject({
+      status: 'skipped',
+      reason: 'they are elsewhere',
+      compared: 0,
     });
-    const { failed } = await runCases(recurrentCells, env, 1);
-    expect(failed?.failure?.signature).toMatch(/refused\.refused: gone/);
+    expect((await first(hidden(1))).failure?.signature).toMatch(/refused\.refused: elsewhere/);
   });
 
   it('is skipped with the reason', () => {

@@ -5,6 +5,7 @@
  * white-box property `slots`, which says more; this one is for subjects in other processes.
  */
 import type { Batch } from '../contract/batch.ts';
+import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams } from '../contract/subject.ts';
 import { failureOf } from './compare.ts';
 import { coverScript, note, sizeClass } from './coverage.ts';
@@ -71,12 +72,14 @@ async function run(env: Env, c: Case): Promise<Outcome> {
   const watch = new Watch(env, script);
   const { unexpected: worse, tokens } = await runScript(env.loaded, script, [], async (ctx, call) => {
     try {
-      // Whoever does not show cells is skipped before.
+      // Whoever has no such call is skipped before.
       return watch.after(call, await ctx.cells!());
     } catch (error) {
+      watch.hide(error);
       return surprise('cells', `looking at the cells after call ${call}`, error);
     }
   });
+  if (watch.hidden !== undefined) return skipped(watch.hidden, tokens);
   const unexpected = worse ?? watch.minor;
   const equal = watch.compared;
   const divergent = unexpected === null ? 0 : 1;
@@ -86,12 +89,19 @@ async function run(env: Env, c: Case): Promise<Outcome> {
   return { status: 'failed', ...counts, failure: failureOf(env, c, difference, kind) };
 }
 
+function skipped(reason: string, tokens: number): Outcome {
+  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
+}
+
 /** The lists and the books of one run. */
 class Watch {
   /** Cells that were looked at and found right. */
   compared = 0;
   /** The first thing that was wrong, and let the history go on. */
   minor: Unexpected | null = null;
+  /** Why the cells of this model are not shown at all. */
+  hidden: string | undefined;
+  #looks = 0;
   readonly #env: Env;
   readonly #script: Script;
   readonly #lists: Lists;
@@ -107,8 +117,15 @@ class Watch {
     this.#books = new RecurrentBooks(script.params.n_seq_max);
   }
 
+  /** A subject may keep the cells of some model in a way that it does not know; but they do not hide halfway. */
+  hide(error: unknown): void {
+    if (this.#looks === 0 && error instanceof IsobatchError && error.kind === 'refused')
+      this.hidden = error.message;
+  }
+
   after(at: number, cells: Parameters<RecurrentBooks['after']>[1]): Unexpected | null {
     const call = this.#script.calls[at]!;
+    this.#looks++;
     applyCall(this.#lists, call);
     if (call.op === 'newContext') {
       this.#params = { ...this.#script.params, ...call.params };
