@@ -71,7 +71,10 @@ function isAddress(at: Address): boolean {
   return at >= LOWEST && at < HIGHEST && at % 8n === 0n;
 }
 
-/** Vectors of `n` cells with empty sets, near `root` or behind one of its pointers; nearest first. */
+/**
+ * Vectors of `n` cells with empty sets, near `root` or behind one of its pointers. One vector may be found several times,
+ * because what lies before its object leads to it as well; the object itself is where it is nearest, and comes first.
+ */
 export function findPlaces(memory: ProcessMemory, root: Address, n: number): Place[] {
   const object = readMost(memory, root, OBJECT_BYTES);
   if (object === null) return [];
@@ -82,7 +85,7 @@ export function findPlaces(memory: ProcessMemory, root: Address, n: number): Pla
     const inner = isAddress(at) ? readMost(memory, at, INNER_BYTES) : null;
     if (inner !== null) for (const found of vectorsIn(memory, inner, n)) behind.push({ through, ...found });
   }
-  return [...near, ...behind];
+  return [...near, ...behind].sort((a, b) => a.vector - b.vector);
 }
 
 /** Less where the memory ends before. */

@@ -5,6 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Subject } from '../../../contract/subject.ts';
+import type { SlotMemory } from '../../../contract/white.ts';
 import { oracleWhite } from '../../../oracle/white.ts';
 import { modelBytes } from '../../campaign-models.ts';
 import { recurrentCells } from '../../recurrent-cells.ts';
@@ -12,7 +13,8 @@ import type { Env } from '../../types.ts';
 import { remoteSubject } from '../remote.ts';
 import { shownKinds } from '../shown.ts';
 import { cachedRelease } from './cache.ts';
-import { CellReader, findCells, KNOWN_SEQUENCES, type KnownContext } from './cells.ts';
+import type { CellLayout } from './cell-layout.ts';
+import { CellReader, findCells, KNOWN_SEQUENCES, type KnownContext, OTHER_SEQUENCES } from './cells.ts';
 import type { Address } from './library.ts';
 import type { ProcessMemory } from './process-memory.ts';
 
@@ -28,6 +30,8 @@ interface Build {
   readonly through?: number;
   /** Changes a word of a cell before it is written. */
   readonly bend?: (word: Word, value: number, cell: number) => number;
+  /** The object lies behind so many bytes of another, to which a pointer before leads. */
+  readonly behind?: number;
   /** What the ends of an empty set point to, beside its header. */
   readonly ends?: number;
 }
@@ -45,20 +49,31 @@ const OLDER: Build = {
 
 const ROOT = 0x1000_0000n;
 const INNER = 0x2000_0000n;
+const CELLS = 0x3000_0000n;
 const NODES = 0x4000_0000n;
+/** Between two contexts. */
+const APART = 0x10_0000_0000n;
 
 /** Runs the known history on the oracle's slots and writes them down as a library would. */
 class Image implements ProcessMemory, KnownContext {
-  readonly root = ROOT;
-  readonly slots = oracleWhite.slots(KNOWN_SEQUENCES);
+  readonly root: Address;
+  readonly n_seq_max: number;
+  readonly slots: SlotMemory;
   readonly #build: Build;
-  readonly #src0 = new Array<number>(KNOWN_SEQUENCES).fill(-1);
+  readonly #base: Address;
+  readonly #src0: number[];
   #segments = new Map<Address, DataView>();
-  #members: Record<string, number> = { size: KNOWN_SEQUENCES, head: 0, n: 0, zero: -1, 'head moves on': 0 };
+  #members: Record<string, number>;
   #moved = 0n;
 
-  constructor(build: Build) {
+  constructor(build: Build, n_seq_max = KNOWN_SEQUENCES, base = 0n) {
     this.#build = build;
+    this.#base = base;
+    this.root = base + ROOT;
+    this.n_seq_max = n_seq_max;
+    this.slots = oracleWhite.slots(n_seq_max);
+    this.#src0 = new Array<number>(n_seq_max).fill(-1);
+    this.#members = { size: n_seq_max, head: 0, n: 0, zero: -1, 'head moves on': 0 };
     this.#write();
   }
 
@@ -79,7 +94,7 @@ class Image implements ProcessMemory, KnownContext {
     src0.forEach((row, k) => {
       this.#src0[head + k] = row < 0 ? zero : row;
     });
-    const moved = (this.#members['head moves on']! + tokens) % KNOWN_SEQUENCES;
+    const moved = (this.#members['head moves on']! + tokens) % this.n_seq_max;
     this.#members = { ...this.#members, head, n, zero, 'head moves on': moved };
     this.#write();
   }
@@ -95,13 +110,13 @@ class Image implements ProcessMemory, KnownContext {
   }
 
   #write(): void {
-    const { words, members, vector, through, bend = (_, value) => value } = this.#build;
+    const { words, members, vector, through, behind = 0, bend = (_, value) => value } = this.#build;
     const { cells, tail, used } = this.slots.view();
     // The vector is another one after each decode.
     this.#moved += 0x10000n;
-    const begin = 0x3000_0000n + this.#moved;
+    const begin = this.#base + CELLS + this.#moved;
     const stride = 4 * words.length + 48;
-    const array = new DataView(new ArrayBuffer(KNOWN_SEQUENCES * stride));
+    const array = new DataView(new ArrayBuffer(this.n_seq_max * stride));
     this.#segments = new Map([[begin, array]]);
     cells.forEach((cell, i) => {
       const value = { pos: cell.pos, src: cell.src, src0: this.#src0[i]!, tail: tail[i]!, delta: 0 };
@@ -110,7 +125,8 @@ class Image implements ProcessMemory, KnownContext {
       });
       this.#writeSet(array, i * stride + 4 * words.length, begin, cell.seq, i);
     });
-    const object = new DataView(new ArrayBuffer(through === undefined ? 2048 : 512));
+    const around = new DataView(new ArrayBuffer(behind + (through === undefined ? 2048 : 512)));
+    const object = new DataView(around.buffer, behind);
     const values: Record<string, number> = { ...this.#members, used };
     members.forEach((name, k) => {
       object.setInt32(vector - 4 * (members.length - k), values[name] ?? 77, true);
@@ -118,17 +134,21 @@ class Image implements ProcessMemory, KnownContext {
     object.setBigUint64(vector, begin, true);
     object.setBigUint64(vector + 8, begin + BigInt(array.byteLength), true);
     object.setBigUint64(vector + 16, begin + BigInt(array.byteLength), true);
-    this.#segments.set(through === undefined ? ROOT : INNER, object);
-    if (through === undefined) return;
+    if (through === undefined) {
+      this.#segments.set(this.root, around);
+      return;
+    }
     const root = new DataView(new ArrayBuffer(2048));
-    root.setBigUint64(through, INNER, true);
-    this.#segments.set(ROOT, root);
+    root.setBigUint64(through, this.#base + INNER, true);
+    if (behind > 0) root.setBigUint64(through - 8, this.#base + INNER - BigInt(behind), true);
+    this.#segments.set(this.#base + INNER - BigInt(behind), around);
+    this.#segments.set(this.root, root);
   }
 
   #writeSet(array: DataView, at: number, begin: Address, ids: readonly number[], cell: number): void {
     const header = begin + BigInt(at + 8 + (this.#build.ends ?? 0));
     // A tree that leans to the right, as a list.
-    const node = (k: number): Address => NODES + BigInt(0x1000 * cell + 64 * k);
+    const node = (k: number): Address => this.#base + NODES + BigInt(0x1000 * cell + 64 * k);
     const last = ids.length - 1;
     array.setBigUint64(at + 16, last < 0 ? 0n : node(0), true);
     array.setBigUint64(at + 24, last < 0 ? header : node(0), true);
@@ -143,10 +163,20 @@ class Image implements ProcessMemory, KnownContext {
   }
 }
 
-function refusal(build: Build): string {
+/** Searches in a context of a build, beside another one. */
+function search(build: Build, other = build): CellLayout {
   const image = new Image(build);
+  const second = new Image(other, OTHER_SEQUENCES, APART);
+  return findCells(both(image, second), image, second);
+}
+
+function both(a: ProcessMemory, b: ProcessMemory): ProcessMemory {
+  return { read: (at, bytes) => a.read(at, bytes) ?? b.read(at, bytes) };
+}
+
+function refusal(build: Build, other = build): string {
   try {
-    findCells(image, image);
+    search(build, other);
   } catch (error) {
     return (error as Error).message;
   }
@@ -168,24 +198,36 @@ describe('the search for cells', () => {
     ],
     ['as in older releases', OLDER, { pos: 0, src: 2, tail: 3, used: 360 }],
   ])('finds them %s', (_, build, layout) => {
-    const image = new Image(build);
-    expect(findCells(image, image)).toMatchObject(layout);
+    expect(search(build)).toMatchObject(layout);
   });
 
   it('tells no window where the first word moves on with the tokens', () => {
-    const image = new Image(OLDER);
-    const found = findCells(image, image);
+    const found = search(OLDER);
     expect([found.window, found.src0]).toEqual([undefined, undefined]);
+  });
+
+  it('is not led astray by what lies before the object, in one context or in both', () => {
+    const plain: Build = { ...NEWER, through: 24 };
+    const crowded: Build = { ...plain, behind: 200 };
+    for (const [a, b] of [
+      [crowded, crowded],
+      [crowded, plain],
+      [plain, crowded],
+    ] as const)
+      expect(search(a, b)).toMatchObject({ through: 24, vector: 32 });
+    // Found in one of them only.
+    expect(refusal({ ...NEWER, through: 24 }, { ...NEWER, through: 32 })).toMatch(/nothing in a new context/);
   });
 
   it('reads what is there', async () => {
     const image = new Image(NEWER);
-    let memory = image;
+    let memory: ProcessMemory = image;
     const reader = new CellReader(
       () => memory,
       async (_, find) => {
-        memory = new Image(NEWER);
-        return find(memory);
+        const [known, other] = [new Image(NEWER), new Image(NEWER, OTHER_SEQUENCES, APART)];
+        memory = both(known, other);
+        return find(known, other);
       },
     );
     expect(await reader.kinds()).toEqual(['recurrent', 'hybrid']);

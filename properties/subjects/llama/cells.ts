@@ -28,8 +28,15 @@ export interface KnownContext {
   remove(seq: number): void;
 }
 
-/** Sequences, and so cells, of the known history. */
+/** A context, and how many cells it has. */
+export interface ContextCells {
+  readonly root: Address;
+  readonly n_seq_max: number;
+}
+
+/** Sequences, and so cells, of the known history, and of another context that is open at the same time. */
 export const KNOWN_SEQUENCES = 5;
+export const OTHER_SEQUENCES = 3;
 
 interface KnownStep extends Known {
   readonly name: string;
@@ -69,11 +76,18 @@ const KNOWN: readonly KnownStep[] = [
   { name: 'without 0', does: (ctx) => ctx.remove(0), pos: [-1, 0, 3, 2, 2] },
 ];
 
-/** Finds the cells by the known history. Throws `refused` with the reason where they are not found. */
-export function findCells(memory: ProcessMemory, ctx: KnownContext): CellLayout {
+/**
+ * Finds the cells by the known history. `other` lies elsewhere, so what is only a neighbour's is not found there. Throws
+ * `refused` with the reason where the cells are not found.
+ */
+export function findCells(memory: ProcessMemory, ctx: KnownContext, other: ContextCells): CellLayout {
   const look = (place: Parameters<typeof readRaw>[2]): Raw | null =>
     readRaw(memory, ctx.root, place, KNOWN_SEQUENCES);
-  let places = findPlaces(memory, ctx.root, KNOWN_SEQUENCES).flatMap((place) => {
+  const elsewhere = findPlaces(memory, other.root, other.n_seq_max);
+  const inBoth = findPlaces(memory, ctx.root, KNOWN_SEQUENCES).filter((a) =>
+    elsewhere.some((b) => a.through === b.through && a.vector === b.vector && a.stride === b.stride),
+  );
+  let places = inBoth.flatMap((place) => {
     const fresh = look(place);
     return fresh === null ? [] : [{ place, fresh, moments: [] as { raw: Raw; known: Known }[] }];
   });
@@ -100,23 +114,23 @@ function notFound(why: string): IsobatchError {
 }
 
 /** A context whose cells are read. */
-export interface CellsOf {
+export interface CellsOf extends ContextCells {
   readonly kind: MemoryKind;
-  readonly root: Address;
-  readonly n_seq_max: number;
 }
+
+/** Finds the cells in two contexts. */
+export type Find = (ctx: KnownContext, other: ContextCells) => CellLayout;
+
+type OnKnown = (kind: MemoryKind, find: Find) => Promise<CellLayout>;
 
 /** Reads the cells of contexts of one library. Layouts are looked for on first use, by kind of memory. */
 export class CellReader {
   readonly #memory: () => ProcessMemory;
-  /** Runs `find` on a new context of this kind of memory, and closes it. */
-  readonly #onKnown: (kind: MemoryKind, find: (ctx: KnownContext) => CellLayout) => Promise<CellLayout>;
+  /** Runs `find` on new contexts of this kind of memory, and closes them. */
+  readonly #onKnown: OnKnown;
   readonly #layouts = new Map<MemoryKind, Promise<CellLayout>>();
 
-  constructor(
-    memory: () => ProcessMemory,
-    onKnown: (kind: MemoryKind, find: (ctx: KnownContext) => CellLayout) => Promise<CellLayout>,
-  ) {
+  constructor(memory: () => ProcessMemory, onKnown: OnKnown) {
     this.#memory = memory;
     this.#onKnown = onKnown;
   }
@@ -124,7 +138,7 @@ export class CellReader {
   layout(kind: MemoryKind): Promise<CellLayout> {
     let layout = this.#layouts.get(kind);
     if (layout === undefined) {
-      layout = this.#onKnown(kind, (ctx) => findCells(this.#memory(), ctx));
+      layout = this.#onKnown(kind, (ctx, other) => findCells(this.#memory(), ctx, other));
       this.#layouts.set(kind, layout);
     }
     return layout;

@@ -1,7 +1,7 @@
 /**
- * The real llama.cpp as a subject, in this process: its models, contexts (`model.ts`, `context.ts`) rules of
- * splitting and recurrent cells. It is served by `serve-main.ts` in a child process, because an assertion of the library ends the process
- * that it is in.
+ * The real llama.cpp as a subject, in this process: its models, contexts (`model.ts`, `context.ts`), rules of splitting
+ * and recurrent cells. It is served by `serve-main.ts` in a child process, because an assertion of the library ends the
+ * process that it is in.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,8 @@ import type { Subject, SubjectInfo, SubjectModel } from '../../../contract/subje
 import type { RulesInfo, ShownSplit } from '../../../contract/white.ts';
 import { Api } from './api.ts';
 import type { CellLayout } from './cell-layout.ts';
-import { CellReader, KNOWN_SEQUENCES, type KnownContext } from './cells.ts';
+import { CellReader, type Find, KNOWN_SEQUENCES, type KnownContext, OTHER_SEQUENCES } from './cells.ts';
+import type { LlamaContext } from './context.ts';
 import { useOnce } from './first-use.ts';
 import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
@@ -60,6 +61,18 @@ const KNOWN_MODELS: Readonly<Partial<Record<MemoryKind, string>>> = {
   recurrent: 'recipe:mamba-loadable',
   hybrid: 'recipe:jamba',
 };
+
+function knownContext(ctx: LlamaContext): KnownContext {
+  return {
+    root: ctx.root,
+    decode(seqs, n) {
+      const seq_id = seqs.flatMap((seq) => new Array<number[]>(n).fill([seq]));
+      ctx.decode({ token: seq_id.map((_, i) => 5 + i), seq_id });
+    },
+    copy: (from, to) => ctx.seqCp(from, to, -1, -1),
+    remove: (seq) => ctx.seqRm(seq, -1, -1),
+  };
+}
 
 class LlamaSubject implements Subject {
   readonly info: SubjectInfo;
@@ -133,37 +146,26 @@ class LlamaSubject implements Subject {
   }
 
   /** The known history of cells, on a small model with this kind of memory. */
-  async #onKnown(kind: MemoryKind, find: (ctx: KnownContext) => CellLayout): Promise<CellLayout> {
+  async #onKnown(kind: MemoryKind, find: Find): Promise<CellLayout> {
     const name = KNOWN_MODELS[kind];
     if (name === undefined) throw new IsobatchError('refused', `${kind} memory has no recurrent cells`);
     const { modelBytes } = await import('../../campaign-models.ts');
     const model = this.load(modelBytes(name), name) as LlamaModel;
-    const tokens = 32;
+    const open: LlamaContext[] = [];
+    const opened = (n_seq_max: number): LlamaContext => {
+      const [n_batch, type_kv] = [32, this.info.types_kv[0]];
+      const params = { n_ctx: 256, n_batch, n_ubatch: n_batch, n_seq_max, split: 'equal', type_kv } as const;
+      // With a cache a sequence some releases take no batch of two sequences (spec: libllama.md 8).
+      const ctx = model.open({ ...params, kv_unified: true });
+      open.push(ctx);
+      return ctx;
+    };
     try {
-      const ctx = model.open({
-        n_ctx: 256,
-        n_batch: tokens,
-        n_ubatch: tokens,
-        n_seq_max: KNOWN_SEQUENCES,
-        split: 'equal',
-        type_kv: this.info.types_kv[0],
-        // With a cache a sequence some releases take no batch of two sequences (spec: libllama.md 8).
-        kv_unified: true,
-      });
-      try {
-        return find({
-          root: ctx.root,
-          decode(seqs, n) {
-            const seq_id = seqs.flatMap((seq) => new Array<number[]>(n).fill([seq]));
-            ctx.decode({ token: seq_id.map((_, i) => 5 + i), seq_id });
-          },
-          copy: (from, to) => ctx.seqCp(from, to, -1, -1),
-          remove: (seq) => ctx.seqRm(seq, -1, -1),
-        });
-      } finally {
-        ctx.close();
-      }
+      const ctx = opened(KNOWN_SEQUENCES);
+      const other = { root: opened(OTHER_SEQUENCES).root, n_seq_max: OTHER_SEQUENCES };
+      return find(knownContext(ctx), other);
     } finally {
+      for (const ctx of open) ctx.close();
       model.close();
     }
   }
