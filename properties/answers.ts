@@ -8,6 +8,7 @@ import type { ContextParams } from '../contract/subject.ts';
 import { numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
 import { runScript } from './run-script.ts';
+import { longestOf } from './token-tree.ts';
 import type { Call, Env } from './types.ts';
 
 /** What decides how a context rounds. */
@@ -49,9 +50,22 @@ export class Answers {
     return node;
   }
 
-  private async compute(tokens: readonly number[], numerics: Numerics): Promise<Uint32Array> {
+  /**
+   * Computes what many lists say alone, longest first, so that beginnings are there already. For a case that is made
+   * smaller: its lists will not be asked for by others, so no path of the tree comes along.
+   */
+  async prepare(lists: readonly (readonly number[])[], numerics: Numerics): Promise<void> {
+    for (const tokens of longestOf(lists))
+      if (!this.find(tokens, numerics)?.row) await this.compute(tokens, numerics, true);
+  }
+
+  private async compute(
+    tokens: readonly number[],
+    numerics: Numerics,
+    brief = false,
+  ): Promise<Uint32Array> {
     const path = this.pathOf(tokens);
-    const list = factsOf(this.env).tree.paths[path] ?? tokens;
+    const list = (brief ? undefined : factsOf(this.env).tree.paths[path]) ?? tokens;
     const calls: Call[] = list.map((token) => ({ op: 'decode', batch: { token: [token] } }));
     const run = await runScript(this.env.loaded, { params: this.params(list.length, numerics, path), calls });
     // The path may go on to what F16 cannot hold; the rows before are what was asked for.

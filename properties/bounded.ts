@@ -83,7 +83,7 @@ export class BoundedRows {
         `the subject answers ${this.#env.model.n_vocab} logits, the model has ${sigma.length}`,
       );
     }
-    let verdict = compare(pair, sigma, this.#widthFor(pair));
+    let verdict = compare(pair, sigma, this.width(pair.routes));
     if (measured) return this.#measured(verdict, pair, sigma);
     // Further rows of a case that has failed are only counted.
     if (verdict.miss !== null && !this.#failed) {
@@ -112,8 +112,9 @@ export class BoundedRows {
       : { ...verdict, miss: { ...miss, missed: { ...miss.missed, by: 'copies' } } };
   }
 
-  #widthFor(pair: RowPair): number {
-    return Math.sqrt(pair.routes) * this.#width;
+  /** Standard deviations that a bound of one or two routes is wide. */
+  width(routes: RowPair['routes']): number {
+    return Math.sqrt(routes) * this.#width;
   }
 
   /** One of many, and far off. */
@@ -126,7 +127,7 @@ export class BoundedRows {
     this.#tally.escalated++;
     const seen = keyedSigma(this.#oracle, row, this.#type_kv);
     for (let j = 0; j < sigma.length; j++) sigma[j] = Math.max(sigma[j]!, seen[j]!);
-    return compare(pair, sigma, this.#widthFor(pair));
+    return compare(pair, sigma, this.width(pair.routes));
   }
 
   #graded(verdict: RowVerdict, pair: RowPair, row: OracleRow, sigma: Float64Array): RowVerdict {
@@ -146,7 +147,7 @@ export class BoundedRows {
       notes = new UseNotes();
       this.#notes.set(name, notes);
     }
-    const width = this.#widthFor(pair);
+    const width = this.width(pair.routes);
     for (let j = 0; j < sigma.length; j++) {
       const bound = width * sigma[j]!;
       if (bound === 0) this.#tally.exact++;

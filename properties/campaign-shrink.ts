@@ -103,6 +103,11 @@ async function attempt(
       state.skip.push(event.key);
       candidate = event.case;
     }
+    // Whoever begins again from the last sure case needs it again.
+    if (event.event === 'taken') {
+      state.skip.pop();
+      state.accepted++;
+    }
     if (event.event === 'smaller') {
       state.accepted++;
       state.best = event.failure;

@@ -5,14 +5,12 @@
  * failure.
  */
 import { IsobatchError } from '../contract/errors.ts';
-import { architectures } from '../oracle/forward.ts';
 import { answersOf } from './answers.ts';
-import { BoundedRows } from './bounded.ts';
 import { familyOf } from './facts.ts';
-import { noiseRowsOf, type Spread } from './noise-rows.ts';
-import { mayOverflow, type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
+import { Near, type Pair } from './near.ts';
+import { mayOverflow } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
-import { type Rows, runScript, type ScriptRun } from './run-script.ts';
+import { runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
 
@@ -46,8 +44,11 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
   tally.compared += run.refusals;
   comparePositions(env, c, run, tally);
   try {
-    await near?.prepare(c);
-    await compareAlone(env, c, run, tally);
+    const alone = await alonePairs(env, c, run);
+    const base = await basePairs(env, c, run);
+    await near?.prepare([...alone, ...base.pairs]);
+    for (const pair of [...alone, ...base.pairs]) compareRow(env, c, pair, tally);
+    tally.first ??= base.unexpected;
   } catch (error) {
     // Nearly at the end of F16 a subject may take the history and refuse the sequence alone, if the oracle says so.
     const overflow = error instanceof IsobatchError && error.kind === 'memory.overflow';
@@ -56,7 +57,6 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
     if (error instanceof IsobatchError && error.kind === 'gguf') return skipped(error.message, run.tokens);
     throw error;
   }
-  if (c.base !== undefined) await comparePairs(env, c, c.base, run, tally);
   return outcome(env, c, run, tally);
 }
 
@@ -72,7 +72,10 @@ function skipped(reason: string, tokens: number): Outcome {
 function outcome(env: Env, c: Case, run: ScriptRun, tally: Tally): Outcome {
   const { compared, rounding, divergent, first, near } = tally;
   const equal = compared - rounding - divergent;
-  const counts = { compared, equal, rounding, divergent, tokens: run.tokens, bounds: near?.rows.tally };
+  const counts = {
+    ...{ compared, equal, rounding, divergent, tokens: run.tokens, bounds: near?.rows.tally },
+    ...(near?.looked === true ? { looked: true as const } : {}),
+  };
   if (first === null) return { status: 'passed', ...counts };
   return { status: 'failed', ...counts, failure: failureOf(env, c, first.difference, first.kind) };
 }
@@ -125,52 +128,54 @@ function comparePositions(env: Env, c: Case, run: ScriptRun, tally: Tally): void
   });
 }
 
-async function compareAlone(env: Env, c: Case, run: ScriptRun, tally: Tally): Promise<void> {
-  if (c.alone === undefined) return;
+/** Rows with what their sequences say alone. */
+async function alonePairs(env: Env, { alone = [], script }: Case, run: ScriptRun): Promise<Pair[]> {
   const answers = answersOf(env);
-  const { params } = c.script!;
-  for (const { call, index, tokens } of c.alone) {
+  const { params } = script!;
+  if (env.first_look !== undefined)
+    await answers.prepare(
+      alone.map(({ tokens }) => tokens),
+      params,
+    );
+  const pairs: Pair[] = [];
+  for (const { call, index, tokens } of alone) {
     const found = answers.row(tokens, params);
     // Nearly always kept already, and then no turn of the event loop is spent.
     const want = found instanceof Uint32Array ? found : await found;
-    compareRow(env, c, run.rows[call]!, index, call, want, 0, tally);
+    pairs.push({ rows: run.rows[call]!, call, index, want, wantAt: 0 });
   }
+  return pairs;
 }
 
-async function comparePairs(env: Env, c: Case, base: Script, run: ScriptRun, tally: Tally): Promise<void> {
-  const other = await runScript(env.loaded, base);
-  if (other.unexpected !== null) {
-    const { kind, ...difference } = other.unexpected;
-    tally.first ??= {
-      kind: `base.${kind}`,
-      difference: { ...difference, what: `base history: ${difference.what}` },
-    };
-    return;
-  }
-  const { n_vocab } = env.model;
-  for (const [call, index, baseCall, baseIndex] of c.pairs ?? []) {
-    const rows = other.rows[baseCall]!;
-    compareRow(env, c, run.rows[call]!, index, call, rows.bits, rows.row[baseIndex]! * n_vocab, tally);
-  }
-}
-
-function compareRow(
+/** Rows with those of the base, or what the base did instead of answering. */
+async function basePairs(
   env: Env,
   c: Case,
-  rows: Rows,
-  index: number,
-  call: number,
-  want: Uint32Array,
-  wantAt: number,
-  tally: Tally,
-): void {
+  run: ScriptRun,
+): Promise<{ readonly pairs: Pair[]; readonly unexpected: Tally['first'] }> {
+  if (c.base === undefined) return { pairs: [], unexpected: null };
+  const other = await runScript(env.loaded, c.base);
+  if (other.unexpected !== null) {
+    const { kind, ...difference } = other.unexpected;
+    const what = `base history: ${difference.what}`;
+    return { pairs: [], unexpected: { kind: `base.${kind}`, difference: { ...difference, what } } };
+  }
+  const pairs = (c.pairs ?? []).map(([call, index, baseCall, baseIndex]) => {
+    const { bits, row } = other.rows[baseCall]!;
+    return { rows: run.rows[call]!, call, index, want: bits, wantAt: row[baseIndex]! * env.model.n_vocab };
+  });
+  return { pairs, unexpected: null };
+}
+
+function compareRow(env: Env, c: Case, pair: Pair, tally: Tally): void {
   const { n_vocab } = env.model;
+  const { rows, call, index, want, wantAt } = pair;
   const at = rows.row[index]! * n_vocab;
   // An index without a row would compare nothing at all: that is a broken case, not a pass.
   if (at < 0 || wantAt < 0) throw new RangeError(`token ${index} of call ${call} is not an output`);
   tally.compared += n_vocab;
   if (tally.near !== null) {
-    compareNear(env, c, rows, index, call, want, wantAt, tally, tally.near);
+    compareNear(env, c, pair, tally, tally.near);
     return;
   }
   for (let v = 0; v < n_vocab; v++) {
@@ -189,59 +194,12 @@ function compareRow(
   }
 }
 
-/** Bounds for the rows of a script: derived by the oracle, or measured on copies where it has no forward pass. */
-class Near {
-  readonly rows: BoundedRows;
-  readonly #env: Env;
-  readonly #script: Script;
-  #rows: ReadonlyMap<string, OracleRow | Spread> | undefined;
-
-  constructor(env: Env, script: Script) {
-    this.rows = new BoundedRows(env, script.params);
-    this.#env = env;
-    this.#script = script;
-  }
-
-  /** What has to be measured for the rows that a case compares. */
-  async prepare({ alone = [], pairs = [] }: Case): Promise<void> {
-    if (architectures.includes(this.#env.model.arch)) return;
-    const rows = [...alone.map(({ call, index }) => [call, index] as const), ...pairs];
-    this.#rows = await noiseRowsOf(
-      this.#env,
-      this.#script,
-      rows.map(([call, index]) => [call, index] as const),
-    );
-  }
-
-  row(call: number, index: number): OracleRow | Spread {
-    this.#rows ??= oracleRowsOf(this.#env, this.#script);
-    return this.#rows.get(rowKey(call, index))!;
-  }
-}
-
-/** Two answers of the subject to the same list: both round. */
-function compareNear(
-  env: Env,
-  c: Case,
-  rows: Rows,
-  index: number,
-  call: number,
-  want: Uint32Array,
-  wantAt: number,
-  tally: Tally,
-  near: Near,
-): void {
-  const pair = {
-    got: new Float32Array(rows.bits.buffer),
-    at: rows.row[index]! * env.model.n_vocab,
-    want: new Float32Array(want.buffer),
-    wantAt,
-    routes: 2,
-  } as const;
-  const verdict = near.rows.judge(pair, near.row(call, index));
+function compareNear(env: Env, c: Case, pair: Pair, tally: Tally, near: Near): void {
+  const verdict = near.judge(pair);
   tally.rounding += verdict.rounding;
   tally.divergent += verdict.divergent;
   if (verdict.miss === null || tally.first !== null) return;
+  const { call, index } = pair;
   const what = describeToken(c.script!, env, call, index);
   tally.first = { kind: 'logits', difference: { what, at: { call, index }, ...verdict.miss } };
 }

@@ -14,6 +14,7 @@ import { factsOf } from './facts.ts';
 import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
 import { rowKey } from './oracle-rows.ts';
 import { runScript } from './run-script.ts';
+import { longestOf } from './token-tree.ts';
 import { trace } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
@@ -88,7 +89,36 @@ export class NoiseRows {
   /** The same with what else is known of the row. */
   async plain(tokens: readonly number[], numerics: Numerics): Promise<Spread> {
     const key = keyOf(tokens, numerics);
-    return this.#rows.get(key) ?? (await this.#runPath(tokens, numerics)).get(key)!;
+    return this.#rows.get(key) ?? (await this.#run(this.#listsFrom(tokens, numerics), numerics)).get(key)!;
+  }
+
+  /**
+   * Measures the last rows of many lists that `plain` will be asked for, with all their beginnings. `brief`: nothing
+   * else; otherwise a list of the campaign's token tree brings its path along.
+   */
+  async measure(lists: readonly (readonly number[])[], numerics: Numerics, brief: boolean): Promise<void> {
+    const rest: (readonly number[])[] = [];
+    for (const list of longestOf(lists.filter((tokens) => !this.#rows.has(keyOf(tokens, numerics))))) {
+      if (brief || this.#pathOf(list) < 0) rest.push(list);
+      else await this.plain(list, numerics);
+    }
+    for (const group of this.#groups(rest)) await this.#run(group, numerics);
+  }
+
+  /** Lists whose logits fit together. */
+  #groups(lists: readonly (readonly number[])[]): (readonly number[])[][] {
+    const groups: (readonly number[])[][] = [];
+    let room = 0;
+    for (const list of lists) {
+      const size = list.length * this.#env.model.n_vocab;
+      if (groups.length === 0 || size > room) {
+        groups.push([]);
+        room = MOST_LOGITS;
+      }
+      groups.at(-1)!.push(list);
+      room -= size;
+    }
+    return groups;
   }
 
   /** Rows [call, batch index] of a script that are no plain lists: the copies run the script itself. */
@@ -96,9 +126,8 @@ export class NoiseRows {
     return this.#spread(script, rows);
   }
 
-  /** Runs the path of the tree that goes on from `tokens` and some more, and keeps every row of them. */
-  async #runPath(tokens: readonly number[], numerics: Numerics): Promise<Map<string, Spread>> {
-    const lists = this.#listsFrom(tokens, numerics);
+  /** Runs lists alone and keeps every row of them. */
+  async #run(lists: readonly (readonly number[])[], numerics: Numerics): Promise<Map<string, Spread>> {
     const rows = lists.flatMap((list, k) => list.map((_, i) => [2 * k, i] as const));
     const spread = await this.#spread(this.#alone(lists, numerics), rows);
     const found = new Map(
@@ -108,10 +137,15 @@ export class NoiseRows {
     return found;
   }
 
+  /** Number of the path of the tree that goes on from `tokens`, or -1. */
+  #pathOf(tokens: readonly number[]): number {
+    return factsOf(this.#env).tree.paths.findIndex((p) => tokens.every((token, i) => p[i] === token));
+  }
+
   /** Opening a context costs as much as a path, so paths that will be asked for too are run with it. */
   #listsFrom(tokens: readonly number[], numerics: Numerics): (readonly number[])[] {
     const { paths } = factsOf(this.#env).tree;
-    const first = paths.findIndex((p) => tokens.every((token, i) => p[i] === token));
+    const first = this.#pathOf(tokens);
     if (first < 0) return [tokens];
     const later = paths.slice(first + 1).filter((path) => !this.#rows.has(keyOf(path, numerics)));
     const path = paths[first]!;
@@ -291,21 +325,25 @@ export function uncopied(model: ModelInfo): string | null {
   return `${model.n_params} parameters are too many to measure bounds on copies of the model (at most ${MOST_PARAMS})`;
 }
 
-/** By call and batch index, as `oracleRowsOf`: spreads of the rows of a script. */
+/** By call and batch index, as `oracleRowsOf`: spreads of the rows of a script. `brief`: see `NoiseRows.measure`. */
 export async function noiseRowsOf(
   env: Env,
   script: Script,
   rows: readonly (readonly [call: number, index: number])[],
+  brief = false,
 ): Promise<Map<string, Spread>> {
   const noise = noiseFor(env);
   const { calls } = trace(script, env.model.memory);
-  const out = new Map<string, Spread>();
+  const plain = new Map<string, readonly number[]>();
   const bent: (readonly [number, number])[] = [];
   for (const [call, index] of rows) {
     const { seen } = calls[call]!.tokens[index]!;
     if (seen === null) bent.push([call, index]);
-    else out.set(rowKey(call, index), await noise.plain(seen, script.params));
+    else plain.set(rowKey(call, index), seen);
   }
+  await noise.measure([...plain.values()], script.params, brief);
+  const out = new Map<string, Spread>();
+  for (const [key, seen] of plain) out.set(key, await noise.plain(seen, script.params));
   if (bent.length === 0) return out;
   const spreads = await noise.bent(script, bent);
   bent.forEach(([call, index], i) => {

@@ -5,7 +5,7 @@ import { idsOf, isOutput } from './trace.ts';
 import type { Call } from './types.ts';
 
 /** A batch of some of its tokens. */
-function pick(batch: Batch, keep: readonly number[]): Batch {
+export function pick(batch: Batch, keep: readonly number[]): Batch {
   const part: { -readonly [K in keyof Batch]: Batch[K] } = { token: keep.map((i) => batch.token[i]!) };
   if (batch.pos !== undefined) part.pos = keep.map((i) => batch.pos![i]!);
   if (batch.seq_id !== undefined) part.seq_id = keep.map((i) => batch.seq_id![i]!);

@@ -44,10 +44,19 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
   function* cells({ n_ctx }) {
     for (const n of smallerNumbers(n_ctx, 1)) yield { n_ctx: n };
   },
-  function* batch({ n_batch, n_ubatch }) {
-    for (const n of smallerNumbers(n_batch, n_ubatch)) yield { n_batch: n };
+  function* batch(p, _, facts) {
+    const least = Math.max(p.n_ubatch, opensFrom(p, facts));
+    for (const n of smallerNumbers(p.n_batch, least)) yield { n_batch: n };
   },
 ];
+
+/**
+ * The smallest n_batch that is worth a try: some releases of llama.cpp die of one below n_seq_max, and each death costs
+ * as much as dozens of other steps. Where it is below already, that may be the finding.
+ */
+function opensFrom({ n_batch, n_seq_max }: ContextParams, { choices }: Facts): number {
+  return Object.keys(choices).length > 0 && n_batch >= n_seq_max ? n_seq_max : 1;
+}
 
 /** With some fields replaced; those that are undefined then are left out. */
 export function changed(params: ContextParams, part: Part): ContextParams {
@@ -91,7 +100,8 @@ export function peakOf({ params, calls }: Script, facts: Facts): number {
 export function tightened(script: Script, facts: Facts): ContextParams {
   const { params, calls } = script;
   const peak = peakOf(script, facts);
-  const n_batch = Math.min(params.n_batch, needsOf(calls, peak).longest_call);
+  const least = Math.max(needsOf(calls, peak).longest_call, opensFrom(params, facts));
+  const n_batch = Math.min(params.n_batch, least);
   return {
     ...params,
     n_ctx: Math.min(params.n_ctx, peak),

@@ -62,12 +62,8 @@ export function stepKind(c: Case): StepKind | undefined {
 export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
   const script = c.script!;
   const { params, calls } = script;
-  const full = peakOf(script, facts) >= params.n_ctx;
-  const step = (kind: StepKind, varied: readonly Call[]): Step => {
-    const repaired = repair({ params, calls: varied }, facts);
-    // Where memory was full to the last cell it stays so: that may be what the failure needs.
-    return { kind, script: full ? { ...repaired, params: tightened(repaired, facts) } : repaired };
-  };
+  const cut = cutter(script, facts);
+  const step = (kind: StepKind, varied: readonly Call[]): Step => ({ kind, script: cut(varied) });
   const models = plainerModels(c.model, archOf(facts));
   yield* onModels('model', script, models.slice(0, 1), facts);
   for (const less of fewerCalls(calls)) yield step('calls', less);
@@ -94,6 +90,17 @@ export function* smallerSteps(c: Case, facts: Facts): Generator<Step> {
   for (const less of fewerOutputs(calls)) yield step('outputs', less);
   yield* onModels('rare models', script, models.slice(1), facts);
   yield step('fields', calls.map(explicit));
+}
+
+/** Makes the script of other calls, with positions counted anew. */
+export function cutter(script: Script, facts: Facts): (calls: readonly Call[]) => Script {
+  const { params } = script;
+  const full = peakOf(script, facts) >= params.n_ctx;
+  return (calls) => {
+    const repaired = repair({ params, calls }, facts);
+    // Where memory was full to the last cell it stays so: that may be what the failure needs.
+    return full ? { ...repaired, params: tightened(repaired, facts) } : repaired;
+  };
 }
 
 /**

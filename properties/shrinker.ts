@@ -3,11 +3,16 @@
  * again from it, until none does or the time is up. Keeping the signature keeps the finding: a smaller case that fails
  * differently is another bug.
  *
+ * Where judging a case in full is slow, candidates are only looked at (`first-look.ts`). The smallest so far is judged
+ * in full now and then and in the end; if it does not fail then, the search goes back to the last one that did, and
+ * takes no look at anything any more. Nobody hears of a smaller case before it was judged in full.
+ *
  * Kinds of steps that have just found nothing wait until the others are through, so that the big cuts that cannot
  * succeed any more are not tried before every small one that can. In the end every kind was tried on the last case.
  */
 import { createHash } from 'node:crypto';
 import { type StepKind, stepKind } from './shrink.ts';
+import { Cuts } from './shrink-cuts.ts';
 import { tokensOf } from './shrink-model.ts';
 import type { Case, Env, Failure, Outcome, Property } from './types.ts';
 
@@ -18,9 +23,14 @@ export interface ShrinkOptions {
   readonly skip?: Iterable<string>;
   /** Called before a candidate runs: it may take the process with it. */
   readonly announce?: (c: Case, key: string) => void;
-  /** Called with each smaller case. */
+  /** Called with each smaller case that was judged in full. */
   readonly smaller?: (failure: Failure) => void;
+  /** Called when the announced candidate is taken after a look: if all ends here, it has to be tried again. */
+  readonly taken?: () => void;
+  /** Judges a case in full. */
   readonly run: (c: Case) => Promise<Outcome>;
+  /** Judges it by a first look, or in full if that is as fast (`Outcome.looked`). */
+  readonly look?: (c: Case) => Promise<Outcome>;
   /** The environment of a case whose model is not that of `env`. */
   readonly envOf?: (c: Case) => Promise<Env>;
 }
@@ -58,11 +68,17 @@ export async function shrinkCase(
   options: ShrinkOptions,
 ): Promise<ShrinkResult> {
   const search = new Search(property, failure, options);
-  while (await search.step(env.modelName === search.best.case.model ? env : await search.env(env)));
+  if (options.look !== undefined && property.rebuild !== undefined && !env.subject.bit_invariant)
+    await new Cuts(property, env, failure.case, (c) => search.attempt(c)).run();
+  do {
+    while (await search.step(env.modelName === search.best.case.model ? env : await search.env(env)));
+  } while (!(await search.isSure()));
   const { best, tried, accepted } = search;
   return { failure: best, tried, accepted };
 }
 
+/** Cases that are taken after a look before one is judged in full. */
+const MOST_LOOKS = 12;
 /** Cases of so few tokens are left as they are. */
 const SMALL = 5;
 const MOST_PAIRS = 150;
@@ -91,9 +107,17 @@ class Search {
   readonly #seen: Set<string>;
   /** Kinds of steps that found nothing lately. */
   #tired: ReadonlySet<string> = new Set();
+  /** The smallest case that was judged in full, and keys of those that were taken after a look since. */
+  #sure: Failure;
+  #looks: string[] = [];
+  #looking: boolean;
+  /** Longest time that judging in full took, in milliseconds. */
+  #longest = 0;
 
   constructor(property: Property, failure: Failure, options: ShrinkOptions) {
     this.best = failure;
+    this.#sure = failure;
+    this.#looking = options.look !== undefined;
     this.#property = property;
     this.#options = options;
     this.#finding = findingOf(failure.signature);
@@ -155,20 +179,62 @@ class Search {
   }
 
   /** True if it fails in the same way; undefined if the time is up. */
+  attempt(candidate: Case): Promise<boolean | undefined> {
+    return this.#try(candidate);
+  }
+
   async #try(candidate: Case): Promise<boolean | undefined> {
-    const { deadline, announce, run, smaller } = this.#options;
-    if (Date.now() >= deadline) return undefined;
+    const { deadline, announce, run, look = run } = this.#options;
+    // What is left unsure has to be judged in full, too.
+    if (Date.now() + (this.#looks.length > 0 ? this.#longest : 0) >= deadline) return undefined;
     const key = caseKey(candidate);
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     this.tried++;
     announce?.(candidate, key);
-    const { failure } = await run(candidate);
+    const { failure, looked } = await (this.#looking ? look : run)(candidate);
     if (failure === undefined || findingOf(failure.signature) !== this.#finding) return false;
-    this.accepted++;
     // One name for one finding, on whatever model it was made small.
     this.best = { ...failure, signature: this.best.signature };
-    smaller?.(this.best);
+    if (looked !== true) this.#take();
+    else {
+      this.#options.taken?.();
+      if (this.#looks.push(key) >= MOST_LOOKS) await this.#confirm();
+    }
     return true;
+  }
+
+  /** The best case is sure. */
+  #take(): void {
+    this.accepted += 1 + this.#looks.length;
+    this.#looks = [];
+    this.#sure = this.best;
+    this.#options.smaller?.(this.best);
+  }
+
+  /** Judges in full what was taken after a look; true if it fails. Otherwise the search is where it was before. */
+  async #confirm(): Promise<boolean> {
+    const began = Date.now();
+    this.tried++;
+    this.#options.announce?.(this.best.case, this.#looks.at(-1)!);
+    const { failure } = await this.#options.run(this.best.case);
+    this.#longest = Math.max(this.#longest, Date.now() - began);
+    if (failure !== undefined && findingOf(failure.signature) === this.#finding) {
+      this.best = { ...failure, signature: this.best.signature };
+      this.#looks.pop();
+      this.#take();
+      return true;
+    }
+    // The last one is known now; the others shall be judged in full.
+    for (const key of this.#looks.slice(0, -1)) this.#seen.delete(key);
+    this.#looks = [];
+    this.#looking = false;
+    this.best = this.#sure;
+    return false;
+  }
+
+  /** When nothing is left to try: whether the best case was judged in full. If it was taken wrongly, there is more to do. */
+  async isSure(): Promise<boolean> {
+    return this.#looks.length === 0 || (await this.#confirm()) || Date.now() >= this.#options.deadline;
   }
 }

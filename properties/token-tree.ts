@@ -88,3 +88,15 @@ export function relative(r: Random, tree: TokenTree, path: number, depth: number
   const k = r.below(n + 1);
   return k === n ? path : list[k]!.path;
 }
+
+/** Lists that are the beginning of no other one, longest first. */
+export function longestOf(lists: readonly (readonly number[])[]): (readonly number[])[] {
+  const begun = new Set<string>();
+  const longest: (readonly number[])[] = [];
+  for (const list of lists.toSorted((a, b) => b.length - a.length)) {
+    if (begun.has(list.join())) continue;
+    longest.push(list);
+    for (let n = 1; n <= list.length; n++) begun.add(list.slice(0, n).join());
+  }
+  return longest;
+}

@@ -11,6 +11,7 @@ import type {
   SubjectModel,
 } from '../contract/subject.ts';
 import type { ShownRules, WhiteBox } from '../contract/white.ts';
+import type { FirstLook } from './first-look.ts';
 import type { BoundsTally } from './verdict.ts';
 
 /** One call of a history. An injected illegal call carries the kind of error that must come back. */
@@ -174,6 +175,8 @@ export interface Outcome {
   readonly tokens: number;
   /** If derived bounds were used. */
   readonly bounds?: BoundsTally;
+  /** Not all rows were judged in full (`Env.first_look`). */
+  readonly looked?: true;
   readonly failure?: Failure;
 }
 
@@ -199,6 +202,8 @@ export interface Env {
   readonly p?: number;
   /** The property is about tokens of several sequences, so they are drawn where a subject refuses them, too. */
   readonly about_sharing?: boolean;
+  /** While a case is made smaller or explained: its bounds are measured for itself alone, or it is only looked at. */
+  readonly first_look?: FirstLook;
   /** Restricts the generator; empty: everything that is legal. */
   readonly restrict: {
     readonly isa?: string;

@@ -9,6 +9,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import type { ShownRules } from '../contract/white.ts';
 import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
+import type { FirstLook } from './first-look.ts';
 import { unknownName } from './names.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
 import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
@@ -142,10 +143,11 @@ export class WorkerState {
   }
 
   /** Runs a case on the model that it names; a model that the subject does not take is no finding. */
-  async runOn(property: Property, c: Case): Promise<Outcome> {
+  async runOn(property: Property, c: Case, first_look?: FirstLook): Promise<Outcome> {
     let env: Env;
     try {
       env = await this.env(property, c.model);
+      if (first_look !== undefined && !env.subject.bit_invariant) env = withLook(env, first_look);
     } catch (error) {
       if (!(error instanceof IsobatchError) || error.kind === 'subject') throw error;
       return { status: 'skipped', reason: error.message, ...NOTHING };
@@ -157,6 +159,18 @@ export class WorkerState {
   async kill(): Promise<void> {
     (await this.#open?.catch(() => undefined))?.kill?.();
   }
+}
+
+const looking = new WeakMap<Env, Env>();
+
+/** The same environment for every case of one search. */
+function withLook(env: Env, first_look: FirstLook): Env {
+  let looks = looking.get(env);
+  if (looks?.first_look !== first_look) {
+    looks = { ...env, first_look };
+    looking.set(env, looks);
+  }
+  return looks;
 }
 
 async function loadProperties(module: string | undefined): Promise<readonly Property[]> {

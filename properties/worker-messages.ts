@@ -167,7 +167,9 @@ export type Event =
     }
   /** Announced before a smaller case is tried. */
   | { readonly event: 'step'; readonly case: Case; readonly key: string }
-  /** A smaller case that fails in the same way. */
+  /** The announced case is taken after a look and will be judged in full later. */
+  | { readonly event: 'taken' }
+  /** A smaller case that fails in the same way, judged in full. */
   | { readonly event: 'smaller'; readonly failure: Failure }
   /** What is known so far: the next variation may bring the worker down. */
   | { readonly event: 'explained'; readonly explanation: Explanation }

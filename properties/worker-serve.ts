@@ -5,6 +5,7 @@ import type { ModelInfo } from '../contract/subject.ts';
 import type { RulesInfo } from '../contract/white.ts';
 import { RULES } from './campaign-models.ts';
 import { explainFailure } from './explain.ts';
+import { FirstLook } from './first-look.ts';
 import { probeFailure } from './probe/failure.ts';
 import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
@@ -188,12 +189,21 @@ function skippedOutcome(reason: string): Outcome {
 async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promise<ShrinkAnswer> {
   const { failure } = request;
   const { property, env } = await unit(s, failure.case.property, failure.case.model, emit);
+  const first = new FirstLook();
+  const { missed } = failure.difference;
+  if (missed?.by === 'copies') first.learn(failure.case.script!.params, missed.bound, missed.bound);
+  const judge = (on: boolean) => (c: Case) => {
+    first.on = on;
+    return s.runOn(property, c, first);
+  };
   const { tried, accepted } = await shrinkCase(property, env, failure, {
     deadline: Date.now() + request.milliseconds,
     skip: request.skip,
     announce: (c, key) => emit({ event: 'step', case: c, key }),
     smaller: (smaller) => emit({ event: 'smaller', failure: smaller }),
-    run: (c) => s.runOn(property, c),
+    taken: () => emit({ event: 'taken' }),
+    run: judge(false),
+    look: judge(true),
     envOf: (c) => s.env(property, c.model),
   });
   return { tried, accepted };

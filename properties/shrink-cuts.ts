@@ -1,0 +1,162 @@
+/**
+ * The first part of shrinking where every try is slow and faults hang on how batches are cut into ubatches (real
+ * llama.cpp): a case that is cut to a small n_ubatch, with every row compared, loses tokens far more easily than one
+ * whose single failing row sits in a certain ubatch. So here all outputs come first, then n_ubatch, then whole
+ * sequences and calls, then tokens in halves, quarters, ..., each sequence by itself, going on where the last cut
+ * succeeded instead of beginning anew. The search of `shrinker.ts` does the rest.
+ */
+import type { Facts } from './facts.ts';
+import { factsOf } from './facts.ts';
+import { cutter } from './shrink.ts';
+import { pick, withoutSequences } from './shrink-batch.ts';
+import { isLegalDecode, sequencesOf } from './shrink-calls.ts';
+import { changed } from './shrink-params.ts';
+import { idsOf, isOutput } from './trace.ts';
+import type { Call, Case, Env, Property, Script } from './types.ts';
+
+/** Runs a case: true if it fails in the same way, undefined if the time is up. */
+export type Try = (c: Case) => Promise<boolean | undefined>;
+
+/** A token of a batch. */
+interface Place {
+  readonly call: number;
+  readonly index: number;
+}
+
+export class Cuts {
+  readonly #property: Property;
+  readonly #env: Env;
+  readonly #facts: Facts;
+  readonly #try: Try;
+  #best: Case;
+  #late = false;
+
+  constructor(property: Property, env: Env, c: Case, attempt: Try) {
+    this.#property = property;
+    this.#env = env;
+    this.#facts = factsOf(env);
+    this.#try = attempt;
+    this.#best = c;
+  }
+
+  /** Until nothing more can be cut, or the time is up. */
+  async run(): Promise<void> {
+    await this.#takes(withAllOutputs(this.#script));
+    for (let size = Number.POSITIVE_INFINITY; this.#size < size && !this.#late; ) {
+      size = this.#size;
+      await this.#ubatch();
+      await this.#sequences();
+      await this.#calls();
+      await this.#tokens();
+    }
+  }
+
+  get #script(): Script {
+    return this.#best.script!;
+  }
+
+  get #size(): number {
+    return this.#script.calls.reduce((n, call) => n + 1 + (call.op === 'decode' ? call.batch.token.length : 0), 0);
+  }
+
+  /** Whether a script is legal and fails in the same way. */
+  async #takes(script: Script): Promise<boolean> {
+    if (this.#late) return false;
+    const c = this.#property.rebuild!(this.#env, this.#best, { script });
+    if (c === null) return false;
+    const failed = await this.#try(c);
+    if (failed === undefined) this.#late = true;
+    if (failed === true) this.#best = c;
+    return failed === true;
+  }
+
+  /** With these calls: n_ubatch as it is, or as much smaller as the longest batch. */
+  async #cut(calls: readonly Call[]): Promise<boolean> {
+    const before = longest(this.#script.calls);
+    const script = cutter(this.#script, this.#facts)(calls);
+    if (await this.#takes(script)) return true;
+    const { n_ubatch } = this.#script.params;
+    const share = Math.max(1, Math.round((n_ubatch * longest(calls)) / Math.max(1, before)));
+    return (
+      share < script.params.n_ubatch && this.#takes({ ...script, params: changed(script.params, { n_ubatch: share }) })
+    );
+  }
+
+  async #ubatch(): Promise<void> {
+    const { params, calls } = this.#script;
+    for (const n_ubatch of [2, 1, 3, 4, 6, 8, 12, 16, 24, 32].filter((n) => n < params.n_ubatch))
+      if (await this.#takes({ params: changed(params, { n_ubatch }), calls })) return;
+  }
+
+  async #sequences(): Promise<void> {
+    for (const seq of sequencesOf(this.#script.calls)) {
+      const { calls } = this.#script;
+      await this.#cut(calls.map((call) => withoutSequences(call, new Set([seq]))).filter((call) => call !== null));
+    }
+  }
+
+  async #calls(): Promise<void> {
+    for (let c = this.#script.calls.length - 1; c >= 0; c--)
+      await this.#cut(this.#script.calls.filter((_, i) => i !== c));
+  }
+
+  /** From the ends of blocks, then of two blocks at once: what one frees, another fills. */
+  async #tokens(): Promise<void> {
+    const most = Math.max(0, ...blocksOf(this.#script.calls).map((block) => block.length));
+    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1) {
+      for (let a = blocksOf(this.#script.calls).length - 1; a >= 0; a--) while (await this.#shorten(n, a));
+      for (let a = blocksOf(this.#script.calls).length - 1; a >= 0; a--)
+        for (let b = a - 1; b >= 0; b--) while (await this.#shorten(n, a, b));
+    }
+  }
+
+  /** Without the last n tokens of some blocks, which must have more. */
+  async #shorten(n: number, ...which: readonly number[]): Promise<boolean> {
+    const { calls } = this.#script;
+    const blocks = blocksOf(calls);
+    const chosen = which.map((at) => blocks[at]);
+    if (chosen.some((block) => block === undefined || block.length <= n)) return false;
+    return this.#cut(
+      without(
+        calls,
+        chosen.flatMap((block) => block!.slice(-n)),
+      ),
+    );
+  }
+}
+
+function longest(calls: readonly Call[]): number {
+  return Math.max(0, ...calls.map((call) => (isLegalDecode(call) ? call.batch.token.length : 0)));
+}
+
+/** The tokens of one set of sequences in one batch. */
+function blocksOf(calls: readonly Call[]): Place[][] {
+  return calls.flatMap((call, c) => {
+    if (!isLegalDecode(call)) return [];
+    const blocks = new Map<string, Place[]>();
+    for (let index = 0; index < call.batch.token.length; index++) {
+      const name = idsOf(call.batch, index).join();
+      blocks.set(name, [...(blocks.get(name) ?? []), { call: c, index }]);
+    }
+    return [...blocks.values()];
+  });
+}
+
+function without(calls: readonly Call[], places: readonly Place[]): Call[] {
+  return calls.flatMap((call, c): Call[] => {
+    if (call.op !== 'decode') return [call];
+    const out = new Set(places.filter((p) => p.call === c).map((p) => p.index));
+    if (out.size === 0) return [call];
+    const keep = call.batch.token.map((_, i) => i).filter((i) => !out.has(i));
+    return keep.length === 0 ? [] : [{ ...call, batch: pick(call.batch, keep) }];
+  });
+}
+
+function withAllOutputs({ params, calls }: Script): Script {
+  const all = calls.map((call): Call =>
+    isLegalDecode(call) && call.batch.token.some((_, i) => !isOutput(call.batch, i))
+      ? { ...call, batch: { ...call.batch, logits: call.batch.token.map(() => true) } }
+      : call,
+  );
+  return { params, calls: all };
+}
