@@ -5,9 +5,10 @@
  */
 import { architectures } from '../oracle/forward.ts';
 import { BoundedRows, type RowPair, type RowVerdict } from './bounded.ts';
-import { noiseRowsOf, type Spread } from './noise-rows.ts';
+import { noiseFor, noiseRowsOf, type Spread } from './noise-rows.ts';
 import { type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
 import type { Rows } from './run-script.ts';
+import { trace } from './trace.ts';
 import type { Env, Script } from './types.ts';
 
 /** A row of the history, and the bits that it must have but for rounding. */
@@ -44,23 +45,31 @@ export class Near {
     this.#rows = await noiseRowsOf(this.#env, this.#script, rows, look !== undefined);
   }
 
-  /** What a first look cannot tell. If one row is off at sight, nothing else has to be known. */
+  /** What is known or a first look cannot tell. If one row is off at sight, nothing else has to be known. */
   #unclear(pairs: readonly Pair[]): Pair[] {
     const { params } = this.#script;
     const look = this.#env.first_look!;
+    const noise = noiseFor(this.#env);
+    const { calls } = trace(this.#script, this.#env.model.memory);
+    const known: Pair[] = [];
     const unclear: Pair[] = [];
     let divergent = false;
     for (const pair of pairs) {
+      const { seen } = calls[pair.call]!.tokens[pair.index]!;
+      if (seen !== null && noise.knows(seen, params)) {
+        known.push(pair);
+        continue;
+      }
       const far = this.#farthest(pair);
       const verdict = look.verdict(params, far.difference);
       this.#told.set(pair, verdict === 'divergent' ? this.#off(far, look.most(params)) : NEAR);
       if (verdict === null) unclear.push(pair);
       divergent ||= verdict === 'divergent';
     }
-    this.looked = divergent || unclear.length < pairs.length;
-    if (divergent) return [];
+    this.looked = divergent || known.length + unclear.length < pairs.length;
+    if (divergent) return known;
     for (const pair of unclear) this.#told.delete(pair);
-    return unclear;
+    return [...known, ...unclear];
   }
 
   #farthest(pair: Pair): Far {

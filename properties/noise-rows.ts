@@ -92,6 +92,11 @@ export class NoiseRows {
     return this.#rows.get(key) ?? (await this.#run(this.#listsFrom(tokens, numerics), numerics)).get(key)!;
   }
 
+  /** Whether the last row of a list was measured. */
+  knows(tokens: readonly number[], numerics: Numerics): boolean {
+    return this.#rows.has(keyOf(tokens, numerics));
+  }
+
   /**
    * Measures the last rows of many lists that `plain` will be asked for, with all their beginnings. `brief`: nothing
    * else; otherwise a list of the campaign's token tree brings its path along.

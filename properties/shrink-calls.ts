@@ -70,12 +70,13 @@ export function* mergedDecodes(calls: readonly Call[]): Generator<Call[]> {
 }
 
 function joined(a: DecodeCall, b: DecodeCall): DecodeCall {
-  const [x, y] = [explicit(a).batch, explicit(b).batch];
+  return { op: 'decode', batch: mergedBatches(explicit(a).batch, explicit(b).batch) };
+}
+
+/** One batch after the other, both with every field. */
+export function mergedBatches(x: Batch, y: Batch): Batch {
   const both = <K extends keyof Batch>(field: K) => [...x[field]!, ...y[field]!] as unknown as Batch[K];
-  return {
-    op: 'decode',
-    batch: { token: both('token'), pos: both('pos'), seq_id: both('seq_id'), logits: both('logits') },
-  };
+  return { token: both('token'), pos: both('pos'), seq_id: both('seq_id'), logits: both('logits') } as Batch;
 }
 
 /** Every field of a legal batch is given: what a story can show. Positions are to be counted anew. */

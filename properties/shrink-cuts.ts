@@ -7,15 +7,24 @@
  */
 import type { Facts } from './facts.ts';
 import { factsOf } from './facts.ts';
+import { Random } from './random.ts';
 import { cutter } from './shrink.ts';
 import { pick, withoutSequences } from './shrink-batch.ts';
-import { isLegalDecode, sequencesOf } from './shrink-calls.ts';
+import { type DecodeCall, explicit, isLegalDecode, mergedBatches, sequencesOf } from './shrink-calls.ts';
 import { changed } from './shrink-params.ts';
-import { idsOf, isOutput } from './trace.ts';
+import { idsOf, isOutput, trace } from './trace.ts';
 import type { Call, Case, Env, Property, Script } from './types.ts';
 
 /** Runs a case: true if it fails in the same way, undefined if the time is up. */
 export type Try = (c: Case) => Promise<boolean | undefined>;
+
+/** Cases of so few tokens need not be shaken. */
+const SMALL = 8;
+/** Draws in a row that do not fail, after which a case is left as it is. */
+const MOST_DRAWS = 150;
+
+/** Sequences that follow each other begin their lists so far apart: no key of a short window is also another's. */
+const APART = 37;
 
 /** A token of a batch. */
 interface Place {
@@ -30,6 +39,7 @@ export class Cuts {
   readonly #try: Try;
   #best: Case;
   #late = false;
+  #regular = false;
 
   constructor(property: Property, env: Env, c: Case, attempt: Try) {
     this.#property = property;
@@ -42,27 +52,55 @@ export class Cuts {
   /** Until nothing more can be cut, or the time is up. */
   async run(): Promise<void> {
     await this.#takes(withAllOutputs(this.#script));
-    for (let size = Number.POSITIVE_INFINITY; this.#size < size && !this.#late; ) {
-      size = this.#size;
+    this.#regular = await this.#takes(withRegularTokens(this.#script, this.#facts));
+    do {
       await this.#ubatch();
       await this.#sequences();
       await this.#calls();
       await this.#tokens();
+    } while (await this.#shaken());
+  }
+
+  /**
+   * Some changes at once that make fewer tokens, drawn at random, until many in a row do not fail; true if a fifth of
+   * the tokens is gone, so that a look at the rest in order pays again.
+   */
+  async #shaken(): Promise<boolean> {
+    const began = this.#tokensLeft;
+    const r = new Random(this.#best.index, began, 1);
+    for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
+      let script = this.#script;
+      const changes = r.between(2, 4);
+      for (let k = 0; k < changes; k++) script = this.#drawn(r, script);
+      if (tokensIn(script.calls) < this.#tokensLeft && (await this.#takes(script))) n = -1;
     }
+    return this.#tokensLeft < began && !this.#late;
+  }
+
+  get #tokensLeft(): number {
+    return tokensIn(this.#script.calls);
+  }
+
+  /** One change: another n_ubatch, a shorter block, or tokens that come in an earlier batch. */
+  #drawn(r: Random, script: Script): Script {
+    const { params, calls } = script;
+    if (r.chance(0.2)) return { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls };
+    const block = r.pick(blocksOf(calls));
+    const n = 1 + r.below(r.chance(0.7) ? Math.min(3, block.length) : block.length);
+    const places = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
+    const moved = r.chance(0.4) ? earlier(calls, block.slice(0, n)) : null;
+    return cutter(script, this.#facts)(moved ?? without(calls, places));
   }
 
   get #script(): Script {
     return this.#best.script!;
   }
 
-  get #size(): number {
-    return this.#script.calls.reduce((n, call) => n + 1 + (call.op === 'decode' ? call.batch.token.length : 0), 0);
-  }
-
   /** Whether a script is legal and fails in the same way. */
   async #takes(script: Script): Promise<boolean> {
     if (this.#late) return false;
-    const c = this.#property.rebuild!(this.#env, this.#best, { script });
+    const told = this.#regular ? withRegularTokens(script, this.#facts) : script;
+    const c = this.#property.rebuild!(this.#env, this.#best, { script: told });
     if (c === null) return false;
     const failed = await this.#try(c);
     if (failed === undefined) this.#late = true;
@@ -125,6 +163,27 @@ export class Cuts {
   }
 }
 
+function tokensIn(calls: readonly Call[]): number {
+  return calls.reduce((n, call) => n + (call.op === 'decode' ? call.batch.token.length : 0), 0);
+}
+
+/** Tokens of one batch at the end of the decode before it; null if there is none. */
+function earlier(calls: readonly Call[], places: readonly Place[]): Call[] | null {
+  const { call } = places[0]!;
+  const to = calls.slice(0, call).findLastIndex(isLegalDecode);
+  if (to < 0) return null;
+  const [from, into] = [calls[call] as DecodeCall, calls[to] as DecodeCall];
+  const moved = pick(
+    explicit(from).batch,
+    places.map(({ index }) => index),
+  );
+  const joined = mergedBatches(explicit(into).batch, moved);
+  return without(
+    calls.map((c, i) => (i === to ? { ...into, batch: joined } : c)),
+    places,
+  );
+}
+
 function longest(calls: readonly Call[]): number {
   return Math.max(0, ...calls.map((call) => (isLegalDecode(call) ? call.batch.token.length : 0)));
 }
@@ -150,6 +209,25 @@ function without(calls: readonly Call[], places: readonly Place[]): Call[] {
     const keep = call.batch.token.map((_, i) => i).filter((i) => !out.has(i));
     return keep.length === 0 ? [] : [{ ...call, batch: pick(call.batch, keep) }];
   });
+}
+
+/**
+ * Each sequence says the same tokens from its first position on, whatever is cut: then what it says alone, and what
+ * rounding can do to it, is known from the cases before.
+ */
+function withRegularTokens(script: Script, facts: Facts): Script {
+  const { calls } = trace(script, facts.memory);
+  return {
+    params: script.params,
+    calls: calls.map(({ call, tokens }) =>
+      isLegalDecode(call)
+        ? {
+            ...call,
+            batch: { ...call.batch, token: tokens.map(({ ids, pos }) => (pos + APART * ids[0]!) % facts.n_vocab) },
+          }
+        : call,
+    ),
+  };
 }
 
 function withAllOutputs({ params, calls }: Script): Script {
