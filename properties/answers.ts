@@ -7,7 +7,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams } from '../contract/subject.ts';
 import { numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
-import { runScript } from './run-script.ts';
+import { helperError, runScript } from './run-script.ts';
 import { longestOf } from './token-tree.ts';
 import type { Call, Env } from './types.ts';
 
@@ -59,11 +59,7 @@ export class Answers {
       if (!this.find(tokens, numerics)?.row) await this.compute(tokens, numerics, true);
   }
 
-  private async compute(
-    tokens: readonly number[],
-    numerics: Numerics,
-    brief = false,
-  ): Promise<Uint32Array> {
+  private async compute(tokens: readonly number[], numerics: Numerics, brief = false): Promise<Uint32Array> {
     const path = this.pathOf(tokens);
     const list = (brief ? undefined : factsOf(this.env).tree.paths[path]) ?? tokens;
     const calls: Call[] = list.map((token) => ({ op: 'decode', batch: { token: [token] } }));
@@ -71,8 +67,9 @@ export class Answers {
     // The path may go on to what F16 cannot hold; the rows before are what was asked for.
     if (run.unexpected !== null && run.rows.length < tokens.length) {
       const { what, got, kind } = run.unexpected;
-      const why = kind === 'refused.memory.overflow' ? 'memory.overflow' : 'subject';
-      throw new IsobatchError(why, `a sequence alone, token by token: ${what}: ${got}`, { tokens: list });
+      const alone = 'a sequence alone, token by token';
+      if (kind !== 'refused.memory.overflow') throw helperError(alone, run.unexpected);
+      throw new IsobatchError('memory.overflow', `${alone}: ${what}: ${got}`, { tokens: list });
     }
     let node = this.root(numerics);
     list.slice(0, run.rows.length).forEach((token, i) => {

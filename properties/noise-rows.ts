@@ -6,14 +6,13 @@
  *
  * Paths of the campaign's token tree are run once, and only deviations are kept.
  */
-import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams, MaybePromise, ModelInfo, SubjectModel, TypeKv } from '../contract/subject.ts';
 import { type GgufFile, readGguf } from '../model/gguf.ts';
 import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
 import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
 import { rowKey } from './oracle-rows.ts';
-import { runScript } from './run-script.ts';
+import { helperError, runScript } from './run-script.ts';
 import { longestOf } from './token-tree.ts';
 import { trace } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
@@ -270,10 +269,8 @@ async function spreadOver(
   const sums = rows.map(() => new Sums(n_vocab));
   for (const model of models) {
     const run = await runScript(model, script);
-    if (run.unexpected !== null) {
-      const { what, got } = run.unexpected;
-      throw new IsobatchError('subject', `a copy of the model with noise on its weights: ${what}: ${got}`);
-    }
+    if (run.unexpected !== null)
+      throw helperError('a copy of the model with noise on its weights', run.unexpected);
     rows.forEach(([call, index], k) => {
       const { row, bits } = run.rows[call]!;
       sums[k]!.add(new Float32Array(bits.buffer), row[index]! * n_vocab);

@@ -226,16 +226,31 @@ function plainMark(text: unknown): string {
   return typeof text === 'string' ? text.replace(/\d+/g, '#').slice(0, MOST_MARK).trim() : '';
 }
 
+/** Refusals and deaths by what they look like in a run. */
+const causes = new WeakMap<Unexpected, IsobatchError>();
+
+/**
+ * An error of kind `subject` for a script that only helps to judge another one, and that did not run to its end: with
+ * how the process died, if that was it.
+ */
+export function helperError(what: string, unexpected: Unexpected): IsobatchError {
+  const cause = causes.get(unexpected);
+  const died = cause?.kind === 'subject' ? cause.detail : { did: `failed at ${what}` };
+  return new IsobatchError('subject', `${what}: ${unexpected.what}: ${unexpected.got}`, died);
+}
+
 /** What is told of a call that was refused or threw against the script; `kind` begins its signature if it threw. */
 export function surprise(kind: string, what: string, error: unknown): Unexpected {
   if (error instanceof IsobatchError) {
     const mark = markOf(error);
-    return {
+    const found: Unexpected = {
       kind: mark === '' ? `refused.${error.kind}` : `refused.${error.kind}: ${mark}`,
       what,
       got: `refused: ${error.kind}: ${error.message}`,
       want: 'accepted',
     };
+    causes.set(found, error);
+    return found;
   }
   const message = error instanceof Error ? error.message : String(error);
   return { kind: `${kind}.threw`, what, got: `threw: ${message}`, want: 'accepted' };

@@ -84,7 +84,8 @@ export class Cuts {
   /** One change: another n_ubatch, a shorter block, or tokens that come in an earlier batch. */
   #drawn(r: Random, script: Script): Script {
     const { params, calls } = script;
-    if (r.chance(0.2)) return { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls };
+    if (r.chance(0.2))
+      return { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls };
     const block = r.pick(blocksOf(calls));
     const n = 1 + r.below(r.chance(0.7) ? Math.min(3, block.length) : block.length);
     const places = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
@@ -116,7 +117,8 @@ export class Cuts {
     const { n_ubatch } = this.#script.params;
     const share = Math.max(1, Math.round((n_ubatch * longest(calls)) / Math.max(1, before)));
     return (
-      share < script.params.n_ubatch && this.#takes({ ...script, params: changed(script.params, { n_ubatch: share }) })
+      share < script.params.n_ubatch &&
+      this.#takes({ ...script, params: changed(script.params, { n_ubatch: share }) })
     );
   }
 
@@ -129,7 +131,9 @@ export class Cuts {
   async #sequences(): Promise<void> {
     for (const seq of sequencesOf(this.#script.calls)) {
       const { calls } = this.#script;
-      await this.#cut(calls.map((call) => withoutSequences(call, new Set([seq]))).filter((call) => call !== null));
+      await this.#cut(
+        calls.map((call) => withoutSequences(call, new Set([seq]))).filter((call) => call !== null),
+      );
     }
   }
 
@@ -223,7 +227,10 @@ function withRegularTokens(script: Script, facts: Facts): Script {
       isLegalDecode(call)
         ? {
             ...call,
-            batch: { ...call.batch, token: tokens.map(({ ids, pos }) => (pos + APART * ids[0]!) % facts.n_vocab) },
+            batch: {
+              ...call.batch,
+              token: tokens.map(({ ids, pos }) => (pos + APART * ids[0]!) % facts.n_vocab),
+            },
           }
         : call,
     ),
@@ -231,10 +238,11 @@ function withRegularTokens(script: Script, facts: Facts): Script {
 }
 
 function withAllOutputs({ params, calls }: Script): Script {
-  const all = calls.map((call): Call =>
-    isLegalDecode(call) && call.batch.token.some((_, i) => !isOutput(call.batch, i))
-      ? { ...call, batch: { ...call.batch, logits: call.batch.token.map(() => true) } }
-      : call,
+  const all = calls.map(
+    (call): Call =>
+      isLegalDecode(call) && call.batch.token.some((_, i) => !isOutput(call.batch, i))
+        ? { ...call, batch: { ...call.batch, logits: call.batch.token.map(() => true) } }
+        : call,
   );
   return { params, calls: all };
 }

@@ -44,14 +44,14 @@ export async function runCase(property: Property, env: Env, c: Case): Promise<Ou
 
 function thrownOutcome(env: Env, c: Case, error: unknown): Outcome {
   const e = error as Partial<IsobatchError>;
-  const died = error instanceof IsobatchError && error.kind === 'subject';
-  const kind = died
-    ? `died: ${error.detail.end ?? 'or answered nonsense'}`
-    : `threw ${e.kind ?? e.name ?? 'something'}`;
+  const told = error instanceof IsobatchError && error.kind === 'subject';
+  const { end, did = 'answered nonsense' } = e.detail ?? {};
+  const died = told && end !== undefined;
+  const kind = died ? `died: ${end}` : told ? String(did) : `threw ${e.kind ?? e.name ?? 'something'}`;
   const text = String(e.message ?? error);
   const failure: Failure = {
     case: c,
-    message: died ? text : `the subject threw an error that is not a refusal: ${text}`,
+    message: told ? text : `the subject threw an error that is not a refusal: ${text}`,
     difference: {
       what: died ? 'the process of the subject' : 'a call of the subject',
       got: kind,

@@ -1,4 +1,7 @@
 /** Both ends of the protocol, with the fake subject in a process of its own. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { IsobatchError } from '../../contract/errors.ts';
@@ -91,6 +94,47 @@ describe('a remote subject', () => {
       expect((await again.decode({ token: [1, 2] })).n_outputs).toBe(1);
     },
   );
+
+  const decode = (...token: number[]) => ({ op: 'decode', batch: { token } }) as const;
+
+  it('that is killed inside a history is run again call by call, to say where', async () => {
+    const remote = await start('FAKE_PLANT=kill@9 FAKE_FD=1');
+    const model = await remote.load(MODEL, 'm');
+    const context = await model.openFor!(PARAMS, [decode(1), decode(9)], []);
+    expect((await context.decode({ token: [1] })).n_outputs).toBe(1);
+    const error = await failureOf(context.decode({ token: [9] }) as Promise<unknown>);
+    expect(error).toMatchObject({ kind: 'subject', detail: { end: 'SIGKILL', signal: 'SIGKILL' } });
+    expect(error.message).toMatch(/^the subject was killed by SIGKILL; its last words: about to kill/);
+    await context.close();
+  });
+
+  it('that is killed inside a history and gets through it the second time has died all the same', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'isobatch-once-'));
+    try {
+      const remote = await start(`FAKE_ONCE="${join(folder, 'once')}" FAKE_PLANT=kill@9 FAKE_FD=1`);
+      const model = await remote.load(MODEL, 'm');
+      const context = await model.openFor!(PARAMS, [decode(9)], []);
+      expect((await context.decode({ token: [9] })).n_outputs).toBe(1);
+      const error = await failureOf(context.close() as Promise<void>);
+      expect(error).toMatchObject({ kind: 'subject', detail: { end: 'SIGKILL' } });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('that is killed between two requests has died: it is told once, then a new process goes on', async () => {
+    const remote = await start('FAKE_PLANT=later@9 FAKE_FD=1');
+    const model = await remote.load(MODEL, 'm');
+    const context = await model.open(PARAMS);
+    expect((await context.decode({ token: [9] })).n_outputs).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await context.close();
+    const error = await failureOf(model.open(PARAMS) as Promise<unknown>);
+    expect(error).toMatchObject({ kind: 'subject', detail: { end: 'SIGKILL', signal: 'SIGKILL' } });
+    expect(error.message).toMatch(/^the subject was killed by SIGKILL between two requests/);
+    const again = await model.open(PARAMS);
+    expect((await again.decode({ token: [1] })).n_outputs).toBe(1);
+  });
 
   it.each([
     ['garbage', 'subject', /not a frame/],

@@ -71,6 +71,8 @@ export class Connection {
   readonly #command: string;
   readonly #pending = new Map<number, Pending>();
   #next = 1;
+  /** Somebody was told of the end of the process. */
+  #told = false;
 
   constructor(command: string | Program) {
     const { file, args, env } =
@@ -90,7 +92,7 @@ export class Connection {
     timeout_s: number,
     payload?: Uint8Array,
   ): Promise<Frame> {
-    if (!this.peer.alive) throw this.#death(await this.peer.ended);
+    if (!this.peer.alive) throw this.#death(await this.peer.ended, true);
     const id = this.#next++;
     const answer = this.answerTo(id);
     const timer = setTimeout(
@@ -122,12 +124,19 @@ export class Connection {
       throw new Error(`an answer with the id ${JSON.stringify(id)}, which no request waits for`);
   }
 
-  #death(end: PeerEnd): IsobatchError {
+  /** The end of a process that nobody was told of: it came between two requests, and was not ours. */
+  async untold(): Promise<IsobatchError | null> {
+    return this.#told || this.peer.alive ? null : this.#death(await this.peer.ended, true);
+  }
+
+  #death(end: PeerEnd, between = false): IsobatchError {
+    this.#told = true;
     if (end.not_started !== undefined)
       return new IsobatchError('file', `the subject ${this.#command} ${endInWords(end)}`, {
         command: this.#command,
       });
-    return new IsobatchError('subject', `the subject ${endInWords(end)}${lastWords(end.log)}`, {
+    const when = between ? ' between two requests' : '';
+    return new IsobatchError('subject', `the subject ${endInWords(end)}${when}${lastWords(end.log)}`, {
       end: endKind(end),
       code: end.code,
       signal: end.signal,
@@ -165,9 +174,11 @@ class Remote implements Subject {
     this.#start_timeout_s = options.start_timeout_s ?? 120;
   }
 
-  /** The living connection; a dead one is replaced. */
+  /** The living connection; a dead one is replaced. Throws `subject` once for a death that nobody was told of. */
   async connection(): Promise<Connection> {
     if (this.#connection?.peer.alive) return this.#connection;
+    const untold = await this.#connection?.untold();
+    if (untold) throw untold;
     const connection = new Connection(this.#command);
     const frame = await connection.call('hello', { protocol: PROTOCOL_VERSION }, this.#start_timeout_s);
     try {
