@@ -20,6 +20,8 @@ export type Try = (c: Case) => Promise<boolean | undefined>;
 
 /** Cases of so few tokens need not be shaken. */
 const SMALL = 8;
+/** Of so many blocks, two at once are not tried in order. */
+const MOST_BLOCKS = 8;
 /** Draws in a row that do not fail, after which a case is left as it is. */
 const MOST_DRAWS = 150;
 
@@ -70,7 +72,7 @@ export class Cuts {
     const r = new Random(this.#best.index, began, 1);
     for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
       let script = this.#script;
-      const changes = r.between(2, 4);
+      const changes = r.between(1, 3);
       for (let k = 0; k < changes; k++) script = this.#drawn(r, script);
       if (tokensIn(script.calls) < this.#tokensLeft && (await this.#takes(script))) n = -1;
     }
@@ -81,16 +83,22 @@ export class Cuts {
     return tokensIn(this.#script.calls);
   }
 
-  /** One change: another n_ubatch, a shorter block, or tokens that come in an earlier batch. */
+  /** One change: another n_ubatch, a shorter block, or tokens that come in an earlier batch while others go. */
   #drawn(r: Random, script: Script): Script {
     const { params, calls } = script;
-    if (r.chance(0.2))
+    if (r.chance(0.25))
       return { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls };
-    const block = r.pick(blocksOf(calls));
-    const n = 1 + r.below(r.chance(0.7) ? Math.min(3, block.length) : block.length);
-    const places = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
-    const moved = r.chance(0.4) ? earlier(calls, block.slice(0, n)) : null;
-    return cutter(script, this.#facts)(moved ?? without(calls, places));
+    const blocks = blocksOf(calls);
+    if (blocks.length === 0) return script;
+    const block = r.pick(blocks);
+    const n = r.between(1, r.chance(0.7) ? Math.min(3, block.length) : block.length);
+    const ends = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
+    const others = blocks.filter((other) => other !== block && other.length >= n);
+    const moved =
+      r.chance(0.5) && others.length > 0
+        ? movedAndCut(calls, block.slice(0, n), r.pick(others).slice(-n))
+        : null;
+    return cutter(script, this.#facts)(moved ?? without(calls, ends));
   }
 
   get #script(): Script {
@@ -142,21 +150,34 @@ export class Cuts {
       await this.#cut(this.#script.calls.filter((_, i) => i !== c));
   }
 
-  /** From the ends of blocks, then of two blocks at once: what one frees, another fills. */
+  /** Whole blocks, then the ends of blocks, then two blocks at once: what one frees, another fills. */
   async #tokens(): Promise<void> {
-    const most = Math.max(0, ...blocksOf(this.#script.calls).map((block) => block.length));
-    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1) {
-      for (let a = blocksOf(this.#script.calls).length - 1; a >= 0; a--) while (await this.#shorten(n, a));
-      for (let a = blocksOf(this.#script.calls).length - 1; a >= 0; a--)
-        for (let b = a - 1; b >= 0; b--) while (await this.#shorten(n, a, b));
+    for (let a = this.#blocks.length - 1; a >= 0; a--) {
+      const { calls } = this.#script;
+      const block = this.#blocks[a];
+      if (block !== undefined) await this.#cut(without(calls, block));
     }
+    const most = Math.max(0, ...this.#blocks.map((block) => block.length));
+    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+      for (let a = this.#blocks.length - 1; a >= 0; a--) while (await this.#shorten(n, a));
+    if (this.#blocks.length > MOST_BLOCKS) return;
+    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+      for (let a = this.#blocks.length - 1; a >= 0; a--)
+        for (let b = this.#blocks.length - 1; b >= 0; b--) {
+          if (a === b) continue;
+          while (await this.#balanced(n, a, b));
+          if (b < a) while (await this.#shorten(n, a, b));
+        }
+  }
+
+  get #blocks(): Place[][] {
+    return blocksOf(this.#script.calls);
   }
 
   /** Without the last n tokens of some blocks, which must have more. */
   async #shorten(n: number, ...which: readonly number[]): Promise<boolean> {
     const { calls } = this.#script;
-    const blocks = blocksOf(calls);
-    const chosen = which.map((at) => blocks[at]);
+    const chosen = which.map((at) => this.#blocks[at]);
     if (chosen.some((block) => block === undefined || block.length <= n)) return false;
     return this.#cut(
       without(
@@ -165,27 +186,37 @@ export class Cuts {
       ),
     );
   }
+
+  /** The first n tokens of one block come a batch earlier, and another block has n less: as much to do afterwards. */
+  async #balanced(n: number, from: number, other: number): Promise<boolean> {
+    const [moved, cut] = [this.#blocks[from], this.#blocks[other]];
+    if (moved === undefined || cut === undefined || moved.length < n || cut.length < n) return false;
+    const calls = movedAndCut(this.#script.calls, moved.slice(0, n), cut.slice(-n));
+    return calls !== null && this.#takes(cutter(this.#script, this.#facts)(calls));
+  }
+}
+
+/** Tokens that come a batch earlier, and others that are left out; null if there is no earlier batch. */
+function movedAndCut(calls: readonly Call[], moved: readonly Place[], cut: readonly Place[]): Call[] | null {
+  const call = moved[0]!.call;
+  const to = calls.slice(0, call).findLastIndex(isLegalDecode);
+  if (to < 0) return null;
+  const [from, into] = [calls[call] as DecodeCall, calls[to] as DecodeCall];
+  const batch = mergedBatches(
+    explicit(into).batch,
+    pick(
+      explicit(from).batch,
+      moved.map(({ index }) => index),
+    ),
+  );
+  return without(
+    calls.map((c, i) => (i === to ? { ...into, batch } : c)),
+    [...moved, ...cut],
+  );
 }
 
 function tokensIn(calls: readonly Call[]): number {
   return calls.reduce((n, call) => n + (call.op === 'decode' ? call.batch.token.length : 0), 0);
-}
-
-/** Tokens of one batch at the end of the decode before it; null if there is none. */
-function earlier(calls: readonly Call[], places: readonly Place[]): Call[] | null {
-  const { call } = places[0]!;
-  const to = calls.slice(0, call).findLastIndex(isLegalDecode);
-  if (to < 0) return null;
-  const [from, into] = [calls[call] as DecodeCall, calls[to] as DecodeCall];
-  const moved = pick(
-    explicit(from).batch,
-    places.map(({ index }) => index),
-  );
-  const joined = mergedBatches(explicit(into).batch, moved);
-  return without(
-    calls.map((c, i) => (i === to ? { ...into, batch: joined } : c)),
-    places,
-  );
 }
 
 function longest(calls: readonly Call[]): number {
