@@ -104,10 +104,7 @@ async function attempt(
       candidate = event.case;
     }
     // Whoever begins again from the last sure case needs it again.
-    if (event.event === 'taken') {
-      state.skip.pop();
-      state.accepted++;
-    }
+    if (event.event === 'taken') state.skip.pop();
     if (event.event === 'smaller') {
       state.accepted++;
       state.best = event.failure;

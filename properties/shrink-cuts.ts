@@ -13,17 +13,25 @@ import { pick, withoutSequences } from './shrink-batch.ts';
 import { type DecodeCall, explicit, isLegalDecode, mergedBatches, sequencesOf } from './shrink-calls.ts';
 import { changed } from './shrink-params.ts';
 import { idsOf, isOutput, trace } from './trace.ts';
-import type { Call, Case, Env, Property, Script } from './types.ts';
+import type { Call, Case, Env, Failure, Property, Script } from './types.ts';
 
-/** Runs a case: true if it fails in the same way, undefined if the time is up. */
-export type Try = (c: Case) => Promise<boolean | undefined>;
+/** What judges cases for the cuts, and hears of the smallest. */
+export interface Judge {
+  /** The failure of a case that fails in the same way, null if it does not, undefined if the time is up. */
+  judge(c: Case): Promise<Failure | null | undefined>;
+  /** The smallest case so far. */
+  found(failure: Failure): void;
+}
 
 /** Cases of so few tokens need not be shaken. */
 const SMALL = 8;
 /** Of so many blocks, two at once are not tried in order. */
 const MOST_BLOCKS = 8;
 /** Draws in a row that do not fail, after which a case is left as it is. */
-const MOST_DRAWS = 150;
+const MOST_DRAWS = 60;
+/** A case of so few tokens needs no other descent, and so many there are at most. */
+const ENOUGH = 12;
+const DESCENTS = 6;
 
 /** Sequences that follow each other begin their lists so far apart: no key of a short window is also another's. */
 const APART = 37;
@@ -38,29 +46,47 @@ export class Cuts {
   readonly #property: Property;
   readonly #env: Env;
   readonly #facts: Facts;
-  readonly #try: Try;
+  readonly #judge: Judge;
+  readonly #deadline: number;
+  /** Chooses what the first descent does in order. */
+  #r: Random | null = null;
   #best: Case;
+  #least: number;
   #late = false;
   #regular = false;
 
-  constructor(property: Property, env: Env, c: Case, attempt: Try) {
+  /** `deadline`: milliseconds since the epoch. */
+  constructor(property: Property, env: Env, c: Case, judge: Judge, deadline: number) {
     this.#property = property;
     this.#env = env;
     this.#facts = factsOf(env);
-    this.#try = attempt;
+    this.#judge = judge;
+    this.#deadline = deadline;
     this.#best = c;
+    this.#least = tokensIn(c.script!.calls);
   }
 
-  /** Until nothing more can be cut, or the time is up. */
+  /** Until a case is small, or the time is up: where one descent ends, another may not. */
   async run(): Promise<void> {
-    await this.#takes(withAllOutputs(this.#script));
-    this.#regular = await this.#takes(withRegularTokens(this.#script, this.#facts));
-    do {
-      await this.#ubatch();
-      await this.#sequences();
-      await this.#calls();
-      await this.#tokens();
-    } while (await this.#shaken());
+    const outputs = withAllOutputs(this.#script);
+    this.#regular = await this.#takes(withRegularTokens(outputs, this.#facts));
+    if (!this.#regular) await this.#takes(outputs);
+    const top = this.#best;
+    for (let n = 0; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
+      this.#best = top;
+      this.#r = n === 0 ? null : new Random(top.index, n, 2);
+      do {
+        await this.#ubatch();
+        await this.#sequences();
+        await this.#calls();
+        await this.#tokens();
+      } while (await this.#shaken());
+    }
+  }
+
+  /** In this order at first, in another one in later descents. */
+  #order<T>(items: readonly T[]): readonly T[] {
+    return this.#r === null ? items : this.#r.shuffle([...items]);
   }
 
   /**
@@ -69,7 +95,7 @@ export class Cuts {
    */
   async #shaken(): Promise<boolean> {
     const began = this.#tokensLeft;
-    const r = new Random(this.#best.index, began, 1);
+    const r = this.#r ?? new Random(this.#best.index, began, 1);
     for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
@@ -107,14 +133,20 @@ export class Cuts {
 
   /** Whether a script is legal and fails in the same way. */
   async #takes(script: Script): Promise<boolean> {
+    this.#late ||= Date.now() >= this.#deadline;
     if (this.#late) return false;
     const told = this.#regular ? withRegularTokens(script, this.#facts) : script;
     const c = this.#property.rebuild!(this.#env, this.#best, { script: told });
     if (c === null) return false;
-    const failed = await this.#try(c);
-    if (failed === undefined) this.#late = true;
-    if (failed === true) this.#best = c;
-    return failed === true;
+    const failure = await this.#judge.judge(c);
+    if (failure === undefined) this.#late = true;
+    if (!failure) return false;
+    this.#best = c;
+    if (this.#tokensLeft < this.#least) {
+      this.#least = this.#tokensLeft;
+      this.#judge.found(failure);
+    }
+    return true;
   }
 
   /** With these calls: n_ubatch as it is, or as much smaller as the longest batch. */
@@ -124,24 +156,22 @@ export class Cuts {
     if (await this.#takes(script)) return true;
     const { n_ubatch } = this.#script.params;
     const share = Math.max(1, Math.round((n_ubatch * longest(calls)) / Math.max(1, before)));
-    return (
-      share < script.params.n_ubatch &&
-      this.#takes({ ...script, params: changed(script.params, { n_ubatch: share }) })
-    );
+    const params = changed(script.params, { n_ubatch: share });
+    return share < script.params.n_ubatch && this.#takes({ ...script, params });
   }
 
   async #ubatch(): Promise<void> {
     const { params, calls } = this.#script;
-    for (const n_ubatch of [2, 1, 3, 4, 6, 8, 12, 16, 24, 32].filter((n) => n < params.n_ubatch))
+    const sizes = [...this.#order([2, 1, 3, 4]), 6, 8, 12, 16, 24, 32];
+    for (const n_ubatch of sizes.filter((n) => n < params.n_ubatch))
       if (await this.#takes({ params: changed(params, { n_ubatch }), calls })) return;
   }
 
   async #sequences(): Promise<void> {
-    for (const seq of sequencesOf(this.#script.calls)) {
-      const { calls } = this.#script;
-      await this.#cut(
-        calls.map((call) => withoutSequences(call, new Set([seq]))).filter((call) => call !== null),
-      );
+    for (const seq of this.#order(sequencesOf(this.#script.calls))) {
+      const out = new Set([seq]);
+      const calls = this.#script.calls.map((call) => withoutSequences(call, out));
+      await this.#cut(calls.filter((call) => call !== null));
     }
   }
 
@@ -182,7 +212,7 @@ export class Cuts {
     return this.#cut(
       without(
         calls,
-        chosen.flatMap((block) => block!.slice(-n)),
+        chosen.flatMap((block) => (this.#r?.chance(0.5) ? block!.slice(0, n) : block!.slice(-n))),
       ),
     );
   }

@@ -68,8 +68,11 @@ export async function shrinkCase(
   options: ShrinkOptions,
 ): Promise<ShrinkResult> {
   const search = new Search(property, failure, options);
-  if (options.look !== undefined && property.rebuild !== undefined && !env.subject.bit_invariant)
-    await new Cuts(property, env, failure.case, (c) => search.attempt(c)).run();
+  if (options.look !== undefined && property.rebuild !== undefined && !env.subject.bit_invariant) {
+    const now = Date.now();
+    const until = now + CUTS * (options.deadline - now);
+    await new Cuts(property, env, failure.case, search, until).run();
+  }
   do {
     while (await search.step(env.modelName === search.best.case.model ? env : await search.env(env)));
   } while (!(await search.isSure()));
@@ -77,6 +80,8 @@ export async function shrinkCase(
   return { failure: best, tried, accepted };
 }
 
+/** Part of the time that cuts may take. */
+const CUTS = 0.7;
 /** Cases that are taken after a look before one is judged in full. */
 const MOST_LOOKS = 12;
 /** Cases of so few tokens are left as they are. */
@@ -105,6 +110,8 @@ class Search {
   readonly #options: ShrinkOptions;
   readonly #finding: string;
   readonly #seen: Set<string>;
+  /** Cases of the cuts that fail. */
+  readonly #judged = new Map<string, Failure>();
   /** Kinds of steps that found nothing lately. */
   #tired: ReadonlySet<string> = new Set();
   /** The smallest case that was judged in full, and keys of those that were taken after a look since. */
@@ -178,11 +185,39 @@ class Search {
     return false;
   }
 
-  /** True if it fails in the same way; undefined if the time is up. */
-  attempt(candidate: Case): Promise<boolean | undefined> {
-    return this.#try(candidate);
+  /** For cuts, which keep the best case themselves: the failure of one, judged in full if it fails at a look. */
+  async judge(candidate: Case): Promise<Failure | null | undefined> {
+    const { deadline, announce, run, look = run, taken } = this.#options;
+    if (Date.now() >= deadline) return undefined;
+    const key = caseKey(candidate);
+    const before = this.#judged.get(key);
+    if (before !== undefined || this.#seen.has(key)) return before ?? null;
+    this.tried++;
+    announce?.(candidate, key);
+    let { failure, looked } = await look(candidate);
+    if (this.#isSame(failure) && looked === true) ({ failure, looked } = await run(candidate));
+    if (!this.#isSame(failure)) {
+      this.#seen.add(key);
+      return null;
+    }
+    taken?.();
+    this.accepted++;
+    const named = { ...failure, signature: this.best.signature };
+    this.#judged.set(key, named);
+    return named;
   }
 
+  found(failure: Failure): void {
+    this.best = failure;
+    this.#sure = failure;
+    this.#options.smaller?.(failure);
+  }
+
+  #isSame(failure: Failure | undefined): failure is Failure {
+    return failure !== undefined && findingOf(failure.signature) === this.#finding;
+  }
+
+  /** True if it fails in the same way; undefined if the time is up. */
   async #try(candidate: Case): Promise<boolean | undefined> {
     const { deadline, announce, run, look = run } = this.#options;
     // What is left unsure has to be judged in full, too.
@@ -193,7 +228,7 @@ class Search {
     this.tried++;
     announce?.(candidate, key);
     const { failure, looked } = await (this.#looking ? look : run)(candidate);
-    if (failure === undefined || findingOf(failure.signature) !== this.#finding) return false;
+    if (!this.#isSame(failure)) return false;
     // One name for one finding, on whatever model it was made small.
     this.best = { ...failure, signature: this.best.signature };
     if (looked !== true) this.#take();
@@ -219,7 +254,7 @@ class Search {
     this.#options.announce?.(this.best.case, this.#looks.at(-1)!);
     const { failure } = await this.#options.run(this.best.case);
     this.#longest = Math.max(this.#longest, Date.now() - began);
-    if (failure !== undefined && findingOf(failure.signature) === this.#finding) {
+    if (this.#isSame(failure)) {
       this.best = { ...failure, signature: this.best.signature };
       this.#looks.pop();
       this.#take();
