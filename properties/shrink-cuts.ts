@@ -53,6 +53,8 @@ export class Cuts {
   #best: Case;
   #least: number;
   #late = false;
+  /** When the descent ends. */
+  #until = Number.POSITIVE_INFINITY;
   #regular = false;
 
   /** `deadline`: milliseconds since the epoch. */
@@ -75,6 +77,8 @@ export class Cuts {
     for (let n = 0; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
       this.#best = top;
       this.#r = n === 0 ? null : new Random(top.index, n, 2);
+      // Half of what is left: a descent that gets nowhere must not be the only one.
+      this.#until = Date.now() + (this.#deadline - Date.now()) / 2;
       do {
         await this.#ubatch();
         await this.#sequences();
@@ -96,13 +100,17 @@ export class Cuts {
   async #shaken(): Promise<boolean> {
     const began = this.#tokensLeft;
     const r = this.#r ?? new Random(this.#best.index, began, 1);
-    for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
+    for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#isOver; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
       for (let k = 0; k < changes; k++) script = this.#drawn(r, script);
       if (tokensIn(script.calls) < this.#tokensLeft && (await this.#takes(script))) n = -1;
     }
-    return this.#tokensLeft < began && !this.#late;
+    return this.#tokensLeft < began && !this.#isOver;
+  }
+
+  get #isOver(): boolean {
+    return this.#late || Date.now() >= this.#until;
   }
 
   get #tokensLeft(): number {
@@ -133,8 +141,7 @@ export class Cuts {
 
   /** Whether a script is legal and fails in the same way. */
   async #takes(script: Script): Promise<boolean> {
-    this.#late ||= Date.now() >= this.#deadline;
-    if (this.#late) return false;
+    if (this.#late || Date.now() >= this.#until) return false;
     const told = this.#regular ? withRegularTokens(script, this.#facts) : script;
     const c = this.#property.rebuild!(this.#env, this.#best, { script: told });
     if (c === null) return false;
@@ -188,10 +195,10 @@ export class Cuts {
       if (block !== undefined) await this.#cut(without(calls, block));
     }
     const most = Math.max(0, ...this.#blocks.map((block) => block.length));
-    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+    for (let n = most >> 1; n >= 1 && !this.#isOver; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--) while (await this.#shorten(n, a));
     if (this.#blocks.length > MOST_BLOCKS) return;
-    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+    for (let n = most >> 1; n >= 1 && !this.#isOver; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--)
         for (let b = this.#blocks.length - 1; b >= 0; b--) {
           if (a === b) continue;
