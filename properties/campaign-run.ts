@@ -3,6 +3,7 @@
  * (blocks are run again one by one), its last words are kept, it is replaced, and the work goes on after that case.
  * All sums are over cases, so that nothing depends on J or on who ran what.
  */
+import type { IsobatchError } from '../contract/errors.ts';
 import { type Task, TaskQueue, type Unit } from './campaign-plan.ts';
 import type { Case, Coverage, Failure } from './types.ts';
 import {
@@ -15,8 +16,10 @@ import {
   type Tally,
 } from './worker-messages.ts';
 import { endInWords, endKind, type PeerEnd } from './worker-peer.ts';
-import { deathError, type WorkerOptions, WorkerProcess } from './worker-process.ts';
+import { type Answer, deathError, type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
+/** Deaths of subjects before any case of a task, in a whole campaign, after which it ends. */
+const MOST_UNPREPARED = 3;
 /** Deaths in one unit after which the rest of it is left alone: each costs a new process, a hang the watchdog. */
 const MOST_DEATHS = 5;
 
@@ -56,6 +59,8 @@ export class CampaignRun {
   readonly #options: RunOptions;
   readonly #queue: TaskQueue;
   readonly #workers = new Set<WorkerProcess>();
+  /** Of subjects, before any case of a task. */
+  #deaths = 0;
 
   constructor(units: readonly Unit[], options: RunOptions, deadline?: number) {
     this.#options = options;
@@ -148,11 +153,17 @@ export class CampaignRun {
       fingerprint: task.first === task.unit.first,
     };
     let next = task.first;
-    const { answer, death } = (await worker.run(request, (event) => {
-      if (event.event !== 'outcome') return;
-      this.#sum(state, event);
-      next = event.first + event.count;
-    })) as { answer?: { fingerprint?: string }; death?: { end: PeerEnd; announced?: Event } };
+    let ran: Answer;
+    try {
+      ran = await worker.run(request, (event) => {
+        if (event.event !== 'outcome') return;
+        this.#sum(state, event);
+        next = event.first + event.count;
+      });
+    } catch (error) {
+      return this.#unprepared(worker, task, state, next, error);
+    }
+    const { answer, death } = ran as Answer & { answer?: { fingerprint?: string } };
     if (answer?.fingerprint !== undefined) state.fingerprint = answer.fingerprint;
     if (death === undefined) {
       if (task.suspect !== undefined) await this.#unnamed(state, task, task.suspect);
@@ -163,6 +174,33 @@ export class CampaignRun {
     if (announced?.event !== 'case')
       throw deathError(death.end, `prepared ${request.property} on ${request.model}`);
     await this.#died(state, task, next, announced, death.end);
+  }
+
+  /**
+   * The subject's process died while a worker got it ready, so no case is to blame: a finding, and another worker goes
+   * on, unless that happens again and again. Throws every other error.
+   */
+  async #unprepared(
+    worker: WorkerProcess,
+    task: Task,
+    state: UnitState,
+    next: number,
+    error: unknown,
+  ): Promise<void> {
+    const { kind, detail = {}, message } = error as Partial<IsobatchError>;
+    if (kind !== 'subject' || detail.end === undefined || ++this.#deaths > MOST_UNPREPARED) throw error;
+    const c = await this.#generate(state.unit, next);
+    const signature = `${c.property}/${state.unit.family}/died: ${detail.end}, before a case`;
+    const difference = {
+      what: 'the process of the subject',
+      got: String(detail.end),
+      want: 'a loaded model',
+    };
+    const failure = { case: c, message: `${message}, before case ${next}`, difference, signature };
+    this.#finding(state, failure, String(detail.log ?? ''), false);
+    this.#queue.giveBack({ ...task, first: next, count: task.first + task.count - next });
+    // It keeps what it could not load.
+    await worker.stop();
   }
 
   /** What is left of a task whose worker died in the announced block. */

@@ -7,7 +7,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import { deathFailure } from './campaign-run.ts';
 import type { Case, Failure } from './types.ts';
 import type { Event, ExplainAnswer, Setting } from './worker-messages.ts';
-import { type WorkerOptions, WorkerProcess } from './worker-process.ts';
+import { type Death, type WorkerOptions, WorkerProcess } from './worker-process.ts';
 
 export interface ShrinkJob {
   readonly failure: Failure;
@@ -39,12 +39,13 @@ function settingOf({ setting, failure, seconds }: ShrinkJob): Setting {
 
 export async function shrinkFailure(job: ShrinkJob): Promise<Shrunk> {
   const deadline = Date.now() + job.seconds * 1000;
-  const state = { best: job.failure, tried: 0, accepted: 0, skip: [] as string[] };
+  const state = { best: job.failure, tried: 0, accepted: 0, skip: [] as string[], unprepared: 0 };
   let worker: WorkerProcess | undefined;
   const abort = () => void worker?.stop();
   job.signal?.addEventListener('abort', abort);
   try {
     while (Date.now() < deadline && !job.signal?.aborted) {
+      await worker?.stop();
       worker = new WorkerProcess(watchdogOf(job));
       if (await attempt(worker, job, deadline, state)) break;
     }
@@ -87,7 +88,11 @@ interface State {
   tried: number;
   accepted: number;
   skip: string[];
+  /** Workers whose subject did not even load the model. */
+  unprepared: number;
 }
+
+const MOST_UNPREPARED = 3;
 
 /** One worker's part; true if there is nothing left to try. */
 async function attempt(
@@ -113,7 +118,14 @@ async function attempt(
   const milliseconds = deadline - Date.now();
   const setting = settingOf(job);
   const request = { verb: 'shrink', setting, failure: state.best, milliseconds, skip: state.skip } as const;
-  const { death } = await worker.run({ ...request }, onEvent);
+  let death: Death | undefined;
+  try {
+    ({ death } = await worker.run({ ...request }, onEvent));
+  } catch (error) {
+    // The subject's process died before there was a case to blame: another worker may get further.
+    if (!(error instanceof IsobatchError) || error.kind !== 'subject') throw error;
+    return ++state.unprepared >= MOST_UNPREPARED;
+  }
   if (death === undefined) return true;
   if (job.signal?.aborted || candidate === undefined) return true; // cannot even begin: keep what there is
   const failure = deathFailure(candidate, job.family, death.end);

@@ -9,7 +9,8 @@
  */
 import { deathsOf, faultsOf, runKilled } from './kills.ts';
 
-const [lib, kills = '100', model = 'recipe:mamba-loadable', property = 'solo', ...numbers] = process.argv.slice(2);
+const [lib, kills = '100', model = 'recipe:mamba-loadable', property = 'solo', ...numbers] =
+  process.argv.slice(2);
 const [cases = 400, mean_ms = 400, seed = 1] = numbers.map(Number);
 if (lib === undefined) {
   console.error('kill-main LIB [KILLS] [MODEL] [PROPERTY] [CASES] [MEAN_MS] [SEED]');

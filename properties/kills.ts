@@ -54,7 +54,10 @@ async function killedCampaign(options: KillOptions, n: number, before: number): 
   };
   const kill = (): void => {
     const living = subjects();
-    if (living.length > 0 && killed(r.pick(living))) options.onKill?.(before + ++kills);
+    if (living.length > 0 && killed(r.pick(living))) {
+      kills++;
+      options.onKill?.(before + kills);
+    }
     if (before + kills < options.kills) later();
   };
   let began = false;
@@ -105,7 +108,10 @@ export function faultsOf(one: KilledCampaign): string[] {
 
 /** Cases that failed by SIGKILL. A kill while nothing was asked, or in shrinking, is none of them. */
 export function deathsOf({ signatures }: KilledCampaign): number {
-  return Object.entries(signatures).reduce((n, [name, count]) => (name.includes('SIGKILL') ? n + count : n), 0);
+  return Object.entries(signatures).reduce(
+    (n, [name, count]) => (name.includes('SIGKILL') ? n + count : n),
+    0,
+  );
 }
 
 /** Processes that children of this process have started: the subjects of its workers. */

@@ -27,6 +27,9 @@ export interface Judge {
 const SMALL = 8;
 /** Of so many blocks, two at once are not tried in order. */
 const MOST_BLOCKS = 8;
+/** Cases of more tokens are scaled first, and so many tries in a row that do not fail are made of it. */
+const LARGE = 40;
+const MOST_SCALED = 16;
 /** Draws in a row that do not fail, after which a case is left as it is. */
 const MOST_DRAWS = 60;
 /** A case of so few tokens needs no other descent, and so many there are at most. */
@@ -53,8 +56,6 @@ export class Cuts {
   #best: Case;
   #least: number;
   #late = false;
-  /** When the descent ends. */
-  #until = Number.POSITIVE_INFINITY;
   #regular = false;
 
   /** `deadline`: milliseconds since the epoch. */
@@ -77,10 +78,9 @@ export class Cuts {
     for (let n = 0; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
       this.#best = top;
       this.#r = n === 0 ? null : new Random(top.index, n, 2);
-      // Half of what is left: a descent that gets nowhere must not be the only one.
-      this.#until = Date.now() + (this.#deadline - Date.now()) / 2;
       do {
         await this.#ubatch();
+        await this.#scaled();
         await this.#sequences();
         await this.#calls();
         await this.#tokens();
@@ -93,6 +93,21 @@ export class Cuts {
     return this.#r === null ? items : this.#r.shuffle([...items]);
   }
 
+  /** Many blocks and n_ubatch shorter by one factor: what matters is often how full one thing is beside another. */
+  async #scaled(): Promise<void> {
+    const r = this.#r ?? new Random(this.#best.index, this.#tokensLeft, 3);
+    for (let n = 0; n < MOST_SCALED && this.#tokensLeft > LARGE && !this.#late; n++) {
+      const { params, calls } = this.#script;
+      const share = r.pick([0.35, 0.5, 0.65, 0.8]);
+      const kept = (length: number): number => Math.max(1, Math.round(length * share));
+      const out = blocksOf(calls).flatMap((block) => (r.chance(0.7) ? block.slice(kept(block.length)) : []));
+      const n_ubatch = r.chance(0.7) ? kept(params.n_ubatch) : params.n_ubatch;
+      const script = cutter(this.#script, this.#facts)(without(calls, out));
+      if (out.length === 0) continue;
+      if (await this.#takes({ ...script, params: changed(script.params, { n_ubatch }) })) n = -1;
+    }
+  }
+
   /**
    * Some changes at once that make fewer tokens, drawn at random, until many in a row do not fail; true if a fifth of
    * the tokens is gone, so that a look at the rest in order pays again.
@@ -100,17 +115,13 @@ export class Cuts {
   async #shaken(): Promise<boolean> {
     const began = this.#tokensLeft;
     const r = this.#r ?? new Random(this.#best.index, began, 1);
-    for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#isOver; n++) {
+    for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
       for (let k = 0; k < changes; k++) script = this.#drawn(r, script);
       if (tokensIn(script.calls) < this.#tokensLeft && (await this.#takes(script))) n = -1;
     }
-    return this.#tokensLeft < began && !this.#isOver;
-  }
-
-  get #isOver(): boolean {
-    return this.#late || Date.now() >= this.#until;
+    return this.#tokensLeft < began && !this.#late;
   }
 
   get #tokensLeft(): number {
@@ -141,7 +152,8 @@ export class Cuts {
 
   /** Whether a script is legal and fails in the same way. */
   async #takes(script: Script): Promise<boolean> {
-    if (this.#late || Date.now() >= this.#until) return false;
+    this.#late ||= Date.now() >= this.#deadline;
+    if (this.#late) return false;
     const told = this.#regular ? withRegularTokens(script, this.#facts) : script;
     const c = this.#property.rebuild!(this.#env, this.#best, { script: told });
     if (c === null) return false;
@@ -195,10 +207,10 @@ export class Cuts {
       if (block !== undefined) await this.#cut(without(calls, block));
     }
     const most = Math.max(0, ...this.#blocks.map((block) => block.length));
-    for (let n = most >> 1; n >= 1 && !this.#isOver; n >>= 1)
+    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--) while (await this.#shorten(n, a));
     if (this.#blocks.length > MOST_BLOCKS) return;
-    for (let n = most >> 1; n >= 1 && !this.#isOver; n >>= 1)
+    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--)
         for (let b = this.#blocks.length - 1; b >= 0; b--) {
           if (a === b) continue;
