@@ -89,6 +89,21 @@ describe('measured deviations', () => {
     expect(calls).toEqual({ decode, load });
   });
 
+  it('are measured together for many lists, each copy once, and are what each alone gives', async () => {
+    const calls = { decode: 0, load: 0 };
+    const together = noiseFor(envWith({ calls }));
+    await together.sigma([5], {});
+    const { decode } = calls;
+    const lists = [[1, 2, 3], [1, 2], [4, 4], [1]];
+    await together.measure(lists, {}, true);
+    expect(calls.decode - decode).toBe(2 * N_COPIES);
+    expect(lists.map((list) => together.knows(list, {}))).toEqual([true, true, true, true]);
+    expect(together.knows([4, 4], { type_kv: 'F16' })).toBe(false);
+    const alone = noiseFor(envWith());
+    for (const list of lists) expect(await together.sigma(list, {})).toEqual(await alone.sigma(list, {}));
+    expect(calls.decode - decode).toBe(2 * N_COPIES);
+  });
+
   it('grow to those of F16 where the subject rounds to it and does not say so', async () => {
     const list = factsOf(envWith()).tree.paths[1]!.slice(0, 9);
     const fine = await noiseFor(envWith()).sigma(list, {});

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Random } from './random.ts';
-import { N_PATHS, PATH_LENGTH, relative, tokenTree } from './token-tree.ts';
+import { longestOf, N_PATHS, PATH_LENGTH, relative, tokenTree } from './token-tree.ts';
 
 /** Distinct beginnings: what must be evaluated alone. */
 function nodes(paths: readonly (readonly number[])[]): number {
@@ -45,4 +45,10 @@ test('a relative begins alike', () => {
     if (depth > 0 && other !== path) others++;
   }
   expect(others).toBeGreaterThan(200);
+});
+
+test('beginnings of other lists are not lists of their own', () => {
+  const lists = [[1], [1, 2, 3], [2], [1, 2], [1, 3], [1, 2, 3]];
+  expect(longestOf(lists)).toEqual([[1, 2, 3], [1, 3], [2]]);
+  expect(longestOf([])).toEqual([]);
 });
