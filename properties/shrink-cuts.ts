@@ -11,7 +11,7 @@ import { Random } from './random.ts';
 import { cutter } from './shrink.ts';
 import { pick, withoutSequences } from './shrink-batch.ts';
 import { type DecodeCall, explicit, isLegalDecode, mergedBatches, sequencesOf } from './shrink-calls.ts';
-import { changed } from './shrink-params.ts';
+import { changed, peakOf } from './shrink-params.ts';
 import { idsOf, isOutput, trace } from './trace.ts';
 import type { Call, Case, Env, Failure, Property, Script } from './types.ts';
 
@@ -34,7 +34,12 @@ const MOST_SCALED = 16;
 const MOST_DRAWS = 60;
 /** A case of so few tokens needs no other descent, and so many there are at most. */
 const ENOUGH = 12;
-const DESCENTS = 6;
+const DESCENTS = 20;
+const MOST_DISTURBED = 30;
+/** Sizes of ubatches, most promising first. */
+const SIZES = [2, 1, 3, 4, 6, 8, 12, 16, 24, 32];
+/** If sequences and calls have left so much of a large case, it is scaled. */
+const MOSTLY = 0.9;
 
 /** Sequences that follow each other begin their lists so far apart: no key of a short window is also another's. */
 const APART = 37;
@@ -51,9 +56,8 @@ export class Cuts {
   readonly #facts: Facts;
   readonly #judge: Judge;
   readonly #deadline: number;
-  /** Chooses what the first descent does in order. */
-  #r: Random | null = null;
   #best: Case;
+  #smallest: Case;
   #least: number;
   #late = false;
   #regular = false;
@@ -66,36 +70,58 @@ export class Cuts {
     this.#judge = judge;
     this.#deadline = deadline;
     this.#best = c;
+    this.#smallest = c;
     this.#least = tokensIn(c.script!.calls);
   }
 
-  /** Until a case is small, or the time is up: where one descent ends, another may not. */
+  /** Until a case is small, or the time is up: where one descent ends, another from nearby may not. */
   async run(): Promise<void> {
     const outputs = withAllOutputs(this.#script);
     this.#regular = await this.#takes(withRegularTokens(outputs, this.#facts));
     if (!this.#regular) await this.#takes(outputs);
-    const top = this.#best;
-    for (let n = 0; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
-      this.#best = top;
-      this.#r = n === 0 ? null : new Random(top.index, n, 2);
-      do {
-        await this.#ubatch();
-        await this.#scaled();
-        await this.#sequences();
-        await this.#calls();
-        await this.#tokens();
-      } while (await this.#shaken());
+    await this.#descend();
+    for (let n = 1; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
+      this.#best = this.#smallest;
+      if (await this.#disturbed(new Random(this.#best.index, n, 2))) await this.#descend();
     }
   }
 
-  /** In this order at first, in another one in later descents. */
-  #order<T>(items: readonly T[]): readonly T[] {
-    return this.#r === null ? items : this.#r.shuffle([...items]);
+  async #descend(): Promise<void> {
+    do {
+      const before = this.#tokensLeft;
+      await this.#ubatch();
+      await this.#sequences();
+      await this.#calls();
+      if (this.#tokensLeft > MOSTLY * before) await this.#scaled();
+      await this.#tokens();
+    } while (await this.#shaken());
+  }
+
+  /**
+   * A few changes at random that make it no smaller: tokens that come a batch earlier, more tokens, another n_ubatch.
+   * True with the first that fails in the same way.
+   */
+  async #disturbed(r: Random): Promise<boolean> {
+    for (let n = 0; n < MOST_DISTURBED && !this.#late; n++) {
+      let script = this.#script;
+      const changes = r.between(1, 3);
+      for (let k = 0; k < changes; k++) {
+        const { params, calls } = script;
+        const block = r.pick(blocksOf(calls));
+        const part = block.slice(0, r.between(1, Math.min(3, block.length)));
+        const varied = r.chance(0.5) ? movedAndCut(calls, part, []) : repeated(calls, part);
+        script = r.chance(0.3)
+          ? { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls }
+          : cutter(script, this.#facts)(varied ?? calls);
+      }
+      if (await this.#takes(roomy(script, this.#facts))) return true;
+    }
+    return false;
   }
 
   /** Many blocks and n_ubatch shorter by one factor: what matters is often how full one thing is beside another. */
   async #scaled(): Promise<void> {
-    const r = this.#r ?? new Random(this.#best.index, this.#tokensLeft, 3);
+    const r = new Random(this.#best.index, this.#tokensLeft, 3);
     for (let n = 0; n < MOST_SCALED && this.#tokensLeft > LARGE && !this.#late; n++) {
       const { params, calls } = this.#script;
       const share = r.pick([0.35, 0.5, 0.65, 0.8]);
@@ -114,7 +140,7 @@ export class Cuts {
    */
   async #shaken(): Promise<boolean> {
     const began = this.#tokensLeft;
-    const r = this.#r ?? new Random(this.#best.index, began, 1);
+    const r = new Random(this.#best.index, began, 1);
     for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
@@ -133,9 +159,14 @@ export class Cuts {
     const { params, calls } = script;
     if (r.chance(0.25))
       return { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls };
+    if (r.chance(0.1)) {
+      const out = r.below(calls.length);
+      return cutter(script, this.#facts)(calls.filter((call, i) => i !== out || call.op === 'decode'));
+    }
     const blocks = blocksOf(calls);
     if (blocks.length === 0) return script;
     const block = r.pick(blocks);
+    if (r.chance(0.1)) return cutter(script, this.#facts)(without(calls, block));
     const n = r.between(1, r.chance(0.7) ? Math.min(3, block.length) : block.length);
     const ends = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
     const others = blocks.filter((other) => other !== block && other.length >= n);
@@ -163,6 +194,7 @@ export class Cuts {
     this.#best = c;
     if (this.#tokensLeft < this.#least) {
       this.#least = this.#tokensLeft;
+      this.#smallest = c;
       this.#judge.found(failure);
     }
     return true;
@@ -181,13 +213,12 @@ export class Cuts {
 
   async #ubatch(): Promise<void> {
     const { params, calls } = this.#script;
-    const sizes = [...this.#order([2, 1, 3, 4]), 6, 8, 12, 16, 24, 32];
-    for (const n_ubatch of sizes.filter((n) => n < params.n_ubatch))
+    for (const n_ubatch of SIZES.filter((n) => n < params.n_ubatch))
       if (await this.#takes({ params: changed(params, { n_ubatch }), calls })) return;
   }
 
   async #sequences(): Promise<void> {
-    for (const seq of this.#order(sequencesOf(this.#script.calls))) {
+    for (const seq of sequencesOf(this.#script.calls)) {
       const out = new Set([seq]);
       const calls = this.#script.calls.map((call) => withoutSequences(call, out));
       await this.#cut(calls.filter((call) => call !== null));
@@ -231,7 +262,7 @@ export class Cuts {
     return this.#cut(
       without(
         calls,
-        chosen.flatMap((block) => (this.#r?.chance(0.5) ? block!.slice(0, n) : block!.slice(-n))),
+        chosen.flatMap((block) => block!.slice(-n)),
       ),
     );
   }
@@ -270,6 +301,26 @@ function tokensIn(calls: readonly Call[]): number {
 
 function longest(calls: readonly Call[]): number {
   return Math.max(0, ...calls.map((call) => (isLegalDecode(call) ? call.batch.token.length : 0)));
+}
+
+/** More tokens of a sequence, behind its last one in the batch. */
+function repeated(calls: readonly Call[], places: readonly Place[]): Call[] {
+  return calls.map((call, c) => {
+    if (c !== places[0]!.call) return call;
+    const { batch } = explicit(call as DecodeCall);
+    const more = pick(
+      batch,
+      places.map(({ index }) => index),
+    );
+    return { ...(call as DecodeCall), batch: mergedBatches(batch, more) };
+  });
+}
+
+/** Parameters that take so many tokens. */
+function roomy({ params, calls }: Script, facts: Facts): Script {
+  const n_batch = Math.max(params.n_batch, longest(calls));
+  const n_ctx = Math.max(params.n_ctx, peakOf({ params, calls }, facts));
+  return { params: { ...params, n_batch, n_ctx }, calls };
 }
 
 /** The tokens of one set of sequences in one batch. */
