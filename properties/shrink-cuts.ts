@@ -56,6 +56,8 @@ export class Cuts {
   readonly #facts: Facts;
   readonly #judge: Judge;
   readonly #deadline: number;
+  /** The same for every search from this case. */
+  readonly #r: Random;
   #best: Case;
   #smallest: Case;
   #least: number;
@@ -69,6 +71,7 @@ export class Cuts {
     this.#facts = factsOf(env);
     this.#judge = judge;
     this.#deadline = deadline;
+    this.#r = new Random(c.index, tokensIn(c.script!.calls), 1);
     this.#best = c;
     this.#smallest = c;
     this.#least = tokensIn(c.script!.calls);
@@ -82,7 +85,7 @@ export class Cuts {
     await this.#descend();
     for (let n = 1; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
       this.#best = this.#smallest;
-      if (await this.#disturbed(new Random(this.#best.index, n, 2))) await this.#descend();
+      if (await this.#disturbed()) await this.#descend();
     }
   }
 
@@ -101,7 +104,8 @@ export class Cuts {
    * A few changes at random that make it no smaller: tokens that come a batch earlier, more tokens, another n_ubatch.
    * True with the first that fails in the same way.
    */
-  async #disturbed(r: Random): Promise<boolean> {
+  async #disturbed(): Promise<boolean> {
+    const r = this.#r;
     for (let n = 0; n < MOST_DISTURBED && !this.#late; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
@@ -121,7 +125,7 @@ export class Cuts {
 
   /** Many blocks and n_ubatch shorter by one factor: what matters is often how full one thing is beside another. */
   async #scaled(): Promise<void> {
-    const r = new Random(this.#best.index, this.#tokensLeft, 3);
+    const r = this.#r;
     for (let n = 0; n < MOST_SCALED && this.#tokensLeft > LARGE && !this.#late; n++) {
       const { params, calls } = this.#script;
       const share = r.pick([0.35, 0.5, 0.65, 0.8]);
@@ -140,7 +144,7 @@ export class Cuts {
    */
   async #shaken(): Promise<boolean> {
     const began = this.#tokensLeft;
-    const r = new Random(this.#best.index, began, 1);
+    const r = this.#r;
     for (let n = 0; n < MOST_DRAWS && this.#tokensLeft > SMALL && !this.#late; n++) {
       let script = this.#script;
       const changes = r.between(1, 3);
