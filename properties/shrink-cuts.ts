@@ -28,13 +28,15 @@ const SMALL = 8;
 /** Of so many blocks, two at once are not tried in order. */
 const MOST_BLOCKS = 8;
 /** Cases of more tokens are scaled first, and so many tries in a row that do not fail are made of it. */
-const LARGE = 40;
+const LARGE = 32;
 const MOST_SCALED = 16;
 /** Draws in a row that do not fail, after which a case is left as it is. */
 const MOST_DRAWS = 60;
 /** A case of so few tokens needs no other descent, and so many there are at most. */
 const ENOUGH = 12;
 const DESCENTS = 20;
+/** Each so many-th descent begins at the top. */
+const AGAIN = 3;
 const MOST_DISTURBED = 30;
 /** Sizes of ubatches, most promising first. */
 const SIZES = [2, 1, 3, 4, 6, 8, 12, 16, 24, 32];
@@ -82,10 +84,13 @@ export class Cuts {
     const outputs = withAllOutputs(this.#script);
     this.#regular = await this.#takes(withRegularTokens(outputs, this.#facts));
     if (!this.#regular) await this.#takes(outputs);
+    const top = this.#best;
     await this.#descend();
     for (let n = 1; n < DESCENTS && this.#least > ENOUGH && !this.#late; n++) {
-      this.#best = this.#smallest;
-      if (await this.#disturbed()) await this.#descend();
+      const again = n % AGAIN === 0;
+      this.#best = again ? top : this.#smallest;
+      if (again) await this.#scaled();
+      if (again || (await this.#disturbed())) await this.#descend();
     }
   }
 
@@ -97,11 +102,29 @@ export class Cuts {
       await this.#calls();
       if (this.#tokensLeft > MOSTLY * before) await this.#scaled();
       await this.#tokens();
-    } while (await this.#shaken());
+    } while ((await this.#shaken()) || (await this.#replaced()));
+  }
+
+  /** A few calls less, and another block a little longer: one larger block may do what several have done. */
+  async #replaced(): Promise<boolean> {
+    if (this.#tokensLeft <= ENOUGH) return false;
+    const { calls } = this.#script;
+    for (let n = Math.min(3, calls.length - 1); n >= 1; n--)
+      for (let from = calls.length - n; from >= 0; from--) {
+        const rest = calls.filter((_, c) => c < from || c >= from + n);
+        for (const block of blocksOf(rest))
+          for (const more of [1, 2, 4]) {
+            const longer = repeated(rest, block.slice(0, more));
+            if (tokensIn(longer) >= this.#tokensLeft) continue;
+            if (await this.#takes(roomy(cutter(this.#script, this.#facts)(longer), this.#facts))) return true;
+          }
+      }
+    return false;
   }
 
   /**
-   * A few changes at random that make it no smaller: tokens that come a batch earlier, more tokens, another n_ubatch.
+   * A few changes at random that make it no smaller: tokens that come a batch earlier or in another order, more tokens,
+   * another n_ubatch.
    * True with the first that fails in the same way.
    */
   async #disturbed(): Promise<boolean> {
@@ -113,7 +136,11 @@ export class Cuts {
         const { params, calls } = script;
         const block = r.pick(blocksOf(calls));
         const part = block.slice(0, r.between(1, Math.min(3, block.length)));
-        const varied = r.chance(0.5) ? movedAndCut(calls, part, []) : repeated(calls, part);
+        const varied = [
+          () => movedAndCut(calls, part, []),
+          () => repeated(calls, part),
+          () => reordered(calls, part[0]!, r),
+        ][r.below(3)]!();
         script = r.chance(0.3)
           ? { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls }
           : cutter(script, this.#facts)(varied ?? calls);
@@ -158,7 +185,7 @@ export class Cuts {
     return tokensIn(this.#script.calls);
   }
 
-  /** One change: another n_ubatch, a shorter block, or tokens that come in an earlier batch while others go. */
+  /** One change: another n_ubatch, a call or a part of a block less, another order, or tokens that come in an earlier batch. */
   #drawn(r: Random, script: Script): Script {
     const { params, calls } = script;
     if (r.chance(0.25))
@@ -171,7 +198,9 @@ export class Cuts {
     if (blocks.length === 0) return script;
     const block = r.pick(blocks);
     if (r.chance(0.1)) return cutter(script, this.#facts)(without(calls, block));
-    const n = r.between(1, r.chance(0.7) ? Math.min(3, block.length) : block.length);
+    const large = tokensIn(calls) > LARGE;
+    if (!large && r.chance(0.2)) return cutter(script, this.#facts)(reordered(calls, block[0]!, r));
+    const n = r.between(1, r.chance(large ? 0.3 : 0.7) ? Math.min(3, block.length) : block.length);
     const ends = r.chance(0.5) ? block.slice(0, n) : block.slice(-n);
     const others = blocks.filter((other) => other !== block && other.length >= n);
     const moved =
@@ -242,10 +271,12 @@ export class Cuts {
       if (block !== undefined) await this.#cut(without(calls, block));
     }
     const most = Math.max(0, ...this.#blocks.map((block) => block.length));
-    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+    // Small steps in a large case cost most and win least.
+    const least = () => (this.#tokensLeft > LARGE ? most >> 2 : 1);
+    for (let n = most >> 1; n >= least() && n > 0 && !this.#late; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--) while (await this.#shorten(n, a));
     if (this.#blocks.length > MOST_BLOCKS) return;
-    for (let n = most >> 1; n >= 1 && !this.#late; n >>= 1)
+    for (let n = most >> 1; n >= least() && n > 0 && !this.#late; n >>= 1)
       for (let a = this.#blocks.length - 1; a >= 0; a--)
         for (let b = this.#blocks.length - 1; b >= 0; b--) {
           if (a === b) continue;
@@ -305,6 +336,16 @@ function tokensIn(calls: readonly Call[]): number {
 
 function longest(calls: readonly Call[]): number {
   return Math.max(0, ...calls.map((call) => (isLegalDecode(call) ? call.batch.token.length : 0)));
+}
+
+/** A token of a batch somewhere else in it. */
+function reordered(calls: readonly Call[], { call, index }: Place, r: Random): Call[] {
+  return calls.map((old, c) => {
+    if (c !== call || !isLegalDecode(old)) return old;
+    const order = old.batch.token.map((_, i) => i).filter((i) => i !== index);
+    order.splice(r.below(order.length + 1), 0, index);
+    return { ...old, batch: pick(explicit(old).batch, order) };
+  });
 }
 
 /** More tokens of a sequence, behind its last one in the batch. */

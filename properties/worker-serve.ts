@@ -212,9 +212,11 @@ async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promi
 async function explain(s: WorkerState, request: ExplainRequest, emit: Emit): Promise<ExplainAnswer> {
   const { failure, milliseconds } = request;
   const { property, env } = await unit(s, failure.case.property, failure.case.model, emit);
+  const looks = new FirstLook();
   const explanation = await explainFailure(property, env, failure, {
     deadline: Date.now() + milliseconds,
-    run: (c) => s.runOn(property, c),
+    // Bounds for the variations alone, not for the campaign's token tree.
+    run: (c) => s.runOn(property, c, looks),
     progress: (sofar) => emit({ event: 'explained', explanation: sofar }),
   });
   // A probe may bring the worker down, too.
