@@ -3,7 +3,7 @@
  * the exported C programs take the same ones, so that both run the same context.
  */
 import type { ContextParams } from '../../../contract/subject.ts';
-import type { ContextField, ContextLayout } from './layout.ts';
+import type { ContextField, Offsets } from './layout.ts';
 
 const GGML_F32 = 0;
 const GGML_F16 = 1;
@@ -18,7 +18,7 @@ const SIDE_BY_SIDE = 256;
  * by. Releases before b6673, whose layout has no flash_attn_type, want free cells side by side, and answer that a
  * fragmented cache is full.
  */
-export function contextValues(params: ContextParams, fields: ContextLayout['fields']): ContextValues {
+export function contextValues(params: ContextParams, fields: Offsets): ContextValues {
   const { n_seq_max, n_ubatch } = params;
   const n_batch = Math.max(params.n_batch, n_ubatch);
   const unified = params.kv_unified ?? true;

@@ -6,7 +6,7 @@ import type { Api } from './api.ts';
 import type { CellReader } from './cells.ts';
 import { LlamaContext } from './context.ts';
 import { contextValues } from './context-params.ts';
-import { type ContextField, writeField } from './layout.ts';
+import { fieldsOf, writeField } from './layout.ts';
 import type { Address } from './library.ts';
 import type { Era } from './releases.ts';
 
@@ -103,9 +103,9 @@ export class LlamaModel implements SubjectModel {
     const view = new DataView(struct.buffer);
     const { fields } = library.layout;
     const values = contextValues(params, fields);
-    for (const [name, value] of Object.entries(values)) {
-      const field = fields[name as ContextField];
-      if (field !== undefined) writeField(view, field, value);
+    for (const [name, offset] of fieldsOf(fields)) {
+      const value = values[name];
+      if (value !== undefined) writeField(view, name, offset, value);
     }
     const ctx = this.#api.call(
       'void *llama_new_context_with_model(void *model, IsobatchParams params)',
