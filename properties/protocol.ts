@@ -208,7 +208,7 @@ function legalOf(value: Header): LegalDifferences {
 }
 
 /** Checks how a subject says that it rounds. */
-function roundingOf(value: Header): RoundingProfile {
+export function roundingOf(value: Header): RoundingProfile {
   const F32_F16 = ['F32', 'F16'] as const;
   return {
     fma: boolField(value, 'fma'),

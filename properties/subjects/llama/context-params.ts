@@ -3,7 +3,7 @@
  * the exported C programs take the same ones, so that both run the same context.
  */
 import type { ContextParams } from '../../../contract/subject.ts';
-import type { ContextField, Offsets } from './layout.ts';
+import { type ContextField, fieldsOf, type Offsets, writeField } from './layout.ts';
 
 const GGML_F32 = 0;
 const GGML_F16 = 1;
@@ -43,4 +43,14 @@ export function contextValues(params: ContextParams, fields: Offsets): ContextVa
     swa_full: (params.swa_full ?? true) ? 1 : 0,
     no_perf: 1,
   };
+}
+
+/** Writes them into a struct of defaults. A field that the build does not have is left out. */
+export function setContext(struct: Uint8Array, params: ContextParams, fields: Offsets): void {
+  const view = new DataView(struct.buffer, struct.byteOffset, struct.byteLength);
+  const values = contextValues(params, fields);
+  for (const [name, offset] of fieldsOf(fields)) {
+    const value = values[name];
+    if (value !== undefined) writeField(view, name, offset, value);
+  }
 }
