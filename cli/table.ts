@@ -175,6 +175,10 @@ export const commands: readonly Command[] = [
     summary: 'check properties on the releases of llama.cpp: release, architecture, property',
     options: {
       ...RELEASES,
+      legal: {
+        type: 'boolean',
+        describe: 'only print where releases may differ without being wrong, with the sources',
+      },
       model: {
         type: 'string',
         multiple: true,

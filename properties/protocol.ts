@@ -202,9 +202,14 @@ function legalOf(value: Header): LegalDifferences {
     no_empty_ranges: flag('no_empty_ranges'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
-    sources:
-      value.sources === undefined ? undefined : (objectField(value, 'sources') as Record<string, string>),
+    sources: value.sources === undefined ? undefined : sourcesOf(objectField(value, 'sources')),
   };
+}
+
+function sourcesOf(value: Header): Record<string, string> {
+  for (const [rule, source] of Object.entries(value))
+    if (typeof source !== 'string') throw bad(`legal.sources.${rule}`, 'a text', source);
+  return value as Record<string, string>;
 }
 
 /** Checks how a subject says that it rounds. */

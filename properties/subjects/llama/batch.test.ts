@@ -71,7 +71,16 @@ describe.skipIf(!compiler)(`a native batch${compiler ? '' : ' (skipped: no g++)'
     expect(filled({ token: [5], pos: [3] }).slice(1)).toEqual(['5 @3 - -']);
     expect(filled({ token: [5], seq_id: [[1]] }).slice(1)).toEqual(['5 - {1} -', 'end']);
     expect(filled({ token: [5], logits: [true] }).slice(1)).toEqual(['5 - - 1']);
-    expect(filled({ token: [] })).toEqual(['0 tokens, embd 0, all 0 1 0']);
+  });
+
+  it('can be empty, even the first one', () => {
+    for (const first of [native, new NativeBatch()]) {
+      first.fill({ token: [] }, null);
+      expect(read({ d: first.struct })).toBe('0 tokens, embd 0, all 0 1 0\n');
+      // There is a list of tokens, of which none is read.
+      expect(first.struct[1]).not.toBe(0n);
+      first.free();
+    }
   });
 
   it('has the positions that the caller completed, and none where the caller leaves them to the library', () => {

@@ -25,7 +25,7 @@ export class NativeBatch {
   fill(batch: Batch, pos: readonly number[] | null): void {
     const n = batch.token.length;
     const n_ids = batch.seq_id?.reduce((sum, ids) => sum + ids.length, 0) ?? 0;
-    if (n > this.#capacity || n_ids > this.#idCapacity)
+    if (this.#memory.length === 0 || n > this.#capacity || n_ids > this.#idCapacity)
       this.#grow(Math.max(64, 2 * n, this.#capacity), Math.max(64, 2 * n_ids, this.#idCapacity));
     this.#token.set(batch.token);
     if (pos !== null) this.#pos.set(pos);

@@ -2,19 +2,26 @@
 import koffi from 'koffi';
 import type { Batch } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { ContextParams, DecodeResult, ModelInfo, SubjectContext } from '../../../contract/subject.ts';
+import type {
+  ContextParams,
+  DecodeResult,
+  LegalDifferences,
+  ModelInfo,
+  SubjectContext,
+} from '../../../contract/subject.ts';
 import type { ShownCells } from '../../../contract/white.ts';
 import type { Api } from './api.ts';
 import { NativeBatch } from './batch.ts';
 import type { CellReader } from './cells.ts';
 import type { Address } from './library.ts';
-import { type Era, since } from './releases.ts';
+import { drives, type Era, legalOf } from './releases.ts';
 
 export class LlamaContext implements SubjectContext {
   readonly #api: Api;
   readonly #era: Era;
   readonly #ctx: Address;
   readonly #info: ModelInfo;
+  readonly #legal: LegalDifferences;
   readonly #params: ContextParams;
   readonly #batch = new NativeBatch();
   readonly #memory: Address;
@@ -34,7 +41,8 @@ export class LlamaContext implements SubjectContext {
       api.library.memory === 'llama_memory'
         ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
         : ctx;
-    this.#sizeOfNothing = since(era, 'b5640') || info.memory === 'none' ? 0 : this.#sizeOf(0);
+    this.#legal = legalOf(era);
+    this.#sizeOfNothing = this.#tellsEmpty() || info.memory === 'none' ? 0 : this.#sizeOf(0);
   }
 
   decode(batch: Batch): DecodeResult {
@@ -73,7 +81,7 @@ export class LlamaContext implements SubjectContext {
   /** Positions: those of the batch; null leaves them to the library where it continues from memory. */
   #positions(batch: Batch): readonly number[] | null {
     if (batch.pos !== undefined) return batch.pos;
-    if (since(this.#era, 'b6122')) return null;
+    if (drives(this.#era, 'completes_positions')) return null;
     const next = new Map<number, number>();
     return batch.token.map((_, i) => {
       const ids = batch.seq_id?.[i] ?? [0];
@@ -84,14 +92,18 @@ export class LlamaContext implements SubjectContext {
     });
   }
 
+  /** Whether the largest position says if a sequence has tokens. */
+  #tellsEmpty(): boolean {
+    return this.#legal.pos_of_empty === undefined;
+  }
+
   /**
-   * The last position of a sequence, -1 if it has none. Before b5640 the library says 0 for both no token and one
-   * token; the state of the sequence is as large as an empty one then, or larger.
+   * The last position of a sequence, -1 if it has none. Older libraries say 0 for both no token and one token; the state of the sequence is as large as an empty one then, or larger.
    */
   #last(seq: number): number {
     if (this.#info.memory === 'none') return -1;
     const max = this.seqPosMax(seq);
-    if (max !== 0 || since(this.#era, 'b5640')) return max;
+    if (max !== 0 || this.#tellsEmpty()) return max;
     return this.#sizeOf(seq) > this.#sizeOfNothing ? 0 : -1;
   }
 
@@ -165,7 +177,7 @@ export class LlamaContext implements SubjectContext {
   }
 
   seqPosMin(seq: number): number {
-    if (this.#api.library.memory === 'llama_kv_cache' || !since(this.#era, 'b5640')) return -1;
+    if (this.#legal.no_pos_min) return -1;
     return this.#ops('int', 'seq_pos_min', ', int seq', seq) as number;
   }
 

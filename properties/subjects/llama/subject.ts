@@ -19,7 +19,7 @@ import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
 import { ownMemory, type ProcessMemory } from './process-memory.ts';
-import { type Era, eraOf, legalOf } from './releases.ts';
+import { drives, type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
 /** Its info; the rounding profile is measured, and filled in by whoever serves it. */
@@ -35,7 +35,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
     architectures: [],
     splits: {},
     isas: [],
-    types_kv: era === 'b3889' ? ['F16'] : ['F32', 'F16'],
+    types_kv: drives(era, 'v_f32') ? ['F32', 'F16'] : ['F16'],
     bit_invariant: false,
     shared_tokens: true,
     remove_anywhere: true,
