@@ -187,6 +187,7 @@ export class LlamaContext implements SubjectContext {
 
   stateGet(seq?: number): Uint8Array {
     const api = this.#api;
+    if (seq !== undefined) this.#know(seq);
     const one = seq === undefined ? '' : '_seq';
     const types = seq === undefined ? '' : ', int seq';
     const more = seq === undefined ? [] : [seq];
@@ -201,9 +202,11 @@ export class LlamaContext implements SubjectContext {
         ...more,
       ),
     );
-    if (n === 0 || n > size)
-      throw new IsobatchError('refused', `the state was not saved: ${api.library.log.tail()}`, { n, size });
-    return out.subarray(0, n);
+    if (n === 0) throw new IsobatchError('refused', `the state was not saved: ${api.library.log.tail()}`);
+    // The size that is told is that of what is written (llama.h; spec: batching.md INV-STATE-2).
+    if (n !== size)
+      throw new IsobatchError('protocol', `${n} bytes of state were written, ${size} were told`, { n, size });
+    return out;
   }
 
   stateSet(bytes: Uint8Array, seq?: number): void {
@@ -223,6 +226,12 @@ export class LlamaContext implements SubjectContext {
       ),
     );
     if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
+    // No refusal, which could be what was expected: it claims to have taken the state.
+    if (n !== bytes.length)
+      throw new IsobatchError('protocol', `${n} of ${bytes.length} bytes of state were read`, {
+        n,
+        size: bytes.length,
+      });
   }
 
   /** Where the cells of this context are looked for: its memory, in older releases the context itself. */
