@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ContextParams, ModelInfo } from '../../../contract/subject.ts';
 import { Api } from './api.ts';
+import { CellReader } from './cells.ts';
 import { LlamaContext } from './context.ts';
 import { imageOf, membersOf } from './layout-testing.ts';
 import { Library } from './library.ts';
@@ -36,7 +37,11 @@ describe.skipIf(!compiler)(`a state${compiler ? '' : ' (skipped: no g++)'}`, () 
     bytes = (...numbers) => void set(...numbers);
     const params: ContextParams = { n_ctx: 8, n_batch: 8, n_ubatch: 8, n_seq_max: 2, split: 'equal' };
     const info = { arch: 'llama', memory: 'attention', n_vocab: 8, n_embd: 8, n_layer: 1 } as ModelInfo;
-    ctx = new LlamaContext(new Api(library), 'v0.5.0', 16n, info, params);
+    const unasked = () => {
+      throw new RangeError('nobody asks for cells here');
+    };
+    const cells = new CellReader(unasked, unasked);
+    ctx = new LlamaContext(new Api(library), 'v0.5.0', 16n, info, params, cells);
   });
   afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
