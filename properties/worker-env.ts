@@ -8,7 +8,8 @@ import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import type { ShownRules } from '../contract/white.ts';
-import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
+import { modelBytes, modelSource, RULES, sha256Of } from './campaign-models.ts';
+import { sha256OfFile } from './file-hash.ts';
 import { unknownName } from './names.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
 import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
@@ -18,7 +19,8 @@ import { runCase } from './worker-run.ts';
 
 export interface LoadedModel {
   readonly model: SubjectModel;
-  readonly sha256: string;
+  /** Hexadecimal; computed when it is first asked for, because a file may be large. */
+  sha256(): string;
 }
 
 /** White-box properties run without a model; whoever asks for one has made a mistake. */
@@ -104,9 +106,22 @@ export class WorkerState {
   }
 
   async #load(name: string): Promise<LoadedModel> {
-    const bytes = modelBytes(name);
+    const source = modelSource(name);
     const { subject } = await this.subject();
-    return { model: await subject.load(bytes, name), sha256: sha256Of(bytes) };
+    // Whoever cannot load by path gets the bytes, however many they are.
+    const model =
+      'path' in source && subject.loadFile !== undefined
+        ? await subject.loadFile(source.path, name)
+        : await subject.load('path' in source ? modelBytes(name) : source.bytes, name);
+    let sha256: string | undefined;
+    const hash = () => ('path' in source ? sha256OfFile(source.path) : sha256Of(source.bytes));
+    return {
+      model,
+      sha256() {
+        sha256 ??= hash();
+        return sha256;
+      },
+    };
   }
 
   env(property: Property, model: string): Promise<Env> {

@@ -89,7 +89,7 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
     emit({ event: 'setup', what: name });
     try {
       const { model, sha256 } = await s.model(name);
-      models.push({ name, info: model.info, sha256 });
+      models.push({ name, info: model.info, sha256: sha256() });
     } catch (error) {
       // It died of that model. A process of its own is started again for the next one; nobody else can go on.
       if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
@@ -166,7 +166,7 @@ async function campaign(s: WorkerState, request: CampaignRequest, emit: Emit): P
 async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promise<ReplayAnswer> {
   const c: Case = request.case;
   const { property, env } = await unit(s, c.property, c.model, emit);
-  const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256;
+  const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256();
   const facts = {
     model_sha256,
     statement: property.statement,
