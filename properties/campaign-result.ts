@@ -81,6 +81,8 @@ export interface CampaignSettings {
   readonly cases?: number;
   readonly minutes?: number;
   readonly scale?: number;
+  /** Nobody has said how many cases: large models get fewer. */
+  readonly unsaid?: boolean;
   readonly range?: readonly [number, number];
   readonly seed: string;
   readonly jobs: number;

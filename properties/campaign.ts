@@ -22,6 +22,7 @@ import { runScopeItem, SMALL_SCOPE } from './campaign-scope.ts';
 import { shrinkFailure } from './campaign-shrink.ts';
 import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
 import { type KnownFailure, knownFor } from './known.ts';
+import { isLarge } from './sample.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Coverage } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
@@ -113,6 +114,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     cases: real && unsaid ? LLAMA_CASES : options.cases,
     minutes: options.minutes,
     scale: options.scale,
+    ...(unsaid ? { unsaid } : {}),
     range: options.range,
     seed: options.seed ?? 'isobatch',
     jobs: options.jobs ?? Math.min(8, availableParallelism()),
@@ -175,12 +177,22 @@ function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boole
 const PORTABLE_PART = 0.02;
 
 /** Without native kernels the default campaign is smaller; what was asked for stays. */
-function sizedFor(probe: ProbeAnswer, settings: CampaignSettings): CampaignSettings {
+function sizedFor(
+  probe: ProbeAnswer,
+  settings: CampaignSettings,
+  options: Pick<VerifyOptions, 'jobs' | 'watchdog_s'>,
+): CampaignSettings {
   const { cases, minutes, range, scale } = settings;
   const chosen = [cases, minutes, range, scale].some((size) => size !== undefined);
   const portable = probe.kernels !== undefined && 'unavailable' in probe.kernels.native;
-  return portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
+  const sized = portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
+  if (!probe.models.some(({ info }) => isLarge(info))) return sized;
+  // Every worker would measure bounds of its own, and one fills the memory bus.
+  return { ...sized, jobs: options.jobs ?? 1, watchdog_s: options.watchdog_s ?? LARGE_WATCHDOG_S };
 }
+
+/** A history of a large model may take this long in seconds. */
+const LARGE_WATCHDOG_S = 180;
 
 /**
  * Runs a campaign. Violations are in the result; throws `usage` for unknown names, `file`, `gguf` or `model` for a
@@ -190,18 +202,18 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
   const asked = settingsOf(options);
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
-  const setting = settingOf(asked);
-  const worker: WorkerOptions = {
-    fault: asked.fault,
-    ...watchdogsOf(asked.subject, asked.watchdog_s, options.setup_watchdog_s),
-  };
+  const workerOf = ({ subject, fault, watchdog_s }: CampaignSettings): WorkerOptions => ({
+    fault,
+    ...watchdogsOf(subject, watchdog_s, options.setup_watchdog_s),
+  });
   const tell = (stage: Progress['stage'], more: Partial<Progress> = {}) =>
     hooks.onProgress?.({ stage, cases: 0, failures: 0, elapsed_s: elapsed(), ...more });
 
   tell('starting');
   const names = asked.properties.filter((name) => name !== SMALL_SCOPE);
-  const probe = await probeSubject(setting, worker, asked.models, names);
-  const settings = sizedFor(probe, asked);
+  const probe = await probeSubject(settingOf(asked), workerOf(asked), asked.models, names);
+  const settings = sizedFor(probe, asked, options);
+  const [setting, worker] = [settingOf(settings), workerOf(settings)];
   checkProbe(probe, settings, (options.models?.length ?? 0) > 0);
   const known = knownFor(settings.known ?? [], probe.subject);
   const signatures = new Set(known.map(({ signature }) => signature));
@@ -397,7 +409,8 @@ function conclude(parts: Parts): CampaignResult {
   const units: readonly UnitResult[] = concludeUnits(run, signatures);
   const coverage: Record<string, Coverage> = run.coverage();
   const interrupted = parts.signal?.aborted ?? false;
-  const whole = demandsCoverage(settings) && !interrupted && !run.stopped;
+  const large = probe.models.some(({ info }) => isLarge(info));
+  const whole = demandsCoverage(settings) && !large && !interrupted && !run.stopped;
   const missing = whole ? missingOf(coverage, probe, units) : {};
   const { ok, verdict } = verdictOf({
     units,

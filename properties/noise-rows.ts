@@ -14,6 +14,7 @@ import { factsOf } from './facts.ts';
 import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
 import { rowKey } from './oracle-rows.ts';
 import { runScript } from './run-script.ts';
+import { MOST_PARAMS } from './sample.ts';
 import { trace } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
@@ -26,8 +27,6 @@ const SHORTEST = 0.6;
  * place would not move at all. Errors stay in first order.
  */
 const AMPLIFY = 2 ** 10;
-/** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
-export const MOST_PARAMS = 2 ** 23;
 /**
  * Spreads of noise 64 times smaller, scaled back, are the same within 2 % where all is float32, and five times larger
  * where a table of F16 is looked up (measured on eleven architectures).

@@ -4,6 +4,7 @@
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { ErrorRecord } from './protocol.ts';
+import type { Sample } from './sample.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Case, Coverage, Difference, Env, Explanation, Failure, Outcome } from './types.ts';
 import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
@@ -109,6 +110,8 @@ export interface ModelFacts {
   readonly name: string;
   readonly info: ModelInfo;
   readonly sha256: string;
+  /** Of a large model: how much of its histories is sampled. */
+  readonly sample?: Sample;
 }
 
 /** Which kernels the subject runs on, if it is our engine. */

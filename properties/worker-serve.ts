@@ -8,6 +8,7 @@ import { explainFailure } from './explain.ts';
 import { probeFailure } from './probe/failure.ts';
 import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
+import { sampleOf } from './sample.ts';
 import { shrinkCase } from './shrinker.ts';
 import { withTruth } from './truth.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
@@ -89,7 +90,8 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
     emit({ event: 'setup', what: name });
     try {
       const { model, sha256 } = await s.model(name);
-      models.push({ name, info: model.info, sha256: sha256() });
+      const sample = sampleOf(model.info);
+      models.push({ name, info: model.info, sha256: sha256(), ...(sample && { sample }) });
     } catch (error) {
       // It died of that model. A process of its own is started again for the next one; nobody else can go on.
       if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
