@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { IsobatchError } from '../contract/errors.ts';
 import { unknownName } from '../properties/names.ts';
+import type { Reference } from '../properties/types.ts';
 import type { Args, Command, OptionTable } from './types.ts';
 
 function usage(message: string, detail: Record<string, unknown> = {}): IsobatchError {
@@ -105,4 +106,11 @@ export function rangeOption(args: Args): readonly [number, number] | undefined {
   if (match === null || !Number.isSafeInteger(end) || end <= first)
     throw usage(`--range must be A..B with A < B, got ${text}`, { got: text });
   return [first, end];
+}
+
+/** `--reference oracle|self`. Throws `usage`. */
+export function referenceOption(args: Args): Reference | undefined {
+  const text = args.text.reference;
+  if (text === undefined || text === 'oracle' || text === 'self') return text;
+  throw usage(`--reference must be "oracle" or "self", got ${text}`, { got: text });
 }

@@ -78,7 +78,9 @@ export function readGgufHead(path: string): GgufHead {
 /** The elements of a tensor of type F32. Throws `gguf` for another type, `file` if the file ends before. */
 export function readF32(head: GgufHead, tensor: HeadTensor): Float32Array<ArrayBuffer> {
   if (tensor.type?.name !== 'F32')
-    throw new IsobatchError('gguf', `${head.path}: tensor ${tensor.name} is not F32`, { tensor: tensor.name });
+    throw new IsobatchError('gguf', `${head.path}: tensor ${tensor.name} is not F32`, {
+      tensor: tensor.name,
+    });
   const bytes = withFile(head.path, (file) => readRange(file, tensor.offset, 4 * tensor.n_elements));
   return new Float32Array(bytes.buffer, 0, tensor.n_elements);
 }

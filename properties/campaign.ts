@@ -24,7 +24,7 @@ import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
 import { type KnownFailure, knownFor } from './known.ts';
 import { isLarge } from './sample.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Coverage } from './types.ts';
+import type { Coverage, Reference } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
 import { packageVersion } from './version.ts';
 import type { ProbeAnswer, Setting } from './worker-messages.ts';
@@ -59,6 +59,8 @@ export interface VerifyOptions {
   readonly watchdog_s?: number;
   /** The same while models are loaded and kernels compiled, default 300. */
   readonly setup_watchdog_s?: number;
+  /** What the property `reference` compares with: the oracle (default), or the subject itself. */
+  readonly reference?: Reference;
   /** Module that exports `properties`, instead of the built-in ones. */
   readonly properties_module?: string;
   /** The exhaustive small scope: by default in campaigns that choose neither properties nor a number of cases. */
@@ -124,6 +126,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     shrink_seconds: options.shrink_seconds ?? 10,
     max_failures: options.max_failures ?? 20,
     watchdog_s: options.watchdog_s ?? 30,
+    reference: options.reference,
     properties_module: options.properties_module,
     known: options.known,
     against: options.against,
@@ -138,6 +141,7 @@ export function settingOf(settings: CampaignSettings): Setting {
     restrict: settings.isa === undefined ? {} : { isa: settings.isa },
     fault: settings.fault,
     p: settings.p,
+    reference: settings.reference,
     properties_module: settings.properties_module,
     call_timeout_s: callTimeout(settings.watchdog_s),
   };
@@ -283,11 +287,11 @@ async function againstOf(
   settings: CampaignSettings,
   worker: WorkerOptions,
 ): Promise<{ name: string; options: ReplayOptions } | undefined> {
-  const { against: subject, isa, watchdog_s, properties_module } = settings;
+  const { against: subject, isa, watchdog_s, reference, properties_module } = settings;
   if (subject === undefined) return undefined;
   const setting = { ...settingOf(settings), subject, fault: undefined };
   const { name, version } = (await probeSubject(setting, { ...worker, fault: undefined }, [], [])).subject;
-  return { name: `${name} ${version}`, options: { subject, isa, watchdog_s, properties_module } };
+  return { name: `${name} ${version}`, options: { subject, isa, watchdog_s, reference, properties_module } };
 }
 
 async function scopeOf(

@@ -146,6 +146,8 @@ export class WorkerState {
       modelName,
       loaded,
       load: (bytes, name) => subject.load(bytes, name),
+      ...(subject.loadFile && { loadFile: subject.loadFile.bind(subject) }),
+      reference: this.setting.reference,
       white,
       ...(shown === undefined || 'none' in shown ? {} : { shown }),
       oracle: oracleWhite,
@@ -192,6 +194,7 @@ export function skipReason(
   open: OpenSubject,
   model: ModelInfo,
   shown: Shown = {},
+  asked: Pick<Env, 'reference'> = {},
 ): string | null {
   if (property.white && open.white === undefined) {
     if (property.asks !== true || shown.rules === undefined) return NO_RULES;
@@ -202,7 +205,7 @@ export function skipReason(
     if (reason !== null) return reason;
   }
   return (
-    property.skip(open.subject.info, model) ??
+    property.skip(open.subject.info, model, asked) ??
     (property.looks === true ? hiddenCells(model, shown.cells) : null)
   );
 }

@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { elfFile, libllamaFile } from './elf-testing.ts';
 import { sha256OfFile } from '../../file-hash.ts';
+import { elfFile, libllamaFile } from './elf-testing.ts';
 import { libFiles } from './lib-files.ts';
 
 let dir: string;
