@@ -114,3 +114,12 @@ export function referenceOption(args: Args): Reference | undefined {
   if (text === undefined || text === 'oracle' || text === 'self') return text;
   throw usage(`--reference must be "oracle" or "self", got ${text}`, { got: text });
 }
+
+/** `--threads N,N,...`: whole numbers from 1 up, the plain one first. Throws `usage`. */
+export function threadsOption(args: Args): readonly number[] | undefined {
+  const text = args.text.threads;
+  if (text === undefined) return undefined;
+  const list = [...new Set(text.split(',').map(Number))];
+  if (list.every((n) => Number.isSafeInteger(n) && n >= 1)) return list;
+  throw usage(`--threads must be a list of numbers such as 1,2, got ${text}`, { got: text });
+}

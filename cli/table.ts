@@ -99,6 +99,11 @@ export const commands: readonly Command[] = [
         value: 'A..B',
         describe: 'only the cases A to B-1 of each property and model',
       },
+      threads: {
+        type: 'string',
+        value: 'LIST',
+        describe: 'numbers of threads that cases choose from, such as 1,2 (default: one, and rarely two)',
+      },
       jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
       ...ENGINE,
       p: {

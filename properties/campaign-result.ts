@@ -87,6 +87,7 @@ export interface CampaignSettings {
   readonly seed: string;
   readonly jobs: number;
   readonly isa?: string;
+  readonly threads?: readonly number[];
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound. */
   readonly p: number;

@@ -48,6 +48,8 @@ export interface VerifyOptions {
   /** Worker processes. Default: cores, at most 8. */
   readonly jobs?: number;
   readonly isa?: string;
+  /** Numbers of threads that cases choose from, the plain one first; only for subjects that offer them. */
+  readonly threads?: readonly number[];
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
   readonly p?: number;
@@ -121,6 +123,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     seed: options.seed ?? 'isobatch',
     jobs: options.jobs ?? Math.min(8, availableParallelism()),
     isa: options.isa,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
     fault: options.fault,
     p: options.p ?? DEFAULT_P,
     shrink_seconds: options.shrink_seconds ?? 10,
@@ -138,7 +141,10 @@ export function settingOf(settings: CampaignSettings): Setting {
   return {
     subject: settings.subject,
     seed: settings.seed,
-    restrict: settings.isa === undefined ? {} : { isa: settings.isa },
+    restrict: {
+      ...(settings.isa === undefined ? {} : { isa: settings.isa }),
+      ...(settings.threads === undefined ? {} : { n_threads: settings.threads }),
+    },
     fault: settings.fault,
     p: settings.p,
     reference: settings.reference,
@@ -168,7 +174,9 @@ function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boole
   for (const [model, error] of Object.entries(probe.refused))
     if (named || error.kind !== 'model')
       throw new IsobatchError(error.kind as IsobatchError['kind'], error.message, { model, ...error.detail });
-  const { isa } = settings;
+  const { isa, threads } = settings;
+  if (threads !== undefined && probe.subject.choices?.n_threads === undefined)
+    throw new IsobatchError('usage', `${probe.subject.name} offers no number of threads`, { threads });
   if (isa !== undefined && !probe.subject.isas.includes(isa))
     throw new IsobatchError(
       'usage',

@@ -9,8 +9,8 @@ import { N_PATHS, PATH_LENGTH } from './token-tree.ts';
 /** Largest model, in parameters, that is copied in memory, has an oracle, and gets the whole sample. */
 export const MOST_PARAMS = 2 ** 23;
 
-/** Parameters times tokens of one pass over all lists: ten seconds of one thread, and it is made about twenty times. */
-const PASS = 2 ** 37;
+/** Parameters times tokens of one pass over all lists: a second or two of one thread, and it is made sixteen times. */
+const PASS = 2 ** 35;
 /** Logits of such a pass: they are kept. */
 const MOST_LOGITS = 2 ** 24;
 /** Parameters times cases of one property. */

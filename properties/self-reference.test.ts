@@ -12,7 +12,6 @@ import { selfDemands } from './self-reference.ts';
 import { fakeEnv, runCases } from './testing.ts';
 import { trace } from './trace.ts';
 import type { Env, Outcome, Script } from './types.ts';
-import { plainSubject } from './subjects/plain/subject.ts';
 import { runCase } from './worker-run.ts';
 
 const bytes = meanModel();

@@ -214,6 +214,8 @@ export interface Env {
     readonly isa?: string;
     readonly split?: SplitPolicy;
     readonly type_kv?: 'F32' | 'F16';
+    /** Numbers of threads to choose from, the plain one first, where the subject offers them. */
+    readonly n_threads?: readonly number[];
   };
 }
 

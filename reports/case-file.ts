@@ -83,6 +83,7 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
   const chosen = [
     ...specOptions(settings.subject),
     ...(settings.isa === undefined ? [] : ['--isa', settings.isa]),
+    ...(settings.threads === undefined ? [] : ['--threads', settings.threads.join()]),
     ...(settings.reference === undefined ? [] : ['--reference', settings.reference]),
     ...(settings.properties_module === undefined ? [] : ['--properties-module', settings.properties_module]),
     ...(settings.fault === undefined ? [] : ['--fault', settings.fault]),

@@ -43,6 +43,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(fields.kv_unified === undefined ? {} : { kv_unified: [false, true] }),
       ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
+      n_threads: [1, 2],
     },
     legal: legalOf(era),
     state: true,
