@@ -17,7 +17,7 @@ export type LoadFile = (path: string, name: string) => MaybePromise<SubjectModel
 export type NoiseKind = Omit<CopyOf, 'number'>;
 
 export interface Copies {
-  /** Some weights are not F32. */
+  /** Some weights make products round to less than float32. */
   readonly coarse: boolean;
   readonly hasFeedForward: boolean;
   /** Calls `use` with the first n copies, one after another. */
@@ -81,9 +81,9 @@ export class FileCopies implements Copies {
   #folder: string | undefined;
 
   /** Throws `gguf` or `model` for a file of which no copies can be made. */
-  constructor(path: string, name: string, load: LoadFile, most_moved?: number) {
+  constructor(path: string, name: string, load: LoadFile, halves?: boolean, most_moved?: number) {
     this.#head = readGgufHead(path);
-    this.#noise = new LightNoise(this.#head, most_moved);
+    this.#noise = new LightNoise(this.#head, halves, most_moved);
     this.#name = name;
     this.#load = load;
     this.coarse = this.#noise.coarse;

@@ -34,20 +34,24 @@ interface Extra {
 
 export class LightNoise {
   readonly #head: GgufHead;
+  readonly #halves: boolean;
   readonly #moved: readonly HeadTensor[];
   readonly #carried = new Map<string, Extra[]>();
-  /** Some weights are not F32, so that products round to less. */
+  /** Some weights make products round to less than float32. */
   readonly coarse: boolean;
 
   /**
-   * `most_moved`: elements of the largest tensor that is moved itself; less for tests. Throws `model` where a block has
-   * no norm that could carry its noise.
+   * `halves`: what meets F16 weights is rounded to F16 (`RoundingProfile.f16_activations`). `most_moved`: elements of
+   * the largest tensor that is moved itself; less for tests. Throws `model` where a block has no norm that could carry
+   * its noise.
    */
-  constructor(head: GgufHead, most_moved = MOST_MOVED) {
+  constructor(head: GgufHead, halves = true, most_moved = MOST_MOVED) {
     this.#head = head;
+    this.#halves = halves;
     const tensors = [...head.tensors.values()];
     this.#moved = tensors.filter((t) => t.type?.name === 'F32' && t.n_elements <= most_moved);
-    this.coarse = tensors.some((t) => t.type?.name !== 'F32');
+    const fine = halves ? ['F32'] : ['F32', 'F16'];
+    this.coarse = tensors.some((t) => !fine.includes(t.type?.name ?? ''));
     const moved = new Set(this.#moved.map(({ name }) => name));
     for (const t of tensors) if (!moved.has(t.name)) this.#carry(t.name, t);
     // The table of embeddings is the last matrix too.
@@ -94,8 +98,10 @@ export class LightNoise {
       throw new IsobatchError('model', `no norm carries the noise of ${name}, so no bounds can be measured`);
     const extra: Extra = {
       fine: total(noiseOf(name, t.ne, layersOf(this.#head.metadata))),
-      half: (places) =>
-        total(halfNoiseOf(name, t.type?.name === 'F16' ? 'F16' : 'F32', places)) + readNoise(t),
+      half: (places) => {
+        const stored = this.#halves && t.type?.name === 'F16' ? 'F16' : 'F32';
+        return total(halfNoiseOf(name, stored, places)) + readNoise(t);
+      },
     };
     this.#carried.set(norm, [...(this.#carried.get(norm) ?? []), extra]);
   }

@@ -328,8 +328,9 @@ function rowsOf(env: Env): NoiseRows {
     return new NoiseRows(env, new KeptCopies(readGguf(modelBytes(modelName), modelName), modelName, load));
   const path = modelPath(modelName);
   if (path === undefined) throw new IsobatchError('model', `${modelName} is no file that could be copied`);
+  const halves = env.subject.rounding?.f16_activations !== 'F32';
   const loadFile = env.loadFile ?? ((file: string, name: string) => load(readFileSync(file), name));
-  return new NoiseRows(env, new FileCopies(path, modelName, loadFile), ON_DISK);
+  return new NoiseRows(env, new FileCopies(path, modelName, loadFile, halves), ON_DISK);
 }
 
 /**
