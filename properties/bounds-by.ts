@@ -3,7 +3,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import { readGgufHead } from '../model/gguf-head.ts';
 import { loadModel } from '../model/load.ts';
 import { architectures } from '../oracle/forward.ts';
-import { modelBytes, modelPath } from './campaign-models.ts';
+import { modelBytes, modelPath, quantizedName } from './campaign-models.ts';
 import { isLarge } from './sample.ts';
 import type { Env } from './types.ts';
 
@@ -26,13 +26,19 @@ export function boundsBy(env: Env): BoundsBy {
 
 function decide(env: Env): BoundsBy {
   if (isLarge(env.model)) return 'norms';
-  if (architectures.includes(env.model.arch) && oracleTakes(env.modelName)) return 'oracle';
-  return isQuantized(env.modelName) ? 'norms' : 'copies';
+  if (architectures.includes(env.model.arch) && oracleTakes(env.modelName, fileOf(env))) return 'oracle';
+  return isQuantized(fileOf(env)) ? 'norms' : 'copies';
+}
+
+/** The file of a model, if it is one. */
+export function fileOf({ modelFile, modelName }: Pick<Env, 'modelFile' | 'modelName'>): string | undefined {
+  return modelFile ?? modelPath(modelName);
 }
 
 /** A file of the user's may have a tensor or a key that the formulas do not know. */
-function oracleTakes(name: string): boolean {
-  if (modelPath(name) === undefined) return true;
+function oracleTakes(name: string, path: string | undefined): boolean {
+  if (path === undefined) return true;
+  if (quantizedName(name) !== undefined) return false;
   try {
     loadModel(modelBytes(name), name);
     return true;
@@ -42,8 +48,7 @@ function oracleTakes(name: string): boolean {
   }
 }
 
-function isQuantized(name: string): boolean {
-  const path = modelPath(name);
+function isQuantized(path: string | undefined): boolean {
   if (path === undefined) return false;
   const types = [...readGgufHead(path).tensors.values()].map(({ type }) => type?.name ?? '');
   return types.some((type) => type !== 'F32' && type !== 'F16');

@@ -1,6 +1,7 @@
 /**
  * Names of models and the bytes behind them: `recipe:NAME` (or `recipe:NAME@LAYERSxWIDTH`) and `probe:NAME` are made on
- * the spot, `golden:NAME` comes with the package, anything else is a GGUF file.
+ * the spot, `golden:NAME` comes with the package, anything else is a GGUF file. A name that ends in `@Q8_0` or the like
+ * is that model after the subject has quantized it.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -23,8 +24,18 @@ export const DEFAULT_MODELS: readonly string[] = [
   ...goldenModelNames.map((name) => `golden:${name}`),
 ];
 
+const QUANTIZED = /^(.+)@((?:B?F|I?Q)\d\w*)$/;
+
+/** The model and the type of a name such as `recipe:llama-loadable@Q8_0`; undefined for any other name. */
+export function quantizedName(name: string): { readonly base: string; readonly type: string } | undefined {
+  const [, base, type] = QUANTIZED.exec(name) ?? [];
+  return base === undefined || type === undefined ? undefined : { base, type };
+}
+
 /** Throws `usage` if a recipe, probe or golden model is unknown; a file is looked for only when it is read. */
 export function checkModelName(name: string): void {
+  const quantized = quantizedName(name);
+  if (quantized !== undefined) return checkModelName(quantized.base);
   const [kind, rest] = splitName(name);
   if (kind === 'recipe') {
     const [base = ''] = rest.split('@');
@@ -62,6 +73,10 @@ export function modelPath(name: string): string | undefined {
 /** The bytes of a model. Throws `usage` for an unknown name, `file` for a file that cannot be read. */
 export function modelBytes(name: string): Uint8Array {
   checkModelName(name);
+  if (quantizedName(name) !== undefined)
+    throw new IsobatchError('usage', `${name} is made by the subject, so there are no bytes of it here`, {
+      name,
+    });
   const [kind, rest] = splitName(name);
   if (kind === 'recipe') return buildRecipe(rest);
   if (kind === 'probe') return buildProbe(rest);

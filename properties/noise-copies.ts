@@ -2,7 +2,7 @@
  * Where copies with noise are kept: all in memory (`KeptCopies`), or one at a time as a file (`FileCopies`), for
  * models that are large or quantized.
  */
-import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
@@ -11,6 +11,7 @@ import type { GgufFile } from '../model/gguf.ts';
 import { type GgufHead, readGgufHead } from '../model/gguf-head.ts';
 import { type CopyOf, noisyCopy } from './noise.ts';
 import { LightNoise } from './noise-light.ts';
+import { removeFolder, temporaryFolder } from './temporary.ts';
 
 export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
 export type LoadFile = (path: string, name: string) => MaybePromise<SubjectModel>;
@@ -68,8 +69,6 @@ export class KeptCopies implements Copies {
   }
 }
 
-const FOLDER = 'isobatch-copy-';
-
 /** The file is copied to the folder for temporary files once, and changed in place between two loads. */
 export class FileCopies implements Copies {
   readonly coarse: boolean;
@@ -106,24 +105,17 @@ export class FileCopies implements Copies {
 
   #file(): string {
     if (this.#folder === undefined) {
-      sweep();
       checkRoom(this.#head.size);
-      this.#folder = mkdtempSync(join(tmpdir(), `${FOLDER}${process.pid}-`));
-      process.once('exit', this.#remove);
+      this.#folder = temporaryFolder();
       this.#noise.copyTo(join(this.#folder, 'model.gguf'));
     }
     return join(this.#folder, 'model.gguf');
   }
 
   release(): void {
-    process.removeListener('exit', this.#remove);
-    this.#remove();
-  }
-
-  readonly #remove = (): void => {
-    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    if (this.#folder !== undefined) removeFolder(this.#folder);
     this.#folder = undefined;
-  };
+  }
 }
 
 function checkRoom(bytes: number): void {
@@ -133,22 +125,4 @@ function checkRoom(bytes: number): void {
     'model',
     `bounds are measured on a copy of the model: ${tmpdir()} has no room for ${bytes} bytes (TMPDIR names another folder)`,
   );
-}
-
-/** Copies of workers that were killed. */
-function sweep(): void {
-  for (const name of readdirSync(tmpdir())) {
-    const pid = new RegExp(`^${FOLDER}(\\d+)-`).exec(name)?.[1];
-    if (pid !== undefined && !isAlive(Number(pid)))
-      rmSync(join(tmpdir(), name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }

@@ -149,7 +149,7 @@ it('bounds cover those of the formulas, and are not many times wider', async () 
 });
 
 it('are measured beforehand for a large model, and nothing is left on disk', async () => {
-  const ours = () => readdirSync(tmpdir()).filter((n) => n.startsWith(`isobatch-copy-${process.pid}-`));
+  const ours = () => readdirSync(tmpdir()).filter((n) => n.startsWith(`isobatch-files-${process.pid}-`));
   const before = ours();
   const env = lightEnv();
   const large = { ...env, model: { ...env.model, n_params: 2 ** 30 } };

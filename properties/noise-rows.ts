@@ -10,8 +10,8 @@ import { readFileSync } from 'node:fs';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams, ModelInfo, TypeKv } from '../contract/subject.ts';
 import { readGguf } from '../model/gguf.ts';
-import { boundsBy } from './bounds-by.ts';
-import { modelBytes, modelPath } from './campaign-models.ts';
+import { boundsBy, fileOf } from './bounds-by.ts';
+import { modelBytes } from './campaign-models.ts';
 import { factsOf } from './facts.ts';
 import type { HalfPlaces } from './noise.ts';
 import { type Copies, FileCopies, KeptCopies, type NoiseKind } from './noise-copies.ts';
@@ -326,7 +326,7 @@ function rowsOf(env: Env): NoiseRows {
   const load = env.load!;
   if (boundsBy(env) !== 'norms')
     return new NoiseRows(env, new KeptCopies(readGguf(modelBytes(modelName), modelName), modelName, load));
-  const path = modelPath(modelName);
+  const path = fileOf(env);
   if (path === undefined) throw new IsobatchError('model', `${modelName} is no file that could be copied`);
   const halves = env.subject.rounding?.f16_activations !== 'F32';
   const loadFile = env.loadFile ?? ((file: string, name: string) => load(readFileSync(file), name));

@@ -191,6 +191,8 @@ export interface Env {
   readonly model: ModelInfo;
   readonly modelName: string;
   readonly loaded: SubjectModel;
+  /** The file of the model, if it is one: the user's, or one that the subject has quantized. */
+  readonly modelFile?: string;
   /** Loads another model given as bytes: copies with noise, for bounds without a formula. */
   readonly load?: (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
   /** The same by path, if the subject takes that: for large files. */

@@ -8,9 +8,10 @@ import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import type { ShownRules } from '../contract/white.ts';
-import { modelBytes, modelSource, RULES, sha256Of } from './campaign-models.ts';
+import { modelBytes, modelPath, modelSource, quantizedName, RULES, sha256Of } from './campaign-models.ts';
 import { sha256OfFile } from './file-hash.ts';
 import { unknownName } from './names.ts';
+import { quantizedFile } from './quantized.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
 import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
@@ -19,7 +20,9 @@ import { runCase } from './worker-run.ts';
 
 export interface LoadedModel {
   readonly model: SubjectModel;
-  /** Hexadecimal; computed when it is first asked for, because a file may be large. */
+  /** Where it lies, if it is a file. */
+  readonly file?: string;
+  /** Hexadecimal; computed when it is first asked for, because a file may be large. Of a quantized model: of its base. */
   sha256(): string;
 }
 
@@ -106,22 +109,26 @@ export class WorkerState {
   }
 
   async #load(name: string): Promise<LoadedModel> {
-    const source = modelSource(name);
     const { subject } = await this.subject();
-    // Whoever cannot load by path gets the bytes, however many they are.
-    const model =
-      'path' in source && subject.loadFile !== undefined
-        ? await subject.loadFile(source.path, name)
-        : await subject.load('path' in source ? modelBytes(name) : source.bytes, name);
+    const quantized = quantizedName(name);
+    const source = modelSource(quantized?.base ?? name);
     let sha256: string | undefined;
     const hash = () => ('path' in source ? sha256OfFile(source.path) : sha256Of(source.bytes));
-    return {
-      model,
+    const facts = {
       sha256() {
         sha256 ??= hash();
         return sha256;
       },
     };
+    if (quantized !== undefined) {
+      const file = await quantizedFile(subject, source, quantized.type, name);
+      return { model: await subject.loadFile!(file, name), file, ...facts };
+    }
+    // Whoever cannot load by path gets the bytes, however many they are.
+    if ('path' in source && subject.loadFile !== undefined)
+      return { model: await subject.loadFile(source.path, name), file: source.path, ...facts };
+    const bytes = 'path' in source ? modelBytes(name) : source.bytes;
+    return { model: await subject.load(bytes, name), file: modelPath(name), ...facts };
   }
 
   env(property: Property, model: string): Promise<Env> {
@@ -138,13 +145,15 @@ export class WorkerState {
     const { subject, white } = await this.subject();
     const { oracleWhite } = await import('../oracle/white.ts');
     const shown = white === undefined && property.asks === true ? await this.shown() : undefined;
-    const loaded = property.white ? NO_MODEL : (await this.model(modelName)).model;
+    const found = property.white ? undefined : await this.model(modelName);
+    const loaded = found?.model ?? NO_MODEL;
     return {
       seed: this.setting.seed,
       subject: subject.info,
       model: loaded.info,
       modelName,
       loaded,
+      modelFile: found?.file,
       load: (bytes, name) => subject.load(bytes, name),
       ...(subject.loadFile && { loadFile: subject.loadFile.bind(subject) }),
       reference: this.setting.reference,

@@ -199,6 +199,12 @@ class Remote implements Subject {
     return model;
   }
 
+  async quantize(from: string, to: string, type: string): Promise<void> {
+    const connection = await this.connection();
+    const timeout = Math.max(LOAD_S, this.timeout_s) + sizeOf(from) / QUANTIZED_PER_S;
+    await connection.call('quantize', { from, to, type }, timeout);
+  }
+
   async rules(): Promise<RulesInfo> {
     const connection = await this.connection();
     const { header } = await connection.call('rules', {}, Math.max(60, this.timeout_s));
@@ -238,6 +244,8 @@ class Remote implements Subject {
 /** Time for `load`, and how much of a file may be read in a second more. */
 const LOAD_S = 60;
 const LOAD_BYTES_PER_S = 2 ** 24;
+/** Searching the best scales of a block takes longer than reading it. */
+const QUANTIZED_PER_S = 2 ** 21;
 
 function sizeOf(path: string): number {
   try {
@@ -461,6 +469,7 @@ class RemoteContext implements SubjectContext {
 
 export type RemoteSubject = Subject & {
   loadFile(path: string, name: string): Promise<SubjectModel>;
+  quantize(from: string, to: string, type: string): Promise<void>;
   rules(): Promise<RulesInfo>;
   split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit>;
   cells(): Promise<readonly MemoryKind[]>;

@@ -20,6 +20,8 @@ import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
 import { ownMemory, type ProcessMemory } from './process-memory.ts';
 import { drives, type Era, eraOf, legalOf } from './releases.ts';
+import { FTYPES, quantize } from './quantize.ts';
+import { type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
 /** Its info; the rounding profile is measured, and filled in by whoever serves it. */
@@ -47,6 +49,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
     },
     legal: legalOf(era),
     state: true,
+    quantizes: Object.keys(FTYPES),
     ...rounding,
   };
   return new LlamaSubject(api, era, info);
@@ -122,6 +125,10 @@ class LlamaSubject implements Subject {
     const loaded = new LlamaModel(this.#api, this.#era, model, this.#cells);
     useOnce(loaded, name, this.info.types_kv[0]!);
     return loaded;
+  }
+
+  quantize(from: string, to: string, type: string): void {
+    quantize(this.#api, from, to, type);
   }
 
   async rules(): Promise<RulesInfo> {
