@@ -35,7 +35,10 @@ export function quantizedName(name: string): { readonly base: string; readonly t
 /** Throws `usage` if a recipe, probe or golden model is unknown; a file is looked for only when it is read. */
 export function checkModelName(name: string): void {
   const quantized = quantizedName(name);
-  if (quantized !== undefined) return checkModelName(quantized.base);
+  if (quantized !== undefined) {
+    checkModelName(quantized.base);
+    return;
+  }
   const [kind, rest] = splitName(name);
   if (kind === 'recipe') {
     const [base = ''] = rest.split('@');
