@@ -102,7 +102,7 @@ export const commands: readonly Command[] = [
       threads: {
         type: 'string',
         value: 'LIST',
-        describe: 'numbers of threads that cases choose from, such as 1,2 (default: one, and rarely two)',
+        describe: 'numbers of threads that cases choose from, such as 1,2 (default: one)',
       },
       jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
       ...ENGINE,

@@ -128,7 +128,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     p: options.p ?? DEFAULT_P,
     shrink_seconds: options.shrink_seconds ?? 10,
     max_failures: options.max_failures ?? 20,
-    watchdog_s: options.watchdog_s ?? 30,
+    watchdog_s: options.watchdog_s ?? (options.threads === undefined ? 30 : SLOW_WATCHDOG_S),
     reference: options.reference,
     properties_module: options.properties_module,
     known: options.known,
@@ -200,11 +200,11 @@ function sizedFor(
   const sized = portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
   if (!probe.models.some(({ info }) => isLarge(info))) return sized;
   // Every worker would measure bounds of its own, and one fills the memory bus.
-  return { ...sized, jobs: options.jobs ?? 1, watchdog_s: options.watchdog_s ?? LARGE_WATCHDOG_S };
+  return { ...sized, jobs: options.jobs ?? 1, watchdog_s: options.watchdog_s ?? SLOW_WATCHDOG_S };
 }
 
-/** A history of a large model may take this long in seconds. */
-const LARGE_WATCHDOG_S = 180;
+/** Seconds that a history of a large model may take, or one of threads that wait for each other. */
+const SLOW_WATCHDOG_S = 180;
 
 /**
  * Runs a campaign. Violations are in the result; throws `usage` for unknown names, `file`, `gguf` or `model` for a

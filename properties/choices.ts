@@ -23,7 +23,9 @@ export function choicesOf({
   restrict,
 }: Pick<Env, 'subject' | 'model'> & Partial<Pick<Env, 'restrict'>>): Choices {
   const { kv_unified, swa_full, flash_attn, n_threads: offered } = subject.choices ?? {};
-  const n_threads = offered === undefined ? undefined : (restrict?.n_threads ?? offered);
+  // Threads of ggml wait for each other by spinning: on a machine that does something else too a case takes a hundred
+  // times as long, and looks like a hang. So they are drawn only if somebody asks for them.
+  const n_threads = offered === undefined ? undefined : restrict?.n_threads;
   const attention = model.memory === 'attention' || model.memory === 'hybrid';
   return {
     ...(kv_unified === undefined ? {} : { kv_unified }),
@@ -58,12 +60,6 @@ function cutsPart(call: Call): boolean {
 
 /** Flash attention rounds to F16, so the sharp half of the cases is larger. */
 const PLAIN: Partial<Record<Choice, number>> = { flash_attn: 0.75 };
-/**
- * Threads wait for each other by spinning, so on a machine that does something else too a case costs a hundred times
- * as much: of two values the other is drawn once in fifty cases, unless somebody asks for threads.
- */
-const RARELY = 0.96;
-
 /** Values for a history: half of the time the plain one. Draws nothing where there is no choice. */
 export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Values {
   const { choices } = facts;
@@ -71,7 +67,7 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
   for (const name of CHOICES) {
     const offered = choices[name];
     if (offered === undefined) continue;
-    const plain = name === 'n_threads' && facts.rare_threads ? RARELY : (PLAIN[name] ?? 0.5);
+    const plain = PLAIN[name] ?? 0.5;
     drawn[name] = r.chance(plain) ? offered[0] : r.pick(offered as readonly unknown[]);
   }
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };

@@ -25,8 +25,6 @@ export interface Facts {
   readonly windowed: boolean;
   /** Parameters that the subject offers besides. */
   readonly choices: Choices;
-  /** Nobody has asked for threads, so more than one is drawn rarely. */
-  readonly rare_threads: boolean;
   readonly legal: LegalDifferences;
   /** Whether a refusal of this kind may be asked for. */
   refuses(kind: string): boolean;
@@ -103,7 +101,6 @@ function gather(env: Env): Facts {
       sample === undefined,
     windowed: model.windowed === true,
     choices: sample ? withoutFlash(choicesOf(env)) : choicesOf(env),
-    rare_threads: restrict.n_threads === undefined,
     legal: subject.legal ?? {},
     refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
     small: model.n_params <= 25_000,
