@@ -19,9 +19,8 @@ import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
 import { ownMemory, type ProcessMemory } from './process-memory.ts';
-import { drives, type Era, eraOf, legalOf } from './releases.ts';
 import { FTYPES, quantize } from './quantize.ts';
-import { type Era, eraOf, legalOf } from './releases.ts';
+import { drives, type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
 /** Its info; the rounding profile is measured, and filled in by whoever serves it. */
