@@ -129,6 +129,8 @@ export interface SubjectInfo {
   readonly scripts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
+  /** Types to which it quantizes model files (`Subject.quantize`), by its own names. */
+  readonly quantizes?: readonly string[];
   /** What it shows of its rules, filled in by whoever has asked for it (`Subject.rules`). */
   readonly rules?: RulesInfo;
 }
@@ -202,6 +204,8 @@ export interface Subject {
   load(bytes: Uint8Array, name: string): MaybePromise<SubjectModel>;
   /** The same from a path, for files that are too large to be passed around. */
   loadFile?(path: string, name: string): MaybePromise<SubjectModel>;
+  /** Writes a quantized copy of a model file. Throws `usage` for an unknown type, `refused` for a model it refuses. */
+  quantize?(from: string, to: string, type: string): MaybePromise<void>;
   /** Which of its rules it shows without a model. Throws `refused` with the reason if it shows none. */
   rules?(): MaybePromise<RulesInfo>;
   /** How it splits a batch. Throws `batch.coupled` where the policy cannot, `refused` where it does not take the batch. */

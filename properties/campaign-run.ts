@@ -149,6 +149,10 @@ export class CampaignRun {
     };
     let next = task.first;
     const { answer, death } = (await worker.run(request, (event) => {
+      if (event.event === 'setup') {
+        this.current = event.what;
+        this.#options.onProgress?.();
+      }
       if (event.event !== 'outcome') return;
       this.#sum(state, event);
       next = event.first + event.count;

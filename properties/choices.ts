@@ -17,8 +17,15 @@ export type Choice = (typeof CHOICES)[number];
 type Values = Partial<Pick<ContextParams, Choice>>;
 
 /** The choices that mean something for a model. */
-export function choicesOf({ subject, model }: Pick<Env, 'subject' | 'model'>): Choices {
-  const { kv_unified, swa_full, flash_attn, n_threads } = subject.choices ?? {};
+export function choicesOf({
+  subject,
+  model,
+  restrict,
+}: Pick<Env, 'subject' | 'model'> & Partial<Pick<Env, 'restrict'>>): Choices {
+  const { kv_unified, swa_full, flash_attn, n_threads: offered } = subject.choices ?? {};
+  // Threads of ggml wait for each other by spinning: on a machine that does something else too a case takes a hundred
+  // times as long, and looks like a hang. So they are drawn only if somebody asks for them.
+  const n_threads = offered === undefined ? undefined : restrict?.n_threads;
   const attention = model.memory === 'attention' || model.memory === 'hybrid';
   return {
     ...(kv_unified === undefined ? {} : { kv_unified }),
@@ -51,6 +58,8 @@ function cutsPart(call: Call): boolean {
   return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
 }
 
+/** Flash attention rounds to F16, so the sharp half of the cases is larger. */
+const PLAIN: Partial<Record<Choice, number>> = { flash_attn: 0.75 };
 /** Values for a history: half of the time the plain one. Draws nothing where there is no choice. */
 export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Values {
   const { choices } = facts;
@@ -58,8 +67,7 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
   for (const name of CHOICES) {
     const offered = choices[name];
     if (offered === undefined) continue;
-    // Flash attention rounds to F16, so the sharp half of the cases is larger.
-    const plain = name === 'flash_attn' ? 0.75 : 0.5;
+    const plain = PLAIN[name] ?? 0.5;
     drawn[name] = r.chance(plain) ? offered[0] : r.pick(offered as readonly unknown[]);
   }
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };

@@ -5,9 +5,9 @@
  * failure.
  */
 import { IsobatchError } from '../contract/errors.ts';
-import { architectures } from '../oracle/forward.ts';
 import { answersOf } from './answers.ts';
 import { BoundedRows } from './bounded.ts';
+import { boundsBy } from './bounds-by.ts';
 import { familyOf } from './facts.ts';
 import { noiseRowsOf, type Spread } from './noise-rows.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
@@ -52,8 +52,9 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
     // Nearly at the end of F16 a subject may take the history and refuse the sequence alone, if the oracle says so.
     const overflow = error instanceof IsobatchError && error.kind === 'memory.overflow';
     if (overflow && script.calls.some((_, call) => mayOverflow(env, script, call))) return overflown(run);
-    // Copies are made of files whose weights we can read.
-    if (error instanceof IsobatchError && error.kind === 'gguf') return skipped(error.message, run.tokens);
+    // Not of every file can copies be made.
+    if (error instanceof IsobatchError && (error.kind === 'gguf' || error.kind === 'model'))
+      return skipped(error.message, run.tokens);
     throw error;
   }
   if (c.base !== undefined) await comparePairs(env, c, c.base, run, tally);
@@ -204,7 +205,7 @@ class Near {
 
   /** What has to be measured for the rows that a case compares. */
   async prepare({ alone = [], pairs = [] }: Case): Promise<void> {
-    if (architectures.includes(this.#env.model.arch)) return;
+    if (boundsBy(this.#env) === 'oracle') return;
     const rows = [...alone.map(({ call, index }) => [call, index] as const), ...pairs];
     this.#rows = await noiseRowsOf(
       this.#env,

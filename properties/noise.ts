@@ -127,15 +127,30 @@ export function noisyCopy(file: GgufFile, copy: CopyOf): Uint8Array {
   const tensors = [...file.tensors.values()].map((t): Tensor => {
     const fine = noiseOf(t.name, t.ne, n_layer);
     const half = halfNoiseOf(t.name, t.type, copy.half);
-    const sd = (part: keyof Noise) =>
-      copy.amplify * Math.sqrt(U32 * U32 * fine[part] + U16 * U16 * half[part]);
-    const draw = drawsOf(t.name, copy.number);
     const values = t.type === 'F32' ? (t.data as Float32Array) : halvesToFloats(t.data as Uint16Array);
-    const data = moved(values, t.ne[0]!, { own: sd('own'), row: sd('row'), column: sd('column') }, draw);
-    if (t.name.endsWith('ssm_dt.bias')) moveSteps(data, copy.amplify, draw);
-    return { name: t.name, ne: t.ne, type: 'F32', data };
+    return {
+      name: t.name,
+      ne: t.ne,
+      type: 'F32',
+      data: movedTensor(t.name, t.ne, values, copy, { fine, half }),
+    };
   });
   return writeGguf({ metadata: file.metadata, tensors, alignment: file.alignment });
+}
+
+/** The values of a tensor, moved by noise of these variances, in units of u^2 and of u16^2. */
+export function movedTensor(
+  name: string,
+  ne: readonly number[],
+  values: Float32Array,
+  copy: CopyOf,
+  { fine, half }: { readonly fine: Noise; readonly half: Noise },
+): Float32Array<ArrayBuffer> {
+  const sd = (part: keyof Noise) => copy.amplify * Math.sqrt(U32 * U32 * fine[part] + U16 * U16 * half[part]);
+  const draw = drawsOf(name, copy.number);
+  const data = moved(values, ne[0]!, { own: sd('own'), row: sd('row'), column: sd('column') }, draw);
+  if (name.endsWith('ssm_dt.bias')) moveSteps(data, copy.amplify, draw);
+  return data;
 }
 
 /** Uniform, centred, of variance 1. */
@@ -167,7 +182,8 @@ function moveSteps(bias: Float32Array, amplify: number, draw: () => number): voi
   }
 }
 
-function layersOf(metadata: ReadonlyMap<string, GgufValue>): number {
+/** Layers that the metadata name, 1 if they name none. */
+export function layersOf(metadata: ReadonlyMap<string, GgufValue>): number {
   for (const [key, entry] of metadata) if (key.endsWith('.block_count')) return Number(entry.value);
   return 1;
 }

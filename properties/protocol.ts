@@ -29,6 +29,7 @@ export const PROTOCOL_VERSION = 1;
 export const VERBS = [
   'hello',
   'load',
+  'quantize',
   'open',
   'script',
   'decode',
@@ -169,6 +170,7 @@ export function subjectInfoOf(value: Header): SubjectInfo {
     ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
     ...(value.scripts === undefined ? {} : { scripts: boolField(value, 'scripts') }),
     ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
+    ...(value.quantizes === undefined ? {} : { quantizes: textList(value, 'quantizes') }),
   };
 }
 

@@ -37,6 +37,9 @@ function checkCaseFile(file: Field): CaseFile {
   const p = file.optional('p');
   if (p !== undefined && !(p.number() > 0 && p.number() < 1)) p.bad('a probability between 0 and 1');
   file.optional('count')?.integer({ least: 1 });
+  const reference = file.optional('reference');
+  if (reference !== undefined && !['oracle', 'self'].includes(reference.text()))
+    reference.bad('"oracle" or "self"');
   checkSubject(file);
   checkModelInfo(file.optional('model_info'));
   checkReplayable(file);

@@ -85,6 +85,14 @@ const handlers: Record<Verb, Handler> = {
     return { header: { model: handle, info: model.info } };
   },
 
+  async quantize({ subject }, request) {
+    if (subject.quantize === undefined)
+      throw new IsobatchError('protocol', 'this subject quantizes nothing', { verb: 'quantize' });
+    const [from, to, type] = ['from', 'to', 'type'].map((field) => textField(request, field));
+    await subject.quantize(from!, to!, type!);
+    return {};
+  },
+
   async open(session, request) {
     const model = session.model(request);
     const context = await model.open(paramsField(request));

@@ -8,10 +8,10 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Subject } from '../../../contract/subject.ts';
+import { sha256OfFile } from '../../file-hash.ts';
 import { objectField, roundingOf } from '../../protocol.ts';
 import { packageVersion } from '../../version.ts';
 import { cacheDir, type LibFiles } from './fetch.ts';
-import { sha256Of } from './lib-files.ts';
 import { type MeasuredProfile, type MeasureOptions, measureProfile } from './profile.ts';
 
 /** To be raised when what is measured, or how, changes. */
@@ -27,7 +27,7 @@ function aboutOf({ sha256, release, preload, libggml_cpu, isa = 'best' }: BuildK
   // The files of a release are pinned together. In a build of one's own libggml, which does the rounding, can change
   // beside the same libllama.
   const others = [...preload, ...libggml_cpu.map(({ path }) => path)];
-  const sums = release === undefined ? [...new Set(others)].sort().map(sha256Of) : [release];
+  const sums = release === undefined ? [...new Set(others)].sort().map(sha256OfFile) : [release];
   return [VERSION, packageVersion(), sha256, ...sums, isa, cpus()[0]?.model ?? ''].join('\n');
 }
 

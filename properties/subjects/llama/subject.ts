@@ -19,6 +19,7 @@ import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
 import { ownMemory, type ProcessMemory } from './process-memory.ts';
+import { FTYPES, quantize } from './quantize.ts';
 import { drives, type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
@@ -43,9 +44,11 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(fields.kv_unified === undefined ? {} : { kv_unified: [false, true] }),
       ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
+      n_threads: [1, 2],
     },
     legal: legalOf(era),
     state: true,
+    quantizes: Object.keys(FTYPES),
     ...rounding,
   };
   return new LlamaSubject(api, era, info);
@@ -121,6 +124,10 @@ class LlamaSubject implements Subject {
     const loaded = new LlamaModel(this.#api, this.#era, model, this.#cells);
     useOnce(loaded, name, this.info.types_kv[0]!);
     return loaded;
+  }
+
+  quantize(from: string, to: string, type: string): void {
+    quantize(this.#api, from, to, type);
   }
 
   async rules(): Promise<RulesInfo> {
