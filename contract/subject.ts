@@ -27,7 +27,7 @@ export interface ContextParams {
   readonly swa_full?: boolean;
   readonly flash_attn?: boolean;
   readonly n_threads?: number;
-  /** Rows are embeddings, n_embd wide, instead of logits. */
+  /** Rows are embeddings (the hidden state after the last norm), n_embd wide, instead of logits; see `rowWidth`. */
   readonly embeddings?: boolean;
   /** One row for each token, whatever the model would make of the rows of a sequence. */
   readonly pooling?: 'none';
@@ -79,6 +79,7 @@ export interface Choices {
   readonly swa_full?: readonly boolean[];
   readonly flash_attn?: readonly boolean[];
   readonly n_threads?: readonly number[];
+  readonly embeddings?: readonly boolean[];
 }
 
 /**
@@ -148,10 +149,18 @@ export interface ModelInfo {
   readonly encoder?: 'only' | 'with decoder';
 }
 
-/** What a decode answers: the logits of every output row, ascending by batch index. */
+/** Numbers in a row of an answer: n_vocab logits, or an embedding of n_embd. */
+export function rowWidth(
+  model: Pick<ModelInfo, 'n_vocab' | 'n_embd'>,
+  params: Pick<ContextParams, 'embeddings'>,
+): number {
+  return params.embeddings === true ? model.n_embd : model.n_vocab;
+}
+
+/** What a decode answers: the logits (or embedding) of every output row, ascending by batch index. */
 export interface DecodeResult {
   readonly n_outputs: number;
-  /** n_outputs x n_vocab. Belongs to the context: valid until its next call, so copy what you keep. */
+  /** n_outputs x `rowWidth`. Belongs to the context: valid until its next call, so copy what you keep. */
   readonly logits: Float32Array;
 }
 

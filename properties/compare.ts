@@ -5,6 +5,7 @@
  * failure.
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { rowWidth } from '../contract/subject.ts';
 import { answersOf } from './answers.ts';
 import { BoundedRows } from './bounded.ts';
 import { boundsBy } from './bounds-by.ts';
@@ -12,7 +13,7 @@ import { familyOf } from './facts.ts';
 import { noiseRowsOf, type Spread } from './noise-rows.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
-import { type Rows, runScript, type ScriptRun } from './run-script.ts';
+import { type Rows, rowName, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
 
@@ -148,10 +149,10 @@ async function comparePairs(env: Env, c: Case, base: Script, run: ScriptRun, tal
     };
     return;
   }
-  const { n_vocab } = env.model;
+  const width = rowWidth(env.model, c.script!.params);
   for (const [call, index, baseCall, baseIndex] of c.pairs ?? []) {
     const rows = other.rows[baseCall]!;
-    compareRow(env, c, run.rows[call]!, index, call, rows.bits, rows.row[baseIndex]! * n_vocab, tally);
+    compareRow(env, c, run.rows[call]!, index, call, rows.bits, rows.row[baseIndex]! * width, tally);
   }
 }
 
@@ -165,16 +166,16 @@ function compareRow(
   wantAt: number,
   tally: Tally,
 ): void {
-  const { n_vocab } = env.model;
-  const at = rows.row[index]! * n_vocab;
+  const width = rowWidth(env.model, c.script!.params);
+  const at = rows.row[index]! * width;
   // An index without a row would compare nothing at all: that is a broken case, not a pass.
   if (at < 0 || wantAt < 0) throw new RangeError(`token ${index} of call ${call} is not an output`);
-  tally.compared += n_vocab;
+  tally.compared += width;
   if (tally.near !== null) {
     compareNear(env, c, rows, index, call, want, wantAt, tally, tally.near);
     return;
   }
-  for (let v = 0; v < n_vocab; v++) {
+  for (let v = 0; v < width; v++) {
     if (rows.bits[at + v] === want[wantAt + v]) continue;
     tally.divergent++;
     tally.first ??= {
@@ -234,7 +235,7 @@ function compareNear(
 ): void {
   const pair = {
     got: new Float32Array(rows.bits.buffer),
-    at: rows.row[index]! * env.model.n_vocab,
+    at: rows.row[index]! * rowWidth(env.model, c.script!.params),
     want: new Float32Array(want.buffer),
     wantAt,
     routes: 2,
@@ -247,11 +248,14 @@ function compareNear(
   tally.first = { kind: 'logits', difference: { what, at: { call, index }, ...verdict.miss } };
 }
 
-/** "logits of token 3 of call 2 (sequence 1, position 4)". */
+/**
+ * "logits of token 3 of call 2 (sequence 1, position 4)", or "embedding of ...". Signatures say "logits" of both: what a
+ * context answers is a parameter like others, which shrinking takes away where it does not matter.
+ */
 export function describeToken(script: Script, env: Env, call: number, index: number): string {
   const { ids, pos } = trace(script, env.model.memory).calls[call]!.tokens[index]!;
   const name = ids.length === 1 ? `sequence ${ids[0]}` : `sequences ${ids.join(', ')}`;
-  return `logits of token ${index} of call ${call} (${name}, position ${pos})`;
+  return `${rowName(script.params)} of token ${index} of call ${call} (${name}, position ${pos})`;
 }
 
 const word = new Uint32Array(1);

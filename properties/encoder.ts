@@ -95,20 +95,16 @@ export const encoder: Property = {
   },
 };
 
-/** A failure in the words of the model itself: rows are embeddings, and its vocabulary is what it is. */
+/** A failure under the name of the model itself, whose vocabulary is what it is. */
 function named(outcome: Outcome, c: Case, seen: string, own: string): Outcome {
   const { failure } = outcome;
   if (failure === undefined) return outcome;
-  const words = (text: string): string => text.replace(/\blogits of token/, 'embedding of token');
-  const { difference } = failure;
   const [from, to] = [`${c.property}/${seen}/`, `${c.property}/${own}/`];
   const signature = failure.signature.replace(from, to).replace(/\/logits$/, '/embedding');
   return {
     ...outcome,
     failure: {
       ...failure,
-      message: words(failure.message),
-      difference: { ...difference, what: words(difference.what) },
       signature,
     },
   };

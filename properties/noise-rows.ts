@@ -8,10 +8,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { IsobatchError } from '../contract/errors.ts';
-import type { ContextParams, ModelInfo, TypeKv } from '../contract/subject.ts';
+import { type ContextParams, type ModelInfo, rowWidth } from '../contract/subject.ts';
 import { readGguf } from '../model/gguf.ts';
 import { boundsBy, fileOf } from './bounds-by.ts';
 import { modelBytes } from './campaign-models.ts';
+import { type Numerics, numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
 import type { HalfPlaces } from './noise.ts';
 import { type Copies, FileCopies, KeptCopies, type NoiseKind } from './noise-copies.ts';
@@ -50,15 +51,9 @@ const IN_MEMORY: Most = { paths: 4, logits: 2 ** 20, kept: 2 ** 23 };
 /** To load a copy costs more than to run it, so all paths are run at once, and kept (`sample.ts` has few). */
 const ON_DISK: Most = { paths: Number.POSITIVE_INFINITY, logits: 2 ** 24, kept: 2 ** 25 };
 
-/** What of a context decides how it rounds. */
-export interface Numerics {
-  readonly type_kv?: TypeKv;
-  readonly flash_attn?: boolean;
-}
-
 /** Deviations of one row. */
 export interface Spread {
-  /** n_vocab standard deviations, made longer by what 16 runs may miss. */
+  /** A standard deviation for each number of the row, made longer by what 16 runs may miss. */
   readonly sigma: Float64Array;
   /** The noise was too large for first order. */
   readonly ill: boolean;
@@ -92,7 +87,7 @@ export class NoiseRows {
 
   #tell: ((what: string) => void) | undefined;
 
-  /** What the last row of `tokens` alone may differ by: n_vocab standard deviations. */
+  /** What the last row of `tokens` alone may differ by: a standard deviation for each number. */
   async sigma(tokens: readonly number[], numerics: Numerics): Promise<Float64Array> {
     return (await this.plain(tokens, numerics)).sigma;
   }
@@ -127,12 +122,13 @@ export class NoiseRows {
     if (first < 0) return [tokens];
     const later = paths.slice(first + 1).filter((path) => !this.#rows.has(keyOf(path, numerics)));
     const path = paths[first]!;
-    const fits = Math.floor(this.#most.logits / (path.length * this.#env.model.n_vocab));
+    const fits = Math.floor(this.#most.logits / (path.length * rowWidth(this.#env.model, numerics)));
     return [path, ...later.slice(0, Math.max(0, Math.min(this.#most.paths, fits) - 1))];
   }
 
   #keep(found: ReadonlyMap<string, Spread>): void {
-    const size = found.size * this.#env.model.n_vocab;
+    let size = 0;
+    for (const { sigma } of found.values()) size += sigma.length;
     if (this.#kept + size > this.#most.kept) {
       this.#rows.clear();
       this.#kept = 0;
@@ -153,6 +149,7 @@ export class NoiseRows {
       split: subject.splits[model.memory]?.[0] ?? 'equal',
       type_kv: numerics.type_kv,
       flash_attn: numerics.flash_attn,
+      ...(numerics.embeddings ? { embeddings: true } : {}),
     };
     const calls = lists.flatMap((list): Call[] => [
       { op: 'decode', batch: { token: [...list], logits: list.map(() => true) } },
@@ -172,8 +169,8 @@ export class NoiseRows {
     script: Script,
     rows: readonly (readonly [call: number, index: number])[],
   ): Promise<Spread[]> {
-    const { n_vocab } = this.#env.model;
-    const sums = rows.map(() => new Sums(n_vocab));
+    const width = rowWidth(this.#env.model, script.params);
+    const sums = rows.map(() => new Sums(width));
     await this.#copies.each(noise, n, async (model, number) => {
       this.#tell?.(`bounds, copy ${number + 1} of ${n}`);
       const run = await runScript(model, script);
@@ -183,7 +180,7 @@ export class NoiseRows {
       }
       rows.forEach(([call, index], k) => {
         const { row, bits } = run.rows[call]!;
-        sums[k]!.add(new Float32Array(bits.buffer), row[index]! * n_vocab);
+        sums[k]!.add(new Float32Array(bits.buffer), row[index]! * width);
       });
     });
     return sums.map((sum) => sum.spread(noise.amplify));
@@ -214,7 +211,7 @@ export class NoiseRows {
    */
   async #roundsCoarsely(): Promise<boolean> {
     const { types_kv } = this.#env.subject;
-    const plain = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
+    const plain: Numerics = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
     // Only F16 K and V: what else is coarse cannot be told apart.
     if (this.#halfAttention(plain) || this.#copies.coarse) return true;
     const { tree } = factsOf(this.#env);
@@ -237,9 +234,9 @@ class Sums {
   readonly #squares: Float64Array;
   #n = 0;
 
-  constructor(n_vocab: number) {
-    this.#mean = new Float64Array(n_vocab);
-    this.#squares = new Float64Array(n_vocab);
+  constructor(width: number) {
+    this.#mean = new Float64Array(width);
+    this.#squares = new Float64Array(width);
   }
 
   add(logits: Float32Array, at: number): void {
@@ -269,8 +266,8 @@ function rms(values: Float64Array): number {
   return Math.sqrt(squares / values.length);
 }
 
-function keyOf(tokens: readonly number[], { type_kv, flash_attn }: Numerics): string {
-  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''} ${tokens.join()}`;
+function keyOf(tokens: readonly number[], numerics: Numerics): string {
+  return `${numericsOf(numerics)} ${tokens.join()}`;
 }
 
 /** Why no copies of a model can be made, or null. */

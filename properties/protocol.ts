@@ -190,6 +190,7 @@ function choicesOf(value: Header): Choices {
     swa_full: of<boolean>('swa_full', isFlag, 'true and false'),
     flash_attn: of<boolean>('flash_attn', isFlag, 'true and false'),
     n_threads: of<number>('n_threads', isCount, 'positive integers'),
+    embeddings: of<boolean>('embeddings', isFlag, 'true and false'),
   };
 }
 

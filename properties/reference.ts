@@ -5,6 +5,7 @@
  * answer is what the subject itself says token by token (`self-reference.ts`).
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { rowWidth } from '../contract/subject.ts';
 import { architectures } from '../oracle/forward.ts';
 import { BoundedRows } from './bounded.ts';
 import { describeToken, failureOf } from './compare.ts';
@@ -85,16 +86,17 @@ async function compareWithOracle(env: Env, c: Case): Promise<Outcome> {
   const rows = rowsOrReason(env, script);
   if (typeof rows === 'string') return skipped(rows, run.tokens);
   const judged = new BoundedRows(env, script.params);
+  const width = rowWidth(env.model, script.params);
   const counts = { compared: run.refusals, equal: run.refusals, rounding: 0, divergent: 0 };
   let first: Difference | null = null;
   for (const [key, row] of rows) {
     const [call, index] = key.split('/').map(Number) as [number, number];
     const answer = run.rows[call];
     if (answer === undefined || answer === null) continue; // the run ended before
-    const at = answer.row[index]! * env.model.n_vocab;
+    const at = answer.row[index]! * width;
     const pair = { got: new Float32Array(answer.bits.buffer), at, want: row.carried.v, wantAt: 0 } as const;
     const verdict = judged.judge({ ...pair, routes: 1 }, row);
-    counts.compared += env.model.n_vocab;
+    counts.compared += width;
     for (const kind of ['equal', 'rounding', 'divergent'] as const) counts[kind] += verdict[kind];
     if (verdict.miss === null || first !== null) continue;
     const { miss } = verdict;

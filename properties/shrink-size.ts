@@ -46,6 +46,7 @@ const FIELDS = [
   'swa_full',
   'flash_attn',
   'n_threads',
+  'embeddings',
 ] as const satisfies readonly (keyof ContextParams)[];
 
 function sizeOfParams(p: ContextParams, facts: Facts): number {

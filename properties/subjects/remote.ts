@@ -6,15 +6,16 @@
 import { statSync } from 'node:fs';
 import type { Batch, CompleteBatch, MemoryKind, SplitOptions } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';
-import type {
-  ContextParams,
-  DecodeResult,
-  MaybePromise,
-  ModelInfo,
-  Subject,
-  SubjectContext,
-  SubjectInfo,
-  SubjectModel,
+import {
+  type ContextParams,
+  type DecodeResult,
+  type MaybePromise,
+  type ModelInfo,
+  rowWidth,
+  type Subject,
+  type SubjectContext,
+  type SubjectInfo,
+  type SubjectModel,
 } from '../../contract/subject.ts';
 import type { RulesInfo, ShownCells, ShownSplit } from '../../contract/white.ts';
 import type { ModelSource } from '../campaign-models.ts';
@@ -289,7 +290,7 @@ class RemoteModel implements SubjectModel {
     const { timeout_s } = this.#remote;
     const frame = await connection.call('open', { model: handle, params }, timeout_s);
     const context = understood(() => intField(frame.header, 'context'));
-    const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+    const width = rowWidth(this.info, params);
     return new RemoteContext(connection, context, timeout_s, width);
   }
 
@@ -305,7 +306,7 @@ class RemoteModel implements SubjectModel {
       // As much time as the calls would have one by one, but a hang is a hang.
       const request = { model: handle, params, calls, ask };
       const { header, payload } = await connection.call('script', request, this.#remote.timeout_s);
-      const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+      const width = rowWidth(this.info, params);
       return understood(() => new AnsweredContext(scriptAnswersOf(header, payload), width));
     } catch (error) {
       if (!(error instanceof IsobatchError) || error.kind !== 'subject') throw error;

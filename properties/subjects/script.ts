@@ -3,7 +3,13 @@
  * subject that our own server serves takes all calls of a script at once; the answers are then given out one by one, as
  * a context would have given them. If the process dies on the way, the history is run again call by call, to say where.
  */
-import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import {
+  type DecodeResult,
+  type MaybePromise,
+  rowWidth,
+  type SubjectContext,
+  type SubjectModel,
+} from '../../contract/subject.ts';
 import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
 import type { Call } from '../types.ts';
 
@@ -50,7 +56,7 @@ export async function answerScript(
   ask: ScriptQuestions,
 ): Promise<ScriptAnswers> {
   const ctx = await model.open(params);
-  const width = params.embeddings === true ? model.info.n_embd : model.info.n_vocab;
+  const width = rowWidth(model.info, params);
   const out: ScriptAnswers['calls'][number][] = [];
   const positions: [number, number][] = [];
   const rows: Float32Array[] = [];

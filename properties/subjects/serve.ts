@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { IsobatchError } from '../../contract/errors.ts';
-import type { Subject, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import { rowWidth, type Subject, type SubjectContext, type SubjectModel } from '../../contract/subject.ts';
 import { type Frame, FrameDecoder, floatBytes, type Header } from '../frames.ts';
 import {
   batchField,
@@ -97,7 +97,7 @@ const handlers: Record<Verb, Handler> = {
     const model = session.model(request);
     const context = await model.open(paramsField(request));
     const handle = session.handle();
-    const n_vocab = paramsField(request).embeddings === true ? model.info.n_embd : model.info.n_vocab;
+    const n_vocab = rowWidth(model.info, paramsField(request));
     session.contexts.set(handle, { context, model: intField(request, 'model'), n_vocab });
     return { header: { context: handle } };
   },

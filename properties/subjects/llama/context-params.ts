@@ -38,7 +38,8 @@ export function contextValues(params: ContextParams, fields: Offsets): ContextVa
     flash_attn: params.flash_attn ? 1 : 0,
     flash_attn_type: params.flash_attn ? 1 : 0,
     embeddings: params.embeddings ? 1 : 0,
-    ...(params.pooling === 'none' ? { pooling_type: 0 } : {}),
+    // Without a word on it the library does what the model file says.
+    ...(params.embeddings || params.pooling === 'none' ? { pooling_type: 0 } : {}),
     kv_unified: unified ? 1 : 0,
     swa_full: (params.swa_full ?? true) ? 1 : 0,
     no_perf: 1,

@@ -2,12 +2,13 @@
 import koffi from 'koffi';
 import type { Batch } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
-import type {
-  ContextParams,
-  DecodeResult,
-  LegalDifferences,
-  ModelInfo,
-  SubjectContext,
+import {
+  type ContextParams,
+  type DecodeResult,
+  type LegalDifferences,
+  type ModelInfo,
+  rowWidth,
+  type SubjectContext,
 } from '../../../contract/subject.ts';
 import type { ShownCells } from '../../../contract/white.ts';
 import type { Api } from './api.ts';
@@ -117,7 +118,7 @@ export class LlamaContext implements SubjectContext {
     const api = this.#api;
     const n = batch.token.length;
     const embeddings = this.#params.embeddings === true;
-    const width = embeddings ? this.#info.n_embd : this.#info.n_vocab;
+    const width = rowWidth(this.#info, this.#params);
     const rows: number[] = [];
     for (let i = 0; i < n; i++) if (batch.logits === undefined ? i === n - 1 : batch.logits[i]) rows.push(i);
     if (this.#rows.length < rows.length * width) this.#rows = new Float32Array(rows.length * width);

@@ -45,6 +45,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
       n_threads: [1, 2],
+      embeddings: [false, true],
     },
     legal: legalOf(era),
     state: true,
