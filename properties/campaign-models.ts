@@ -110,6 +110,8 @@ export const LLAMA_MODELS: readonly string[] = [
   'falcon-h1',
   'lfm2',
   'openelm',
+  'bert',
+  't5',
 ].map((name) => `recipe:${name}`);
 
 export function sha256Of(bytes: Uint8Array): string {

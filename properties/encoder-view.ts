@@ -1,5 +1,5 @@
 /**
- * A model that is only an encoder, as the rest of the harness sees models: its batches are encoded, each row is an
+ * An encoder, alone or before a decoder, as the rest of the harness sees models: its batches are encoded, each row is an
  * embedding of n_embd numbers, and between batches it remembers nothing. So what compares rows of logits compares
  * embeddings, and copies with noise are run in the same way.
  */
@@ -26,7 +26,7 @@ function viewOfContext(ctx: SubjectContext): SubjectContext {
 }
 
 function viewOfInfo(info: ModelInfo): ModelInfo {
-  return { ...info, n_vocab: info.n_embd };
+  return { ...info, memory: 'none', encoder: 'only' };
 }
 
 function viewOfModel(model: SubjectModel): SubjectModel {
@@ -40,21 +40,37 @@ function viewOfModel(model: SubjectModel): SubjectModel {
 }
 
 const views = new WeakMap<SubjectModel, SubjectModel>();
+const envs = new WeakMap<Env, Env>();
 
 /** The environment whose rows are embeddings. What is known of a model is kept with its view, so there is one. */
-export function embeddingsOf(env: Env): Env {
+export function encoderOf(env: Env): Env {
+  let view = envs.get(env);
+  if (view === undefined) {
+    view = viewOf(env);
+    envs.set(env, view);
+  }
+  return view;
+}
+
+function viewOf(env: Env): Env {
   let loaded = views.get(env.loaded);
   if (loaded === undefined) {
     loaded = viewOfModel(env.loaded);
     views.set(env.loaded, loaded);
   }
-  const { load } = env;
+  const { load, loadFile, subject } = env;
+  const { kv_unified: _, ...choices } = subject.choices ?? {};
   return {
     ...env,
+    // The cache belongs to the decoder, and `cross` tells what is wrong with dividing it.
+    subject: env.model.encoder === 'only' ? subject : { ...subject, choices },
     model: viewOfInfo(env.model),
     loaded,
     ...(load === undefined
       ? {}
       : { load: async (bytes: Uint8Array, name: string) => viewOfModel(await load(bytes, name)) }),
+    ...(loadFile === undefined
+      ? {}
+      : { loadFile: async (path: string, name: string) => viewOfModel(await loadFile(path, name)) }),
   };
 }

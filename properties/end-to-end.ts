@@ -36,6 +36,8 @@ export interface EndToEnd {
   readonly statement: string;
   readonly classes: Property['classes'];
   skip?(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** Its histories encode before they decode. */
+  readonly encodes?: boolean;
   draw(r: Random, facts: Facts): Drawn;
   /** Null if the script demands nothing (nothing is an output, say). `before`: the case that is made smaller. */
   demand(drawn: Drawn, t: Trace, facts: Facts): Demands | null;
@@ -85,6 +87,8 @@ export function endToEnd(p: EndToEnd): Property {
       const reason = incomparable(subject);
       if (reason !== null) return reason;
       if (model.memory === 'none') return 'the model has no memory, so there are no histories';
+      if (model.encoder === 'with decoder' && p.encodes !== true)
+        return 'its decoder says nothing before something was encoded (see cross)';
       return p.skip?.(subject, model) ?? null;
     },
     generate(env, index) {

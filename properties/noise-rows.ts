@@ -151,11 +151,14 @@ export class NoiseRows {
       flash_attn: numerics.flash_attn,
       ...(numerics.embeddings ? { embeddings: true } : {}),
     };
-    const calls = lists.flatMap((list): Call[] => [
+    // A decoder answers nothing before something was encoded.
+    const source: Call[] =
+      model.encoder === 'with decoder' ? [{ op: 'encode', batch: { token: lists[0]!.slice(0, n) } }] : [];
+    const decodes = lists.flatMap((list): Call[] => [
       { op: 'decode', batch: { token: [...list], logits: list.map(() => true) } },
       { op: 'clear' },
     ]);
-    return { params, calls };
+    return { params, calls: [...source, ...decodes] };
   }
 
   async #spread(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
@@ -211,14 +214,16 @@ export class NoiseRows {
    */
   async #roundsCoarsely(): Promise<boolean> {
     const { types_kv } = this.#env.subject;
-    const plain: Numerics = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
+    const embeddings = this.#env.model.encoder === 'only';
+    const plain: Numerics = { type_kv: types_kv[0] ?? 'F32', flash_attn: false, embeddings };
     // Only F16 K and V: what else is coarse cannot be told apart.
     if (this.#halfAttention(plain) || this.#copies.coarse) return true;
     const { tree } = factsOf(this.#env);
     const list = tree.paths[0]!.slice(0, 16);
     const script = this.#alone([list], plain);
     const half: HalfPlaces = { attention: false, sums: false, activation: 'none' };
-    const last = [[0, list.length - 1]] as const;
+    const first = script.calls.findIndex(({ op }) => op === 'decode');
+    const last = [[first, list.length - 1]] as const;
     const sizes: number[] = [];
     for (const amplify of [AMPLIFY, AMPLIFY / 64]) {
       const [row] = await this.#over({ amplify, half }, FEW, script, last);

@@ -75,7 +75,7 @@ const CARRIED: readonly Carried[] = [
   // Rotation (1.2 u), exponent (0.6 (|s - max| + 2) u, by a score of about one), and the sum of a query with a key.
   { name: /attn_(q|k|qkv)\.weight$/, rows: 5, columns: 1, twice: true },
   // The sum over keys (LENGTH / 9) and that of the exponentials (LENGTH / 9).
-  { name: /attn_output\.weight$/, rows: 0, columns: 1 + (2 * LENGTH) / 9, twice: false },
+  { name: /attn_o(utput)?\.weight$/, rows: 0, columns: 1 + (2 * LENGTH) / 9, twice: false },
   // SiLU, then LENGTH steps of a state: u^2/4 (2^2 + 2 + 1) each.
   {
     name: /ssm_conv1d\.weight$|shortconv\.conv\.weight$/,
@@ -104,8 +104,8 @@ export function halfNoiseOf(name: string, stored: Tensor['type'], places: HalfPl
   if (stored === 'F16' || places.activation === 'anywhere') column += 1 / 3;
   const own = stored === 'F16' && name === 'token_embd.weight' ? 1 : 0;
   if (places.attention && /attn_(q|k|v|qkv)\.weight$/.test(name)) row += 1 / 3;
-  if (places.attention && /attn_output\.weight$/.test(name)) column += 1 / 3;
-  if (places.sums && /attn_output\.weight$/.test(name)) column += LENGTH / 18;
+  if (places.attention && /attn_o(utput)?\.weight$/.test(name)) column += 1 / 3;
+  if (places.sums && /attn_o(utput)?\.weight$/.test(name)) column += LENGTH / 18;
   const table = places.activation === 'feed-forward';
   if (table && /ffn_(gate|up)\.weight$/.test(name)) row += 1 / 3;
   if (table && /ffn_down\.weight$/.test(name)) column += 1 / 3;

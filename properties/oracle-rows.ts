@@ -127,6 +127,7 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
     else if (call.op === 'newContext') sequences.clear();
+    else if (call.op === 'encode') throw new RangeError('the oracle has no encoder');
     else if (call.op === 'stateSave') {
       const kept = call.seq === undefined ? all : [call.seq];
       slots.set(

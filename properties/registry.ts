@@ -1,6 +1,7 @@
 /** All properties, in the order in which a campaign runs them. */
 import { IsobatchError } from '../contract/errors.ts';
 import { atomic } from './atomic.ts';
+import { cross } from './cross.ts';
 import { encoder } from './encoder.ts';
 import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
@@ -43,6 +44,7 @@ export const properties: readonly Property[] = [
   tornState,
   recurrentCells,
   encoder,
+  cross,
   reference,
 ];
 

@@ -34,6 +34,8 @@ export type Call =
     }
   | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
   | { readonly op: 'clear' }
+  /** What decoders attend to from now on (T5): whole sequences, from position 0 on. It leaves memory alone. */
+  | { readonly op: 'encode'; readonly batch: Batch; readonly refused?: string }
   | StateCall;
 
 /**

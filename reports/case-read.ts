@@ -148,7 +148,17 @@ function checkParams(params: Field): void {
   params.optional('n_threads')?.integer({ least: 1, most: 1024 });
 }
 
-const OPS = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear', 'stateSave', 'stateLoad', 'newContext'] as const;
+const OPS = [
+  'decode',
+  'encode',
+  'seqRm',
+  'seqCp',
+  'seqKeep',
+  'clear',
+  'stateSave',
+  'stateLoad',
+  'newContext',
+] as const;
 
 /** Calls that must be refused may hold any whole numbers: that is what they are for. */
 function checkCall(call: Field, n_seq_max: number): void {
@@ -157,7 +167,7 @@ function checkCall(call: Field, n_seq_max: number): void {
   const legal = call.optional('refused') === undefined;
   if (!legal) call.get('refused').text();
   const ids = legal ? { least: 0, most: n_seq_max - 1 } : {};
-  if (op === 'decode') checkBatch(call.get('batch'), legal, ids);
+  if (op === 'decode' || op === 'encode') checkBatch(call.get('batch'), legal, ids);
   if (op === 'stateSave' || op === 'stateLoad') {
     call.get('slot').text();
     call.optional('seq')?.integer(ids);

@@ -81,6 +81,10 @@ async function tell(telling: Telling, model: Probed): Promise<readonly string[]>
     telling.note = 'probes spell in logits, and these rows are embeddings';
     return [];
   }
+  if (script.calls.some(({ op }) => op === 'encode')) {
+    telling.note = 'there is no probe with an encoder';
+    return [];
+  }
   const n = countEvents(script);
   const candidates = candidatesFor(model);
   if (candidates.length === 0) {

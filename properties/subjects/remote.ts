@@ -356,6 +356,9 @@ class SuspectContext implements SubjectContext {
   decode(batch: Batch): Promise<DecodeResult> {
     return this.#try(() => this.#context.decode(batch));
   }
+  encode(batch: Batch): Promise<DecodeResult> {
+    return this.#try(() => this.#context.encode!(batch));
+  }
   seqRm(seq: number, p0: number, p1: number): Promise<void> {
     return this.#try(() => this.#context.seqRm(seq, p0, p1));
   }

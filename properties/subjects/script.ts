@@ -3,6 +3,9 @@
  * subject that our own server serves takes all calls of a script at once; the answers are then given out one by one, as
  * a context would have given them. If the process dies on the way, the history is run again call by call, to say where.
  */
+
+import type { Batch } from '../../contract/batch.ts';
+import { IsobatchError } from '../../contract/errors.ts';
 import {
   type DecodeResult,
   type MaybePromise,
@@ -14,9 +17,12 @@ import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
 import type { Call } from '../types.ts';
 
 /** What a script asks of a context; `refused`: an error is expected, and the history goes on after it. */
-export type ScriptCall = Extract<Call, { readonly op: 'decode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }>;
+export type ScriptCall = Extract<
+  Call,
+  { readonly op: 'decode' | 'encode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }
+>;
 
-export const SCRIPT_OPS: readonly string[] = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
+export const SCRIPT_OPS: readonly string[] = ['decode', 'encode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
 
 /** Answers in the order of the calls; after each call the positions that were asked for. */
 export interface ScriptAnswers {
@@ -37,6 +43,8 @@ export function doCall(
   switch (call.op) {
     case 'decode':
       return ctx.decode(call.batch);
+    case 'encode':
+      return encode(ctx, call.batch);
     case 'seqRm':
       return ctx.seqRm(call.seq, call.p0, call.p1);
     case 'seqCp':
@@ -46,6 +54,11 @@ export function doCall(
     case 'clear':
       return ctx.clear();
   }
+}
+
+function encode(ctx: SubjectContext, batch: Batch): MaybePromise<DecodeResult> {
+  if (ctx.encode === undefined) throw new IsobatchError('protocol', 'this subject has no encode');
+  return ctx.encode(batch);
 }
 
 /** The serving end. Stops after the first call that did not go as the script says; errors of `open` are thrown. */
@@ -66,6 +79,7 @@ export async function answerScript(
       let failed = false;
       try {
         const answer = (await doCall(ctx, call)) as DecodeResult | undefined;
+        // Rows of an encoder are told by the verb of that name.
         if (call.op === 'decode') rows.push(answer!.logits.slice(0, answer!.n_outputs * width));
         out.push(call.op === 'decode' ? { n_outputs: answer!.n_outputs } : {});
       } catch (error) {
@@ -115,6 +129,11 @@ export class AnsweredContext implements SubjectContext {
     const from = this.#at;
     this.#at += n_outputs * this.#width;
     return { n_outputs, logits: this.#answers.rows.subarray(from, this.#at) };
+  }
+
+  encode(): DecodeResult {
+    this.#next();
+    return { n_outputs: 0, logits: new Float32Array(0) };
   }
 
   seqRm(): void {

@@ -108,7 +108,7 @@ const handlers: Record<Verb, Handler> = {
     if (!Array.isArray(calls) || !Array.isArray(ask))
       throw new IsobatchError('protocol', 'calls and ask must be lists', { calls, ask });
     for (const call of calls) {
-      if (call?.op === 'decode') batchField(call);
+      if (call?.op === 'decode' || call?.op === 'encode') batchField(call);
       else if (!SCRIPT_OPS.includes(call?.op))
         throw new IsobatchError('protocol', `unknown operation ${JSON.stringify(call?.op)} in a script`);
     }

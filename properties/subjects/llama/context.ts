@@ -17,6 +17,20 @@ import type { CellReader } from './cells.ts';
 import type { Address } from './library.ts';
 import { drives, type Era, legalOf } from './releases.ts';
 
+const NO_ROWS: DecodeResult = { n_outputs: 0, logits: new Float32Array(0) };
+
+/** An encoder begins anew with each batch. */
+function fromZero(batch: Batch): readonly number[] {
+  if (batch.pos !== undefined) return batch.pos;
+  const next = new Map<number, number>();
+  return batch.token.map((_, i) => {
+    const ids = batch.seq_id?.[i] ?? [0];
+    const pos = next.get(ids[0] ?? 0) ?? 0;
+    for (const id of ids) next.set(id, pos + 1);
+    return pos;
+  });
+}
+
 export class LlamaContext implements SubjectContext {
   readonly #api: Api;
   readonly #era: Era;
@@ -67,7 +81,7 @@ export class LlamaContext implements SubjectContext {
       throw new IsobatchError('batch.size', `${n} tokens for an n_batch of ${this.#params.n_batch}`);
     const { log } = this.#api.library;
     log.clear();
-    this.#batch.fill(batch, this.#positions(batch));
+    this.#batch.fill(batch, what === 'encode' ? fromZero(batch) : this.#positions(batch));
     const rc = this.#api[what](this.#ctx, this.#batch.struct);
     if (rc !== 0) {
       const why = rc === 1 ? 'no room in memory' : 'refused';
@@ -76,6 +90,8 @@ export class LlamaContext implements SubjectContext {
         mark: `${what} ${rc}: ${log.first()}`,
       });
     }
+    // The rows of an encoder are embeddings; without them it only leaves behind what the decoder attends to.
+    if (what === 'encode' && this.#params.embeddings !== true) return NO_ROWS;
     return this.#outputs(batch);
   }
 

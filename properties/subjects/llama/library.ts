@@ -50,7 +50,8 @@ export class Log {
 
   /** The first line since the log was cleared, which says what is wrong; later ones say where it was passed on. */
   first(): string {
-    return this.#lines.find((line) => line.trim() !== '') ?? '';
+    // That a library overrides something is no reason to refuse it.
+    return this.#lines.find((line) => line.trim() !== '' && !/-> overriding$/.test(line.trim())) ?? '';
   }
 
   /** The last lines, newest last. */
