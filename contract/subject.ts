@@ -29,9 +29,16 @@ export interface ContextParams {
   readonly n_threads?: number;
   /** Rows are embeddings (the hidden state after the last norm), n_embd wide, instead of logits; see `rowWidth`. */
   readonly embeddings?: boolean;
-  /** One row for each token, whatever the model would make of the rows of a sequence. */
-  readonly pooling?: 'none';
+  /**
+   * What becomes of the embeddings of a sequence in a batch. `none` (the rule if embeddings are asked for): each output
+   * has its own. Else each output has that of its first sequence: their mean, the first, or the last.
+   */
+  readonly pooling?: Pooling;
 }
+
+export type Pooling = 'none' | 'mean' | 'cls' | 'last';
+
+export const POOLINGS: readonly Pooling[] = ['none', 'mean', 'cls', 'last'];
 
 /** In which order a subject adds up a sum. `any`: it does not say, or it differs from shape to shape. */
 export type SumOrder =
@@ -80,6 +87,8 @@ export interface Choices {
   readonly flash_attn?: readonly boolean[];
   readonly n_threads?: readonly number[];
   readonly embeddings?: readonly boolean[];
+  /** Not drawn: property `pooling` asks for it. */
+  readonly pooling?: readonly Pooling[];
 }
 
 /**
@@ -99,6 +108,11 @@ export interface LegalDifferences {
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */
   readonly no_pos_min?: boolean;
+  /**
+   * With pooling, ids of sequences are smaller than the number of tokens in their ubatch, which is the batch, or one
+   * sequence where memory has states.
+   */
+  readonly pooled_ids_below_tokens?: boolean;
   /** By name of a rule: the releases that it holds for and where it is written. For people. */
   readonly sources?: Readonly<Record<string, string>>;
 }

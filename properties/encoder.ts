@@ -13,8 +13,9 @@ import { type Trace, trace } from './trace.ts';
 import { canonical, type Twin } from './transform.ts';
 import type { Call, Outcome, Property, Script } from './types.ts';
 
-const BASES = ['alone', 'order', 'fresh'] as const;
-type Base = (typeof BASES)[number];
+/** What a batch of whole sequences is compared with. */
+export const BASES = ['alone', 'order', 'fresh'] as const;
+export type Base = (typeof BASES)[number];
 
 /** Each sequence of each batch in a context of its own. */
 function alone({ params, calls }: Script, t: Trace): Twin {
@@ -55,7 +56,7 @@ function fresh({ params }: Script, t: Trace): Twin {
   return { base: { params, calls: own }, pairs };
 }
 
-function twinOf(base: Base, script: Script, t: Trace): Twin {
+export function encodedTwin(base: Base, script: Script, t: Trace): Twin {
   if (base === 'order') return canonical(script, t, false);
   return base === 'alone' ? alone(script, t) : fresh(script, t);
 }
@@ -74,8 +75,8 @@ const framed = endToEnd({
     return { script, plan: { base: BASES[r.weighted([2, 1, 1])] } };
   },
   demand({ script, plan }, t) {
-    if (!isEncoding(script)) return null;
-    const twin = twinOf((plan as { base: Base }).base, script, t);
+    if (!isEncoding(script) || script.params.pooling !== 'none') return null;
+    const twin = encodedTwin((plan as { base: Base }).base, script, t);
     return twin.pairs.length === 0 ? null : { ...twin, plan };
   },
 });

@@ -12,14 +12,16 @@ import {
   type Ubatch,
 } from '../contract/batch.ts';
 import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
-import type {
-  Choices,
-  ContextParams,
-  LegalDifferences,
-  ModelInfo,
-  RoundingProfile,
-  SubjectInfo,
-  SumOrder,
+import {
+  type Choices,
+  type ContextParams,
+  type LegalDifferences,
+  type ModelInfo,
+  POOLINGS,
+  type Pooling,
+  type RoundingProfile,
+  type SubjectInfo,
+  type SumOrder,
 } from '../contract/subject.ts';
 import type { RulesInfo, ShownCells, ShownSplit } from '../contract/white.ts';
 import type { Header } from './frames.ts';
@@ -191,6 +193,7 @@ function choicesOf(value: Header): Choices {
     flash_attn: of<boolean>('flash_attn', isFlag, 'true and false'),
     n_threads: of<number>('n_threads', isCount, 'positive integers'),
     embeddings: of<boolean>('embeddings', isFlag, 'true and false'),
+    pooling: of<Pooling>('pooling', (x) => POOLINGS.some((p) => p === x), POOLINGS.join(', ')),
   };
 }
 
@@ -205,6 +208,7 @@ function legalOf(value: Header): LegalDifferences {
     no_empty_ranges: flag('no_empty_ranges'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
+    pooled_ids_below_tokens: flag('pooled_ids_below_tokens'),
     sources: value.sources === undefined ? undefined : sourcesOf(objectField(value, 'sources')),
   };
 }

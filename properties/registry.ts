@@ -7,6 +7,7 @@ import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
 import { permute } from './permute.ts';
 import { placement } from './placement.ts';
+import { pooling } from './pooling.ts';
 import { recurrentCells } from './recurrent-cells.ts';
 import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
@@ -44,6 +45,7 @@ export const properties: readonly Property[] = [
   tornState,
   recurrentCells,
   encoder,
+  pooling,
   cross,
   reference,
 ];

@@ -13,7 +13,7 @@ function pick(batch: Batch, keep: readonly number[]): Batch {
   return part;
 }
 
-function pickWhere(batch: Batch, wanted: (i: number) => boolean): Batch {
+export function pickWhere(batch: Batch, wanted: (i: number) => boolean): Batch {
   return pick(
     batch,
     batch.token.map((_, i) => i).filter((i) => wanted(i)),

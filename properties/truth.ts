@@ -23,6 +23,7 @@ function truthOf(env: Env, { case: c, difference }: Failure): Truth | null {
   if (c.property === 'reference' || (missed !== undefined && c.alone === undefined && c.base === undefined))
     return null;
   if (unprofiled(env.subject, c.script.params) !== null || boundsBy(env) !== 'oracle') return null;
+  if ((c.script.params.pooling ?? 'none') !== 'none') return null;
   const row = oracleRowsOf(env, c.script).get(rowKey(at.call, at.index))?.carried;
   if (row === undefined) return null;
   const value = row.v[index]!;

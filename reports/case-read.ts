@@ -5,6 +5,7 @@
  */
 import { type MemoryKind, SPLIT_POLICIES } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
+import { POOLINGS } from '../contract/subject.ts';
 import { type Field, parseJson, readJson } from '../properties/fields.ts';
 import type { Call, Script } from '../properties/types.ts';
 import { SMALL_SCOPE } from '../properties/worker-scope.ts';
@@ -144,7 +145,7 @@ function checkParams(params: Field): void {
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
   for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();
-  params.optional('pooling')?.oneOf(['none']);
+  params.optional('pooling')?.oneOf(POOLINGS);
   params.optional('n_threads')?.integer({ least: 1, most: 1024 });
 }
 

@@ -2,11 +2,14 @@
  * From the parameters of a context, as the contract has them, to the fields of `llama_context_params`. The adapter and
  * the exported C programs take the same ones, so that both run the same context.
  */
-import type { ContextParams } from '../../../contract/subject.ts';
+import type { ContextParams, Pooling } from '../../../contract/subject.ts';
 import { type ContextField, fieldsOf, type Offsets, writeField } from './layout.ts';
 
 const GGML_F32 = 0;
 const GGML_F16 = 1;
+
+/** enum llama_pooling_type. */
+const POOLING_TYPE: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
 
 export type ContextValues = Partial<Record<ContextField, number>>;
 
@@ -39,7 +42,7 @@ export function contextValues(params: ContextParams, fields: Offsets): ContextVa
     flash_attn_type: params.flash_attn ? 1 : 0,
     embeddings: params.embeddings ? 1 : 0,
     // Without a word on it the library does what the model file says.
-    ...(params.embeddings || params.pooling === 'none' ? { pooling_type: 0 } : {}),
+    ...(params.embeddings ? { pooling_type: POOLING_TYPE[params.pooling ?? 'none'] } : {}),
     kv_unified: unified ? 1 : 0,
     swa_full: (params.swa_full ?? true) ? 1 : 0,
     no_perf: 1,

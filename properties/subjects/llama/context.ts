@@ -139,6 +139,7 @@ export class LlamaContext implements SubjectContext {
     for (let i = 0; i < n; i++) if (batch.logits === undefined ? i === n - 1 : batch.logits[i]) rows.push(i);
     if (this.#rows.length < rows.length * width) this.#rows = new Float32Array(rows.length * width);
     if (rows.length === 0) return { n_outputs: 0, logits: this.#rows.subarray(0, 0) };
+    if (embeddings && (this.#params.pooling ?? 'none') !== 'none') return this.#pooled(batch, rows);
     const name = embeddings ? 'llama_get_embeddings_ith' : 'llama_get_logits_ith';
     const at = rows.map((i) => api.call(`void *${name}(void *ctx, int i)`, this.#ctx, i) as Address | null);
     const missing = at.findIndex((address) => !address);
@@ -156,6 +157,21 @@ export class LlamaContext implements SubjectContext {
       const from = Number(address - low) / 4;
       this.#rows.set(floats.subarray(from, from + width), k * width);
     });
+    return { n_outputs: rows.length, logits: this.#rows.subarray(0, rows.length * width) };
+  }
+
+  /** The row of an output is that of its sequence; vectors of sequences lie anywhere. */
+  #pooled(batch: Batch, rows: readonly number[]): DecodeResult {
+    const width = this.#info.n_embd;
+    for (const [k, i] of rows.entries()) {
+      const seq = batch.seq_id?.[i]?.[0] ?? 0;
+      const at = this.#api.call('void *llama_get_embeddings_seq(void *ctx, int seq)', this.#ctx, seq);
+      if (!at)
+        throw new IsobatchError('refused', `llama_get_embeddings_seq(${seq}) answered nothing`, {
+          mark: 'no embedding of a sequence',
+        });
+      this.#rows.set(new Float32Array(koffi.view(at as Address, 4 * width)), k * width);
+    }
     return { n_outputs: rows.length, logits: this.#rows.subarray(0, rows.length * width) };
   }
 

@@ -43,7 +43,7 @@ type Says =
   | { readonly rule: 'refuses'; readonly value: string }
   | { readonly rule: 'unshared'; readonly value: MemoryKind }
   | { readonly rule: 'pos_of_empty'; readonly value: number }
-  | { readonly rule: 'shared_needs_unified' | 'no_empty_ranges' | 'no_pos_min' }
+  | { readonly rule: 'shared_needs_unified' | 'no_empty_ranges' | 'no_pos_min' | 'pooled_ids_below_tokens' }
   | { readonly rule: DriverRule };
 
 /** Rules of the adapter. */
@@ -133,6 +133,14 @@ export const RULES: readonly ReleaseRule[] = [
     source: 'include/llama.h: llama_kv_self_seq_pos_min is not there; measured',
   },
   {
+    rule: 'pooled_ids_below_tokens',
+    first: OLDEST,
+    last: 'b5640',
+    what: 'with pooling, ids are smaller than the number of tokens of their ubatch (of their sequence, with states)',
+    source:
+      'src/llama-graph.cpp (src/llama.cpp before b4980): "seq_id cannot be larger than n_tokens with pooling_type"; measured: an assertion',
+  },
+  {
     rule: 'v_f32',
     first: 'b4234',
     last: YOUNGEST,
@@ -195,6 +203,7 @@ export function legalOf(era: Era): LegalDifferences {
       case 'shared_needs_unified':
       case 'no_empty_ranges':
       case 'no_pos_min':
+      case 'pooled_ids_below_tokens':
         legal = { ...legal, [rule.rule]: true };
         break;
       default:

@@ -46,6 +46,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
       n_threads: [1, 2],
       embeddings: [false, true],
+      pooling: ['none', 'mean', 'cls', 'last'],
     },
     legal: legalOf(era),
     state: true,
