@@ -63,9 +63,11 @@ describe('the rules', () => {
       shared_needs_unified: true,
       no_empty_ranges: true,
     };
-    const oldest = { ...old, pos_of_empty: 0, no_pos_min: true };
+    const pooled = { ...old, pooled_ids_below_tokens: true };
+    const oldest = { ...pooled, pos_of_empty: 0, no_pos_min: true };
     for (const era of ['b3889', 'b4234', 'b4980'] as const) expect(legal(era), era).toEqual(oldest);
-    for (const era of ['b5640', 'b6122'] as const) expect(legal(era), era).toEqual(old);
+    expect(legal('b5640')).toEqual(pooled);
+    expect(legal('b6122')).toEqual(old);
     const recent = { refuses: ['batch.token', 'batch.empty'], shared_needs_unified: true };
     expect(legal('b6673')).toEqual({ ...recent, no_empty_ranges: true });
     for (const era of ['b8095', 'b8352'] as const)
