@@ -12,6 +12,7 @@ import { incremental } from './incremental.ts';
 import { entriesAlone, oracleFor } from './oracle-rows.ts';
 import { permute } from './permute.ts';
 import { probeStory } from './probe/story.ts';
+import { recurrentCells } from './recurrent-cells.ts';
 import { reference } from './reference.ts';
 import { solo } from './solo.ts';
 import { plainSubject } from './subjects/plain/subject.ts';
@@ -94,6 +95,12 @@ describe('embeddings of a subject that promises bits', () => {
       return;
     }
     expect.unreachable('no case with embeddings has failed');
+  });
+
+  it('is not asked of cells, whose ubatches are other ones then', () => {
+    const env = offering('recurrent');
+    for (let i = 0; i < 100; i++)
+      expect(recurrentCells.generate(env, i).script!.params.embeddings).toBeUndefined();
   });
 
   it('is not shown to probes, which spell in logits', async () => {
