@@ -8,6 +8,7 @@
 import type { Choices, ContextParams } from '../contract/subject.ts';
 import type { Facts } from './facts.ts';
 import type { Random } from './random.ts';
+import { isLarge } from './sample.ts';
 import { idsOf } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
@@ -32,8 +33,8 @@ export function choicesOf({
     ...(swa_full === undefined || model.windowed !== true ? {} : { swa_full }),
     ...(flash_attn === undefined || !attention ? {} : { flash_attn }),
     ...(n_threads === undefined ? {} : { n_threads }),
-    // An encoder has no logits to choose instead.
-    ...(embeddings === undefined || model.encoder !== undefined ? {} : { embeddings }),
+    // An encoder has no logits to choose instead, and the bounds of a large model are measured for one kind of row.
+    ...(embeddings === undefined || model.encoder !== undefined || isLarge(model) ? {} : { embeddings }),
   };
 }
 

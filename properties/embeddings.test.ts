@@ -8,6 +8,7 @@ import { buildRecipe } from '../golden/recipes.ts';
 import { carriedLogits, logits } from '../oracle/forward.ts';
 import { oracleWhite } from '../oracle/white.ts';
 import { atomic } from './atomic.ts';
+import { choicesOf } from './choices.ts';
 import { incremental } from './incremental.ts';
 import { entriesAlone, oracleFor } from './oracle-rows.ts';
 import { permute } from './permute.ts';
@@ -101,6 +102,13 @@ describe('embeddings of a subject that promises bits', () => {
     const env = offering('recurrent');
     for (let i = 0; i < 100; i++)
       expect(recurrentCells.generate(env, i).script!.params.embeddings).toBeUndefined();
+  });
+
+  it('is not drawn for encoders and large models', () => {
+    const env = offering('attention');
+    expect(choicesOf(env).embeddings).toEqual([false, true]);
+    for (const other of [{ encoder: 'only' }, { n_params: 2 ** 24 }] as const)
+      expect(choicesOf({ ...env, model: { ...env.model, ...other } }).embeddings).toBeUndefined();
   });
 
   it('is not shown to probes, which spell in logits', async () => {
