@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { IsobatchError } from '../contract/errors.ts';
 import { unknownName } from '../properties/names.ts';
+import type { Reference } from '../properties/types.ts';
 import type { Args, Command, OptionTable } from './types.ts';
 
 function usage(message: string, detail: Record<string, unknown> = {}): IsobatchError {
@@ -105,4 +106,20 @@ export function rangeOption(args: Args): readonly [number, number] | undefined {
   if (match === null || !Number.isSafeInteger(end) || end <= first)
     throw usage(`--range must be A..B with A < B, got ${text}`, { got: text });
   return [first, end];
+}
+
+/** `--reference oracle|self`. Throws `usage`. */
+export function referenceOption(args: Args): Reference | undefined {
+  const text = args.text.reference;
+  if (text === undefined || text === 'oracle' || text === 'self') return text;
+  throw usage(`--reference must be "oracle" or "self", got ${text}`, { got: text });
+}
+
+/** `--threads N,N,...`: whole numbers from 1 up, the plain one first. Throws `usage`. */
+export function threadsOption(args: Args): readonly number[] | undefined {
+  const text = args.text.threads;
+  if (text === undefined) return undefined;
+  const list = [...new Set(text.split(',').map(Number))];
+  if (list.every((n) => Number.isSafeInteger(n) && n >= 1)) return list;
+  throw usage(`--threads must be a list of numbers such as 1,2, got ${text}`, { got: text });
 }

@@ -65,6 +65,7 @@ async function lookAt(name: string, file: CaseFile, args: Args, io: Io): Promise
     await fetchRelease(name, { onProgress: tell, signal: io.signal });
     const replayed = await replayCase(file.case, {
       subject: { kind: 'llama', lib: name, ...(isa === undefined ? {} : { isa }) },
+      reference: file.reference,
       properties_module: file.properties_module,
       watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
       p: file.p,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { platformRefusal } from '../properties/subjects/llama/builds.ts';
 import { cachedRelease } from '../properties/subjects/llama/cache.ts';
+import { RULES } from '../properties/subjects/llama/releases.ts';
 import type { MatrixCell, ReleasesRecord } from '../reports/releases-record.ts';
 import { exitCodeOfReleases, runReleases } from './releases.ts';
 import type { Io } from './types.ts';
@@ -47,6 +48,17 @@ describe('the exit code', () => {
     const gone = [{ name: 'b1', cases: 0, error: 'no network' }];
     expect(exitCodeOfReleases(record([cell('passed')], { releases: gone }))).toBe(3);
   });
+});
+
+it('--legal prints the table of legal differences, and runs nothing', async () => {
+  const { io, text } = collect();
+  const asked = { ...args({ out: join(dir, 'none') }), flag: { legal: true } };
+  expect(await runReleases(asked, io)).toBe(0);
+  expect(existsSync(join(dir, 'none'))).toBe(false);
+  expect(text().trimEnd().split('\n').length).toBe(2 * RULES.length);
+  expect(text()).toMatch(
+    /^unshared hybrid \(b8095 to b8352\): hybrid memory takes no tokens of several sequences\n {2}https:\S+16442,/m,
+  );
 });
 
 const here = platformRefusal() === undefined;

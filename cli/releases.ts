@@ -11,6 +11,7 @@ import { checkModelName } from '../properties/campaign-models.ts';
 import type { CampaignResult } from '../properties/campaign-result.ts';
 import { checkPlatform, releasesBetween } from '../properties/subjects/llama/builds.ts';
 import { fetchRelease } from '../properties/subjects/llama/fetch.ts';
+import { RULES, rangeOf, ruleName } from '../properties/subjects/llama/releases.ts';
 import { progressReporter } from '../reports/progress.ts';
 import { releasesLines } from '../reports/releases.ts';
 import {
@@ -34,6 +35,7 @@ const CASES = 100;
 const MAX_FAILURES = 1000;
 
 export async function runReleases(args: Args, io: Io): Promise<number> {
+  if (args.flag.legal) return printRules(io);
   checkPlatform();
   const range = releasesBetween(args.text.from, args.text.to);
   const options = optionsOf(args);
@@ -54,6 +56,13 @@ export async function runReleases(args: Args, io: Io): Promise<number> {
   for (const line of args.flag.quiet ? lines.slice(-1) : lines) io.out.write(`${line}\n`);
   if (!args.flag.quiet) io.out.write(`report: ${join(out, 'releases.json')}\n`);
   return exitCodeOfReleases(record);
+}
+
+/** The table of what may differ between releases: for each rule its releases, what it says and where it comes from. */
+function printRules(io: Io): number {
+  for (const rule of RULES)
+    io.out.write(`${ruleName(rule)} (${rangeOf(rule)}): ${rule.what}\n  ${rule.source}\n`);
+  return 0;
 }
 
 type Options = VerifyOptions & { readonly models: readonly string[]; readonly isa_of_build?: string };

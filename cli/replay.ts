@@ -8,12 +8,13 @@ import type { CaseFile } from '../reports/case-file.ts';
 import { readCaseFile } from '../reports/case-read.ts';
 import { storyLines } from '../reports/story.ts';
 import { type Paint, paintFor } from '../reports/text.ts';
-import { modulePath, numberOption } from './args.ts';
+import { modulePath, numberOption, referenceOption } from './args.ts';
 import type { Args, Io } from './types.ts';
 
 function chosenSubject(args: Args, file: CaseFile): SubjectSpec {
   const { subject, 'subject-cmd': command, lib, isa } = args.text;
-  if (subject === undefined && command === undefined && lib === undefined) return file.subject;
+  if (subject === undefined && command === undefined && lib === undefined)
+    return file.subject.kind === 'llama' && isa !== undefined ? { ...file.subject, isa } : file.subject;
   return subjectSpec(subject, command, { lib, isa });
 }
 
@@ -55,8 +56,10 @@ export async function runReplay(args: Args, io: Io): Promise<number> {
   const replayed = await replayCase(file.case, {
     subject,
     fault,
+    reference: referenceOption(args) ?? file.reference,
     properties_module: modulePath(args) ?? file.properties_module,
-    isa: args.text.isa ?? file.isa,
+    // The instruction set of a libllama is a file of it, which `chosenSubject` has named.
+    isa: subject.kind === 'llama' ? undefined : (args.text.isa ?? file.isa),
     watchdog_s: numberOption(args, 'watchdog-seconds', { least: 0.1 }),
     p: file.p,
     explain: !args.flag.quiet,

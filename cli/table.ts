@@ -40,13 +40,26 @@ const MODULE: OptionTable = {
 };
 
 const ENGINE: OptionTable = {
-  isa: { type: 'string', value: 'NAME', describe: 'only this implementation of the kernels' },
+  isa: {
+    type: 'string',
+    value: 'NAME',
+    describe:
+      'only this implementation of the kernels; of a libllama, the libggml-cpu-NAME.so that is loaded',
+  },
   fault: {
     type: 'string',
     value: 'NAME',
     describe: 'plant a fault in our engine; "list" shows all, "all" (or a pattern with *) must find them',
   },
   'watchdog-seconds': { type: 'string', value: 'S', describe: 'no progress for so long is a hang (30)' },
+};
+
+const REFERENCE: OptionTable = {
+  reference: {
+    type: 'string',
+    value: 'WHAT',
+    describe: 'what the property reference compares with: "oracle" (default), or "self": token by token',
+  },
 };
 
 const RELEASES: OptionTable = {
@@ -86,6 +99,11 @@ export const commands: readonly Command[] = [
         value: 'A..B',
         describe: 'only the cases A to B-1 of each property and model',
       },
+      threads: {
+        type: 'string',
+        value: 'LIST',
+        describe: 'numbers of threads that cases choose from, such as 1,2 (default: one)',
+      },
       jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
       ...ENGINE,
       p: {
@@ -93,6 +111,7 @@ export const commands: readonly Command[] = [
         value: 'P',
         describe: 'chance of accusing a correct subject in one comparison with a derived bound (1e-10)',
       },
+      ...REFERENCE,
       'shrink-seconds': {
         type: 'string',
         value: 'S',
@@ -122,6 +141,7 @@ export const commands: readonly Command[] = [
     options: {
       ...SUBJECT,
       ...MODULE,
+      ...REFERENCE,
       ...ENGINE,
       fault: {
         type: 'string',
@@ -175,6 +195,10 @@ export const commands: readonly Command[] = [
     summary: 'check properties on the releases of llama.cpp: release, architecture, property',
     options: {
       ...RELEASES,
+      legal: {
+        type: 'boolean',
+        describe: 'only print where releases may differ without being wrong, with the sources',
+      },
       model: {
         type: 'string',
         multiple: true,
@@ -191,6 +215,7 @@ export const commands: readonly Command[] = [
       isa: { type: 'string', value: 'NAME', describe: 'only this instruction set of the builds' },
       seed: { type: 'string', value: 'S', describe: 'what the cases are made from ("isobatch")' },
       jobs: { type: 'string', value: 'J', describe: 'worker processes (cores, at most 8)' },
+      ...REFERENCE,
       'shrink-seconds': {
         type: 'string',
         value: 'S',

@@ -11,7 +11,7 @@ import { progressReporter } from '../reports/progress.ts';
 import { terminalLines } from '../reports/terminal.ts';
 import { paintFor, table } from '../reports/text.ts';
 import { writeReport } from '../reports/write.ts';
-import { modulePath, numberOption, rangeOption } from './args.ts';
+import { modulePath, numberOption, rangeOption, referenceOption, threadsOption } from './args.ts';
 import { runFaultTable } from './faults.ts';
 import type { Args, Io } from './types.ts';
 
@@ -34,6 +34,8 @@ export function verifyOptions(args: Args): VerifyOptions {
     // The instruction set of a libllama is a file of it, not a parameter of a context.
     isa: chosenSubject(args).kind === 'llama' ? undefined : args.text.isa,
     p: numberOption(args, 'p', { least: 0 }),
+    reference: referenceOption(args),
+    threads: threadsOption(args),
     fault: args.text.fault,
     shrink_seconds: numberOption(args, 'shrink-seconds', { least: 0 }),
     max_failures: numberOption(args, 'max-failures', { least: 1, whole: true }),

@@ -27,11 +27,18 @@ export interface ContextParams {
   readonly swa_full?: boolean;
   readonly flash_attn?: boolean;
   readonly n_threads?: number;
-  /** Rows are embeddings, n_embd wide, instead of logits. */
+  /** Rows are embeddings (the hidden state after the last norm), n_embd wide, instead of logits; see `rowWidth`. */
   readonly embeddings?: boolean;
-  /** One row for each token, whatever the model would make of the rows of a sequence. */
-  readonly pooling?: 'none';
+  /**
+   * What becomes of the embeddings of a sequence in a batch. `none` (the rule if embeddings are asked for): each output
+   * has its own. Else each output has that of its first sequence: their mean, the first, or the last.
+   */
+  readonly pooling?: Pooling;
 }
+
+export type Pooling = 'none' | 'mean' | 'cls' | 'last';
+
+export const POOLINGS: readonly Pooling[] = ['none', 'mean', 'cls', 'last'];
 
 /** In which order a subject adds up a sum. `any`: it does not say, or it differs from shape to shape. */
 export type SumOrder =
@@ -79,6 +86,9 @@ export interface Choices {
   readonly swa_full?: readonly boolean[];
   readonly flash_attn?: readonly boolean[];
   readonly n_threads?: readonly number[];
+  readonly embeddings?: readonly boolean[];
+  /** Not drawn: property `pooling` asks for it. */
+  readonly pooling?: readonly Pooling[];
 }
 
 /**
@@ -98,6 +108,11 @@ export interface LegalDifferences {
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */
   readonly no_pos_min?: boolean;
+  /**
+   * With pooling, ids of sequences are smaller than the number of tokens in their ubatch, which is the batch, or one
+   * sequence where memory has states.
+   */
+  readonly pooled_ids_below_tokens?: boolean;
   /** By name of a rule: the releases that it holds for and where it is written. For people. */
   readonly sources?: Readonly<Record<string, string>>;
 }
@@ -129,6 +144,8 @@ export interface SubjectInfo {
   readonly scripts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
+  /** Types to which it quantizes model files (`Subject.quantize`), by its own names. */
+  readonly quantizes?: readonly string[];
   /** What it shows of its rules, filled in by whoever has asked for it (`Subject.rules`). */
   readonly rules?: RulesInfo;
 }
@@ -146,10 +163,18 @@ export interface ModelInfo {
   readonly encoder?: 'only' | 'with decoder';
 }
 
-/** What a decode answers: the logits of every output row, ascending by batch index. */
+/** Numbers in a row of an answer: n_vocab logits, or an embedding of n_embd. */
+export function rowWidth(
+  model: Pick<ModelInfo, 'n_vocab' | 'n_embd'>,
+  params: Pick<ContextParams, 'embeddings'>,
+): number {
+  return params.embeddings === true ? model.n_embd : model.n_vocab;
+}
+
+/** What a decode answers: the logits (or embedding) of every output row, ascending by batch index. */
 export interface DecodeResult {
   readonly n_outputs: number;
-  /** n_outputs x n_vocab. Belongs to the context: valid until its next call, so copy what you keep. */
+  /** n_outputs x `rowWidth`. Belongs to the context: valid until its next call, so copy what you keep. */
   readonly logits: Float32Array;
 }
 
@@ -202,6 +227,8 @@ export interface Subject {
   load(bytes: Uint8Array, name: string): MaybePromise<SubjectModel>;
   /** The same from a path, for files that are too large to be passed around. */
   loadFile?(path: string, name: string): MaybePromise<SubjectModel>;
+  /** Writes a quantized copy of a model file. Throws `usage` for an unknown type, `refused` for a model it refuses. */
+  quantize?(from: string, to: string, type: string): MaybePromise<void>;
   /** Which of its rules it shows without a model. Throws `refused` with the reason if it shows none. */
   rules?(): MaybePromise<RulesInfo>;
   /** How it splits a batch. Throws `batch.coupled` where the policy cannot, `refused` where it does not take the batch. */

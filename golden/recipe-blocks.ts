@@ -2,7 +2,7 @@
  * What recipes of several architectures share: the size of the models that real llama.cpp loads, their first keys,
  * and the tensors of attention and feed-forward parts (names and shapes: spec: libllama.md 1, architectures.md).
  */
-import { byteVocabulary, f32, type Metadata, text, u32, type Weights } from './recipe-parts.ts';
+import { BYTE_VOCAB, byteVocabulary, f32, type Metadata, text, u32, type Weights } from './recipe-parts.ts';
 
 /** Size of the loadable recipes. */
 export const SIZE = {
@@ -15,6 +15,13 @@ export const SIZE = {
 } as const;
 
 export type AttentionShape = Readonly<Record<'n_embd' | 'n_head' | 'n_head_kv' | 'n_embd_head', number>>;
+
+/** What most architectures begin with: embeddings, the last norm, and an output that is not tied to them. */
+export function untied(w: Weights, n_embd: number, n_vocab: number = BYTE_VOCAB): void {
+  w.embeddings(n_embd, n_vocab);
+  w.norm('output_norm.weight', n_embd);
+  w.matrix('output.weight', n_embd, n_vocab, 3);
+}
 
 /** Query, key, value and output matrices of one layer. */
 export function attention(w: Weights, blk: string, shape: AttentionShape): void {
@@ -30,6 +37,12 @@ export function attention(w: Weights, blk: string, shape: AttentionShape): void 
 export function headNorms(w: Weights, blk: string, n_embd_head: number): void {
   w.norm(`${blk}.attn_q_norm.weight`, n_embd_head, 2);
   w.norm(`${blk}.attn_k_norm.weight`, n_embd_head, 2);
+}
+
+/** The second half of a layer: a norm and a gated feed-forward part. */
+export function normedFfn(w: Weights, blk: string, n_embd: number, n_ff: number): void {
+  w.norm(`${blk}.ffn_norm.weight`, n_embd);
+  gatedFfn(w, blk, n_embd, n_ff);
 }
 
 export function gatedFfn(w: Weights, blk: string, n_embd: number, n_ff: number): void {
@@ -61,11 +74,14 @@ export function loadableKeys(arch: string, name: string, n_layer: number, keys: 
   return [...firstKeys(arch, name, n_layer), ...keysOf(arch, keys), ...byteVocabulary()];
 }
 
+const HEAD_COUNT: Metadata[number] = ['attention.head_count', u32(SIZE.n_head)];
+/** Where keys and values have as many heads as queries, or where layers differ in that. */
+export const QUERY_HEADS_KEY: Metadata = [HEAD_COUNT];
 /** Keys of attention with the same heads in every layer. */
-export const HEAD_KEYS: Metadata = [
-  ['attention.head_count', u32(SIZE.n_head)],
-  ['attention.head_count_kv', u32(SIZE.n_head_kv)],
-];
+export const HEAD_KEYS: Metadata = [HEAD_COUNT, ['attention.head_count_kv', u32(SIZE.n_head_kv)]];
+
+/** Models without attention still have the key. */
+export const NO_HEADS_KEY: Metadata = [['attention.head_count', u32(0)]];
 
 export const FFN_KEY: Metadata = [['feed_forward_length', u32(SIZE.n_ff)]];
 export const HEAD_SIZE_KEYS: Metadata = [

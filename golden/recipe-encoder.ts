@@ -5,17 +5,17 @@
 import type { TensorType } from '../model/types.ts';
 import {
   FFN_KEY,
-  gatedFfn,
   HEAD_SIZE_KEYS,
   LAYER_NORM_KEY,
   loadableKeys,
+  normedFfn,
+  QUERY_HEADS_KEY,
   RMS_KEY,
   SIZE,
 } from './recipe-blocks.ts';
 import { BYTE_VOCAB, fileOf, flag, type Metadata, u32, Weights } from './recipe-parts.ts';
 
 const N_LAYER = 2;
-const HEAD_COUNT: Metadata = [['attention.head_count', u32(SIZE.n_head)]];
 
 export function buildBert(name: string, type: TensorType): Uint8Array {
   const { n_embd, n_ff, n_ctx_train } = SIZE;
@@ -42,7 +42,7 @@ export function buildBert(name: string, type: TensorType): Uint8Array {
   }
   const keys: Metadata = [
     ...FFN_KEY,
-    ...HEAD_COUNT,
+    ...QUERY_HEADS_KEY,
     ...LAYER_NORM_KEY,
     ['attention.causal', flag(false)],
     // The mean of the rows of a sequence.
@@ -68,7 +68,7 @@ export function buildT5(name: string, type: TensorType): Uint8Array {
   }
   const keys: Metadata = [
     ...FFN_KEY,
-    ...HEAD_COUNT,
+    ...QUERY_HEADS_KEY,
     ...HEAD_SIZE_KEYS,
     ...RMS_KEY,
     ['attention.relative_buckets_count', u32(N_BUCKETS)],
@@ -87,8 +87,7 @@ function t5Layer(w: Weights, blk: string, decoder: boolean, first: boolean): voi
     w.norm(`${blk}.cross_attn_norm.weight`, n_embd);
     t5Attention(w, `${blk}.cross_attn`);
   }
-  w.norm(`${blk}.ffn_norm.weight`, n_embd);
-  gatedFfn(w, blk, n_embd, n_ff);
+  normedFfn(w, blk, n_embd, n_ff);
 }
 
 function t5Attention(w: Weights, attn: string): void {

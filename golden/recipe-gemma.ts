@@ -10,11 +10,11 @@ import type { TensorType } from '../model/types.ts';
 import {
   attention,
   FFN_KEY,
-  gatedFfn,
   HEAD_KEYS,
   HEAD_SIZE_KEYS,
   headNorms,
   loadableKeys,
+  normedFfn,
   RMS_KEY,
   ROPE_KEYS,
   SIZE,
@@ -43,8 +43,7 @@ function weights(name: string, n_layer: number, type: TensorType, normedHeads: b
     attention(w, blk, SIZE);
     if (normedHeads) headNorms(w, blk, n_embd_head);
     w.norm(`${blk}.post_attention_norm.weight`, n_embd, 2);
-    w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, n_ff);
     w.norm(`${blk}.post_ffw_norm.weight`, n_embd, 2);
   }
   return w;

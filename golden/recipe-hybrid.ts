@@ -12,9 +12,12 @@ import {
   HEAD_SIZE_KEYS,
   headNorms,
   loadableKeys,
+  normedFfn,
+  QUERY_HEADS_KEY,
   RMS_KEY,
   ROPE_KEYS,
   SIZE,
+  untied,
 } from './recipe-blocks.ts';
 import { mambaMixer } from './recipe-mamba.ts';
 import { mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
@@ -22,10 +25,7 @@ import { BYTE_VOCAB, f32, fileOf, i32s, type Metadata, u32, Weights } from './re
 
 /** Key and value heads of the layers: the first and the last are recurrent. */
 const HEADS_KV = [0, SIZE.n_head_kv, 0];
-const MIXED_HEAD_KEYS: Metadata = [
-  ['attention.head_count', u32(SIZE.n_head)],
-  ['attention.head_count_kv', i32s(HEADS_KV)],
-];
+const MIXED_HEAD_KEYS: Metadata = [...QUERY_HEADS_KEY, ['attention.head_count_kv', i32s(HEADS_KV)]];
 
 const D_CONV = 4;
 const D_STATE = 16;
@@ -34,9 +34,7 @@ const DT_RANK = 4;
 export function buildJamba(name: string, type: TensorType): Uint8Array {
   const { n_embd, n_ff } = SIZE;
   const w = new Weights(name, type);
-  w.embeddings(n_embd, BYTE_VOCAB);
-  w.norm('output_norm.weight', n_embd);
-  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  untied(w, n_embd);
   HEADS_KV.forEach((n_head_kv, i) => {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
@@ -48,8 +46,7 @@ export function buildJamba(name: string, type: TensorType): Uint8Array {
       w.norm(`${blk}.ssm_b_norm.weight`, D_STATE, 3);
       w.norm(`${blk}.ssm_c_norm.weight`, D_STATE, 3);
     }
-    w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, n_ff);
   });
   const keys: Metadata = [
     ...FFN_KEY,
@@ -68,9 +65,7 @@ export function buildFalconH1(name: string, type: TensorType): Uint8Array {
   const n_layer = 2;
   const n_group = 1;
   const w = new Weights(name, type);
-  w.embeddings(n_embd, BYTE_VOCAB);
-  w.norm('output_norm.weight', n_embd);
-  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  untied(w, n_embd);
   for (let i = 0; i < n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
@@ -108,8 +103,7 @@ export function buildLfm2(name: string, type: TensorType): Uint8Array {
       attention(w, blk, SIZE);
       headNorms(w, blk, n_embd_head);
     } else shortConvolution(w, blk);
-    w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, n_ff);
   });
   const keys: Metadata = [
     ...FFN_KEY,

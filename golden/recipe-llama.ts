@@ -2,7 +2,7 @@
  * Recipes of random `llama` models: the shapes of spec: libllama.md 1, at any size.
  */
 import type { TensorType } from '../model/types.ts';
-import { attention, gatedFfn } from './recipe-blocks.ts';
+import { attention, normedFfn, untied } from './recipe-blocks.ts';
 import { byteVocabulary, f32, fileOf, noVocabulary, text, u32, Weights } from './recipe-parts.ts';
 
 export interface LlamaShape {
@@ -22,15 +22,12 @@ export interface LlamaShape {
 export function buildLlama(seed: string, shape: LlamaShape, type: TensorType): Uint8Array {
   const { n_embd, n_ff, n_vocab } = shape;
   const w = new Weights(seed, type);
-  w.embeddings(n_embd, n_vocab);
-  w.norm('output_norm.weight', n_embd);
-  w.matrix('output.weight', n_embd, n_vocab, 3);
+  untied(w, n_embd, n_vocab);
   for (let i = 0; i < shape.n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
     attention(w, blk, shape);
-    w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, n_ff);
   }
   return fileOf(
     [

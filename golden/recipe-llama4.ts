@@ -12,8 +12,9 @@ import {
   RMS_KEY,
   ROPE_KEYS,
   SIZE,
+  untied,
 } from './recipe-blocks.ts';
-import { BYTE_VOCAB, fileOf, type Metadata, u32, Weights } from './recipe-parts.ts';
+import { fileOf, type Metadata, u32, Weights } from './recipe-parts.ts';
 
 const N_LAYER = 4;
 const N_EXPERT = 16;
@@ -24,9 +25,7 @@ const MOE_STEP = 2;
 export function buildLlama4(name: string, type: TensorType): Uint8Array {
   const { n_embd, n_ff } = SIZE;
   const w = new Weights(name, type);
-  w.embeddings(n_embd, BYTE_VOCAB);
-  w.norm('output_norm.weight', n_embd);
-  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  untied(w, n_embd);
   for (let i = 0; i < N_LAYER; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);

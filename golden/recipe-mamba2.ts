@@ -3,9 +3,9 @@
  * a group (spec: libllama.md 1, architectures.md 2). Steps and decays are those of `recipe-mamba.ts`, so memory lasts.
  */
 import type { TensorType } from '../model/types.ts';
-import { loadableKeys, RMS_KEY, SIZE } from './recipe-blocks.ts';
+import { loadableKeys, NO_HEADS_KEY, RMS_KEY, SIZE, untied } from './recipe-blocks.ts';
 import { convolution, steps } from './recipe-mamba.ts';
-import { BYTE_VOCAB, fileOf, type Metadata, u32, Weights } from './recipe-parts.ts';
+import { fileOf, type Metadata, u32, Weights } from './recipe-parts.ts';
 
 const D_CONV = 4;
 const D_STATE = 16;
@@ -40,9 +40,7 @@ export function buildMamba2(name: string, type: TensorType): Uint8Array {
   const n_layer = 2;
   const n_group = 2;
   const w = new Weights(name, type);
-  w.embeddings(n_embd, BYTE_VOCAB);
-  w.norm('output_norm.weight', n_embd);
-  w.matrix('output.weight', n_embd, BYTE_VOCAB, 3);
+  untied(w, n_embd);
   for (let i = 0; i < n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
@@ -56,7 +54,7 @@ export function buildMamba2(name: string, type: TensorType): Uint8Array {
   }
   const keys: Metadata = [
     ['feed_forward_length', u32(0)],
-    ['attention.head_count', u32(0)],
+    ...NO_HEADS_KEY,
     ...RMS_KEY,
     ...mamba2Keys(n_group),
   ];

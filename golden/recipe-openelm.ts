@@ -4,10 +4,10 @@
  */
 import type { TensorType } from '../model/types.ts';
 import {
-  gatedFfn,
   HEAD_SIZE_KEYS,
   headNorms,
   loadableKeys,
+  normedFfn,
   RMS_KEY,
   ROPE_KEYS,
   SIZE,
@@ -32,8 +32,7 @@ export function buildOpenelm(name: string, type: TensorType): Uint8Array {
     w.matrix(`${blk}.attn_qkv.weight`, n_embd, (n_head + 2 * n_head_kv) * n_embd_head);
     headNorms(w, blk, n_embd_head);
     w.matrix(`${blk}.attn_output.weight`, n_head * n_embd_head, n_embd);
-    w.norm(`${blk}.ffn_norm.weight`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, n_ff);
   });
   const keys: Metadata = [
     ['feed_forward_length', i32s(LAYERS.map(({ n_ff }) => n_ff))],

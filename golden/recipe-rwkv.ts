@@ -5,7 +5,7 @@
  * Decays are chosen so that memory lasts: a step keeps between 0.69 and 0.99 of the state.
  */
 import type { TensorType } from '../model/types.ts';
-import { LAYER_NORM_KEY, loadableKeys, SIZE } from './recipe-blocks.ts';
+import { FFN_KEY, LAYER_NORM_KEY, loadableKeys, NO_HEADS_KEY, SIZE } from './recipe-blocks.ts';
 import { BYTE_VOCAB, fileOf, type Metadata, u32, Weights } from './recipe-parts.ts';
 
 const N_LAYER = 2;
@@ -58,8 +58,8 @@ export function buildRwkv6(name: string, type: TensorType): Uint8Array {
     w.matrix(`${blk}.channel_mix_receptance.weight`, n_embd, n_embd);
   }
   const keys: Metadata = [
-    ['feed_forward_length', u32(SIZE.n_ff)],
-    ['attention.head_count', u32(0)],
+    ...FFN_KEY,
+    ...NO_HEADS_KEY,
     ...LAYER_NORM_KEY,
     ['wkv.head_size', u32(n_embd_head)],
     ['time_mix_extra_dim', u32(LORA)],
@@ -90,8 +90,8 @@ export function buildRwkv7(name: string, type: TensorType): Uint8Array {
     w.vector(`${mix}_r_k.weight`, n_embd, 0.1);
   }
   const keys: Metadata = [
-    ['feed_forward_length', u32(SIZE.n_ff)],
-    ['attention.head_count', u32(0)],
+    ...FFN_KEY,
+    ...NO_HEADS_KEY,
     ...LAYER_NORM_KEY,
     ['wkv.head_size', u32(n_embd)],
     ['attention.decay_lora_rank', u32(LORA)],

@@ -7,20 +7,34 @@ import { IsobatchError } from '../contract/errors.ts';
 // Fatal: invalid UTF-8 throws instead of becoming U+FFFD. The BOM is kept, so that writing gives the same bytes.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** The file goes on behind the bytes that the cursor has: give it at least so many. */
+export class MoreBytes extends Error {
+  readonly wanted: number;
+
+  constructor(wanted: number) {
+    super(`${wanted} bytes of the file are needed`);
+    this.wanted = wanted;
+  }
+}
+
 export class Cursor {
   readonly bytes: Uint8Array;
   readonly name: string;
+  /** Bytes of the file, of which the cursor may have only the first. */
+  readonly size: number;
   offset = 0;
   readonly #view: DataView;
 
-  constructor(bytes: Uint8Array, name: string) {
+  /** Without `size` the bytes are the whole file; with it, reading past them throws `MoreBytes`. */
+  constructor(bytes: Uint8Array, name: string, size = bytes.byteLength) {
     this.bytes = bytes;
     this.name = name;
+    this.size = size;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get remaining(): number {
-    return this.bytes.byteLength - this.offset;
+    return this.size - this.offset;
   }
 
   /** Throws: the field, the place, what is wrong. */
@@ -42,6 +56,7 @@ export class Cursor {
         left: this.remaining,
       });
     }
+    if (at + n > this.bytes.byteLength) throw new MoreBytes(at + n);
     this.offset = at + n;
     return at;
   }

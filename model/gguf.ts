@@ -62,18 +62,24 @@ export function readGguf(bytes: Uint8Array, name: string): GgufFile {
     throw new IsobatchError('gguf', `${name}: GGUF files can be read on little-endian machines only`);
   }
   const cur = new Cursor(bytes, name);
+  const { n_tensors, ...rest } = readPrologue(cur);
+  const entries = readTensorEntries(cur, n_tensors);
+  return { ...rest, tensors: placeTensors(cur, entries, rest.alignment) };
+}
+
+/** What stands before the table of tensors. */
+export function readPrologue(cur: Cursor): {
+  readonly version: number;
+  readonly n_tensors: number;
+  readonly metadata: Map<string, GgufValue>;
+  readonly alignment: number;
+} {
   const version = readVersion(cur);
   const n_tensors = cur.count('n_tensors', MIN_TENSOR);
   const n_kv = cur.count('n_kv', MIN_ENTRY);
   const metadata = readMetadata(cur, n_kv);
   const alignment = readAlignment(cur, metadata);
-  const entries = readTensorEntries(cur, n_tensors);
-  return {
-    version,
-    alignment,
-    metadata: valuesOnly(metadata),
-    tensors: placeTensors(cur, entries, alignment),
-  };
+  return { version, n_tensors, metadata: valuesOnly(metadata), alignment };
 }
 
 function readVersion(cur: Cursor): number {

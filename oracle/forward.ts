@@ -11,13 +11,15 @@ import { type Carried, carried } from './variance.ts';
 export interface ForwardOptions {
   /** F16: K and V are rounded once, when they are stored. Recurrent states are never rounded. */
   readonly type_kv?: 'F32' | 'F16';
+  /** The row after the last norm (n_embd) instead of logits. */
+  readonly embeddings?: boolean;
 }
 
 /** Architectures that have a forward pass here. */
 export const architectures: readonly string[] = ['llama', 'mamba'];
 
 /**
- * Logits (Float64Array of n_vocab) of each entry, from nothing but the entries that it saw.
+ * Logits (Float64Array of n_vocab, or the embedding of n_embd) of each entry, from nothing but the entries that it saw.
  *
  * Throws `model` (a missing or unknown tensor), `batch.token`, `memory.overflow` (F16), `internal` (see the
  * architectures).
@@ -27,7 +29,7 @@ export function logits(
   entries: readonly Entry[],
   options: ForwardOptions = {},
 ): Float64Array[] {
-  return forward(model, entries, plain(options));
+  return forward(model, entries, plain(options), options);
 }
 
 /** The same with every operation rounded in one way that `rounding` allows. F16 is noise here and never overflows. */
@@ -37,7 +39,7 @@ export function roundedLogits(
   rounding: Rounding,
   options: ForwardOptions = {},
 ): Float64Array[] {
-  return forward(model, entries, plain(options, rounding));
+  return forward(model, entries, plain(options, rounding), options);
 }
 
 /** The exact logits of each entry, and the variance of what a subject with this profile makes of them. */
@@ -47,14 +49,19 @@ export function carriedLogits(
   profile: RoundingProfile,
   options: ForwardOptions = {},
 ): Carried[] {
-  return forward(model, entries, carried(profile, options));
+  return forward(model, entries, carried(profile, options), options);
 }
 
-function forward<R>(model: Model, entries: readonly Entry[], ops: Operators<R>): R[] {
+function forward<R>(
+  model: Model,
+  entries: readonly Entry[],
+  ops: Operators<R>,
+  { embeddings = false }: ForwardOptions,
+): R[] {
   switch (model.hparams.arch) {
     case 'llama':
-      return llama.logits(model, entries, ops);
+      return llama.rows(model, entries, ops, embeddings);
     case 'mamba':
-      return mamba.logits(model, entries, ops);
+      return mamba.rows(model, entries, ops, embeddings);
   }
 }

@@ -9,8 +9,15 @@ import { type Entry, evaluationOrder } from './entries.ts';
 import type { Operators } from './operators.ts';
 import { Weights } from './weights.ts';
 
-/** Logits (n_vocab) of each entry. Throws `model`, `memory.overflow`; `internal` for an entry that was shifted. */
-export function logits<R>(model: Model, entries: readonly Entry[], ops: Operators<R>): R[] {
+/**
+ * Logits (n_vocab) of each entry, or what they are made of (n_embd). Throws `model`, `memory.overflow`; `internal` for an entry that was shifted.
+ */
+export function rows<R>(
+  model: Model,
+  entries: readonly Entry[],
+  ops: Operators<R>,
+  embeddings: boolean,
+): R[] {
   const hparams = model.hparams as LlamaHparams;
   const weights = new Weights(model);
   const order = evaluationOrder(entries);
@@ -30,7 +37,7 @@ export function logits<R>(model: Model, entries: readonly Entry[], ops: Operator
   weights.allRead();
   return entries.map((entry) => {
     const last = ops.rmsNorm(h[place.get(entry)!]!, hparams.norm_rms_eps, output_norm, 'output_norm');
-    return ops.matVec(output, last, 'output');
+    return embeddings ? last : ops.matVec(output, last, 'output');
   });
 }
 

@@ -16,8 +16,15 @@ interface State<R> {
   readonly ssm: R;
 }
 
-/** Logits (n_vocab) of each entry. Throws `model`; `internal` for a list that no recurrence can have. */
-export function logits<R>(model: Model, entries: readonly Entry[], ops: Operators<R>): R[] {
+/**
+ * Logits (n_vocab) of each entry, or what they are made of (n_embd). Throws `model`; `internal` for a list that no recurrence can have.
+ */
+export function rows<R>(
+  model: Model,
+  entries: readonly Entry[],
+  ops: Operators<R>,
+  embeddings: boolean,
+): R[] {
   const hparams = model.hparams as MambaHparams;
   const weights = new Weights(model);
   const order = evaluationOrder(entries);
@@ -34,7 +41,7 @@ export function logits<R>(model: Model, entries: readonly Entry[], ops: Operator
   weights.allRead();
   return entries.map((entry) => {
     const last = ops.rmsNorm(h[place.get(entry)!]!, hparams.norm_rms_eps, output_norm, 'output_norm');
-    return ops.matVec(output, last, 'output');
+    return embeddings ? last : ops.matVec(output, last, 'output');
   });
 }
 

@@ -5,14 +5,11 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams } from '../contract/subject.ts';
-import { numericsOf } from './choices.ts';
+import { type Numerics, numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
 import { helperError, runScript } from './run-script.ts';
 import { longestOf } from './token-tree.ts';
 import type { Call, Env } from './types.ts';
-
-/** What decides how a context rounds. */
-export type Numerics = Pick<ContextParams, 'type_kv' | 'flash_attn'>;
 
 /** A token list: its own last row, and the lists that go on from it. */
 interface Node {
@@ -95,13 +92,14 @@ export class Answers {
    * kernels take turns, path by path, so that each is held against all others.
    */
   private params(n_ctx: number, numerics: Numerics, path: number): ContextParams {
-    const { type_kv = 'F32', flash_attn } = numerics;
+    const { type_kv = 'F32', flash_attn, embeddings } = numerics;
     const facts = factsOf(this.env);
     const { isas } = this.env.subject;
     const isa = facts.small ? isas[Math.max(path, 0) % isas.length] : isas.at(-1);
     const offered = this.env.subject.splits[facts.memory] ?? [];
     const split = ['simple', 'sequence'].find((p) => offered.some((q) => q === p)) ?? offered[0] ?? 'simple';
-    const params = { n_ctx, n_batch: 1, n_ubatch: 1, n_seq_max: 1, split, type_kv } as ContextParams;
+    const plain = { n_ctx, n_batch: 1, n_ubatch: 1, n_seq_max: 1, split, type_kv } as ContextParams;
+    const params = embeddings ? { ...plain, embeddings } : plain;
     if (flash_attn) return { ...params, flash_attn };
     return isa === undefined ? params : { ...params, isa };
   }

@@ -5,7 +5,7 @@
  */
 
 import { IsobatchError } from '../contract/errors.ts';
-import type { TypeKv } from '../contract/subject.ts';
+import { rowWidth, type TypeKv } from '../contract/subject.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
 import type { Spread } from './noise-rows.ts';
 import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
@@ -13,7 +13,7 @@ import type { RoundedBy } from './profiles.ts';
 import type { Env, MissedBound } from './types.ts';
 import { type BoundsTally, DEFAULT_P, emptyBounds, emptyUse, judge, UseNotes, widthOf } from './verdict.ts';
 
-/** A row of n_vocab float32 numbers of the subject, and what must come out. */
+/** A row of float32 numbers of the subject, and what must come out. */
 export interface RowPair {
   readonly got: Float32Array;
   /** Where the row begins. */
@@ -77,10 +77,11 @@ export class BoundedRows {
     const measured = 'sigma' in row;
     if (measured ? row.ill : row.carried.ill) this.#tally.ill++;
     const sigma = measured ? row.sigma : row.carried.s.map(Math.sqrt);
-    if (this.#env.model.n_vocab !== sigma.length) {
+    const width = rowWidth(this.#env.model, this.#params);
+    if (width !== sigma.length) {
       throw new IsobatchError(
         'model',
-        `the subject answers ${this.#env.model.n_vocab} logits, the model has ${sigma.length}`,
+        `the subject answers rows of ${width} numbers, the model has ${sigma.length}`,
       );
     }
     let verdict = compare(pair, sigma, this.width(pair.routes));

@@ -3,6 +3,7 @@
  * cases without `--cases` or `--minutes` are all in one table here; they make a run of about a minute on two cores.
  */
 import { isTrained, RULES } from './campaign-models.ts';
+import { sampleOf } from './sample.ts';
 import type { ProbeAnswer, PropertyFacts } from './worker-messages.ts';
 import type { PeerEnd } from './worker-peer.ts';
 
@@ -54,6 +55,8 @@ export interface PlanOptions {
   readonly scale?: number;
   readonly range?: readonly [number, number];
   readonly models: readonly string[];
+  /** Nobody has asked for a number of cases, so large models get fewer (`sample.ts`). */
+  readonly unsaid?: boolean;
 }
 
 /** All units, in the order of reports: properties as registered, models as given. */
@@ -81,7 +84,11 @@ function planUnit(
 ): Omit<Unit, 'family' | 'look' | 'range'> {
   const refused = probe.refused[model];
   const skip = refused === undefined ? property.skip[model] : `the model is refused: ${refused.message}`;
-  const [first, end] = options.range ?? [0, casesOf(property, model, options)];
+  const info = probe.models.find((m) => m.name === model)?.info;
+  const most = property.white || info === undefined ? undefined : sampleOf(info)?.cases;
+  const wanted = casesOf(property, model, options);
+  const few = options.unsaid === true && most !== undefined ? Math.min(wanted, most) : wanted;
+  const [first, end] = options.range ?? [0, few];
   const block = property.white ? WHITE_BLOCK : 1;
   return { property, model, skip, first, end, block };
 }

@@ -3,7 +3,7 @@ import { callTimeout } from './campaign.ts';
 import { deathFailure } from './campaign-run.ts';
 import { explained } from './campaign-shrink.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Case, Outcome } from './types.ts';
+import type { Case, Outcome, Reference } from './types.ts';
 import type { ReplayAnswer } from './worker-messages.ts';
 import { deathError, WorkerProcess, watchdogsOf } from './worker-process.ts';
 
@@ -14,6 +14,7 @@ export interface ReplayOptions {
   /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
   readonly p?: number;
   readonly watchdog_s?: number;
+  readonly reference?: Reference;
   readonly properties_module?: string;
   readonly signal?: AbortSignal;
   /** Also say what matters for the failure, in two seconds more: `outcome.failure.explanation`. */
@@ -40,6 +41,7 @@ export async function replayCase(c: Case, options: ReplayOptions): Promise<Repla
     restrict: options.isa === undefined ? {} : { isa: options.isa },
     fault,
     p: options.p,
+    reference: options.reference,
     properties_module: options.properties_module,
     call_timeout_s: callTimeout(watchdog_s),
   };

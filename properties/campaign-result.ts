@@ -3,7 +3,7 @@ import type { SubjectInfo } from '../contract/subject.ts';
 import type { AgainstResult } from './against.ts';
 import type { KnownFailure, KnownReport } from './known.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Case, Coverage, Failure } from './types.ts';
+import type { Case, Coverage, Failure, Reference } from './types.ts';
 import type { KernelFacts, ModelFacts, Tally } from './worker-messages.ts';
 
 /** `not run`: it applied, but nothing was compared. `excused`: all that failed is known, or shared with `against`. */
@@ -81,16 +81,21 @@ export interface CampaignSettings {
   readonly cases?: number;
   readonly minutes?: number;
   readonly scale?: number;
+  /** Nobody has said how many cases: large models get fewer. */
+  readonly unsaid?: boolean;
   readonly range?: readonly [number, number];
   readonly seed: string;
   readonly jobs: number;
   readonly isa?: string;
+  readonly threads?: readonly number[];
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound. */
   readonly p: number;
   readonly shrink_seconds: number;
   readonly max_failures: number;
   readonly watchdog_s: number;
+  /** What the property `reference` compared with, if not the oracle. */
+  readonly reference?: Reference;
   readonly properties_module?: string;
   /** Failures that do not count. */
   readonly known?: readonly KnownFailure[];

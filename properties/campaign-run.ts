@@ -156,6 +156,10 @@ export class CampaignRun {
     let ran: Answer;
     try {
       ran = await worker.run(request, (event) => {
+        if (event.event === 'setup') {
+          this.current = event.what;
+          this.#options.onProgress?.();
+        }
         if (event.event !== 'outcome') return;
         this.#sum(state, event);
         next = event.first + event.count;

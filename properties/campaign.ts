@@ -22,8 +22,9 @@ import { runScopeItem, SMALL_SCOPE } from './campaign-scope.ts';
 import { shrinkFailure } from './campaign-shrink.ts';
 import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
 import { type KnownFailure, knownFor } from './known.ts';
+import { isLarge } from './sample.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Coverage } from './types.ts';
+import type { Coverage, Reference } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
 import { packageVersion } from './version.ts';
 import type { ProbeAnswer, Setting } from './worker-messages.ts';
@@ -47,6 +48,8 @@ export interface VerifyOptions {
   /** Worker processes. Default: cores, at most 8. */
   readonly jobs?: number;
   readonly isa?: string;
+  /** Numbers of threads that cases choose from, the plain one first; only for subjects that offer them. */
+  readonly threads?: readonly number[];
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
   readonly p?: number;
@@ -58,6 +61,8 @@ export interface VerifyOptions {
   readonly watchdog_s?: number;
   /** The same while models are loaded and kernels compiled, default 300. */
   readonly setup_watchdog_s?: number;
+  /** What the property `reference` compares with: the oracle (default), or the subject itself. */
+  readonly reference?: Reference;
   /** Module that exports `properties`, instead of the built-in ones. */
   readonly properties_module?: string;
   /** The exhaustive small scope: by default in campaigns that choose neither properties nor a number of cases. */
@@ -113,15 +118,18 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     cases: real && unsaid ? LLAMA_CASES : options.cases,
     minutes: options.minutes,
     scale: options.scale,
+    ...(unsaid ? { unsaid } : {}),
     range: options.range,
     seed: options.seed ?? 'isobatch',
     jobs: options.jobs ?? Math.min(8, availableParallelism()),
     isa: options.isa,
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
     fault: options.fault,
     p: options.p ?? DEFAULT_P,
     shrink_seconds: options.shrink_seconds ?? 10,
     max_failures: options.max_failures ?? 20,
-    watchdog_s: options.watchdog_s ?? 30,
+    watchdog_s: options.watchdog_s ?? (options.threads === undefined ? 30 : SLOW_WATCHDOG_S),
+    reference: options.reference,
     properties_module: options.properties_module,
     known: options.known,
     against: options.against,
@@ -133,9 +141,13 @@ export function settingOf(settings: CampaignSettings): Setting {
   return {
     subject: settings.subject,
     seed: settings.seed,
-    restrict: settings.isa === undefined ? {} : { isa: settings.isa },
+    restrict: {
+      ...(settings.isa === undefined ? {} : { isa: settings.isa }),
+      ...(settings.threads === undefined ? {} : { n_threads: settings.threads }),
+    },
     fault: settings.fault,
     p: settings.p,
+    reference: settings.reference,
     properties_module: settings.properties_module,
     call_timeout_s: callTimeout(settings.watchdog_s),
   };
@@ -162,7 +174,9 @@ function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boole
   for (const [model, error] of Object.entries(probe.refused))
     if (named || error.kind !== 'model')
       throw new IsobatchError(error.kind as IsobatchError['kind'], error.message, { model, ...error.detail });
-  const { isa } = settings;
+  const { isa, threads } = settings;
+  if (threads !== undefined && probe.subject.choices?.n_threads === undefined)
+    throw new IsobatchError('usage', `${probe.subject.name} offers no number of threads`, { threads });
   if (isa !== undefined && !probe.subject.isas.includes(isa))
     throw new IsobatchError(
       'usage',
@@ -175,12 +189,22 @@ function checkProbe(probe: ProbeAnswer, settings: CampaignSettings, named: boole
 const PORTABLE_PART = 0.02;
 
 /** Without native kernels the default campaign is smaller; what was asked for stays. */
-function sizedFor(probe: ProbeAnswer, settings: CampaignSettings): CampaignSettings {
+function sizedFor(
+  probe: ProbeAnswer,
+  settings: CampaignSettings,
+  options: Pick<VerifyOptions, 'jobs' | 'watchdog_s'>,
+): CampaignSettings {
   const { cases, minutes, range, scale } = settings;
   const chosen = [cases, minutes, range, scale].some((size) => size !== undefined);
   const portable = probe.kernels !== undefined && 'unavailable' in probe.kernels.native;
-  return portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
+  const sized = portable && !chosen ? { ...settings, scale: PORTABLE_PART } : settings;
+  if (!probe.models.some(({ info }) => isLarge(info))) return sized;
+  // Every worker would measure bounds of its own, and one fills the memory bus.
+  return { ...sized, jobs: options.jobs ?? 1, watchdog_s: options.watchdog_s ?? SLOW_WATCHDOG_S };
 }
+
+/** Seconds that a history of a large model may take, or one of threads that wait for each other. */
+const SLOW_WATCHDOG_S = 180;
 
 /**
  * Runs a campaign. Violations are in the result; throws `usage` for unknown names, `file`, `gguf` or `model` for a
@@ -190,18 +214,18 @@ export async function verify(options: VerifyOptions = {}, hooks: VerifyHooks = {
   const asked = settingsOf(options);
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
-  const setting = settingOf(asked);
-  const worker: WorkerOptions = {
-    fault: asked.fault,
-    ...watchdogsOf(asked.subject, asked.watchdog_s, options.setup_watchdog_s),
-  };
+  const workerOf = ({ subject, fault, watchdog_s }: CampaignSettings): WorkerOptions => ({
+    fault,
+    ...watchdogsOf(subject, watchdog_s, options.setup_watchdog_s),
+  });
   const tell = (stage: Progress['stage'], more: Partial<Progress> = {}) =>
     hooks.onProgress?.({ stage, cases: 0, failures: 0, elapsed_s: elapsed(), ...more });
 
   tell('starting');
   const names = asked.properties.filter((name) => name !== SMALL_SCOPE);
-  const probe = await probeSubject(setting, worker, asked.models, names);
-  const settings = sizedFor(probe, asked);
+  const probe = await probeSubject(settingOf(asked), workerOf(asked), asked.models, names);
+  const settings = sizedFor(probe, asked, options);
+  const [setting, worker] = [settingOf(settings), workerOf(settings)];
   checkProbe(probe, settings, (options.models?.length ?? 0) > 0);
   const known = knownFor(settings.known ?? [], probe.subject);
   const signatures = new Set(known.map(({ signature }) => signature));
@@ -271,11 +295,11 @@ async function againstOf(
   settings: CampaignSettings,
   worker: WorkerOptions,
 ): Promise<{ name: string; options: ReplayOptions } | undefined> {
-  const { against: subject, isa, watchdog_s, properties_module } = settings;
+  const { against: subject, isa, watchdog_s, reference, properties_module } = settings;
   if (subject === undefined) return undefined;
   const setting = { ...settingOf(settings), subject, fault: undefined };
   const { name, version } = (await probeSubject(setting, { ...worker, fault: undefined }, [], [])).subject;
-  return { name: `${name} ${version}`, options: { subject, isa, watchdog_s, properties_module } };
+  return { name: `${name} ${version}`, options: { subject, isa, watchdog_s, reference, properties_module } };
 }
 
 async function scopeOf(
@@ -397,7 +421,8 @@ function conclude(parts: Parts): CampaignResult {
   const units: readonly UnitResult[] = concludeUnits(run, signatures);
   const coverage: Record<string, Coverage> = run.coverage();
   const interrupted = parts.signal?.aborted ?? false;
-  const whole = demandsCoverage(settings) && !interrupted && !run.stopped;
+  const large = probe.models.some(({ info }) => isLarge(info));
+  const whole = demandsCoverage(settings) && !large && !interrupted && !run.stopped;
   const missing = whole ? missingOf(coverage, probe, units) : {};
   const { ok, verdict } = verdictOf({
     units,

@@ -1,6 +1,6 @@
 /**
  * Context parameters that only some subjects offer (`SubjectInfo.choices`): one cache or one a sequence, full or small
- * caches of windows, flash attention, threads. What is drawn, what a history demands of them, and what is plainer.
+ * caches of windows, flash attention, threads, embeddings instead of logits. What is drawn, what a history demands of them, and what is plainer.
  *
  * The demands are legal differences of llama.cpp: tokens of several sequences and ranged copies need one cache for
  * all, and flash attention keeps K and V in F16.
@@ -8,23 +8,33 @@
 import type { Choices, ContextParams } from '../contract/subject.ts';
 import type { Facts } from './facts.ts';
 import type { Random } from './random.ts';
+import { isLarge } from './sample.ts';
 import { idsOf } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
-export const CHOICES = ['kv_unified', 'swa_full', 'flash_attn', 'n_threads'] as const;
+export const CHOICES = ['kv_unified', 'swa_full', 'flash_attn', 'n_threads', 'embeddings'] as const;
 export type Choice = (typeof CHOICES)[number];
 
 type Values = Partial<Pick<ContextParams, Choice>>;
 
 /** The choices that mean something for a model. */
-export function choicesOf({ subject, model }: Pick<Env, 'subject' | 'model'>): Choices {
-  const { kv_unified, swa_full, flash_attn, n_threads } = subject.choices ?? {};
+export function choicesOf({
+  subject,
+  model,
+  restrict,
+}: Pick<Env, 'subject' | 'model'> & Partial<Pick<Env, 'restrict'>>): Choices {
+  const { kv_unified, swa_full, flash_attn, n_threads: offered, embeddings } = subject.choices ?? {};
+  // Threads of ggml wait for each other by spinning: on a machine that does something else too a case takes a hundred
+  // times as long, and looks like a hang. So they are drawn only if somebody asks for them.
+  const n_threads = offered === undefined ? undefined : restrict?.n_threads;
   const attention = model.memory === 'attention' || model.memory === 'hybrid';
   return {
     ...(kv_unified === undefined ? {} : { kv_unified }),
     ...(swa_full === undefined || model.windowed !== true ? {} : { swa_full }),
     ...(flash_attn === undefined || !attention ? {} : { flash_attn }),
     ...(n_threads === undefined ? {} : { n_threads }),
+    // An encoder has no logits to choose instead, and the bounds of a large model are measured for one kind of row.
+    ...(embeddings === undefined || model.encoder !== undefined || isLarge(model) ? {} : { embeddings }),
   };
 }
 
@@ -51,16 +61,17 @@ function cutsPart(call: Call): boolean {
   return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
 }
 
-/** Values for a history: half of the time the plain one. Draws nothing where there is no choice. */
+/** Flash attention rounds to F16, so the sharp half of the cases is larger; embeddings need answers of their own. */
+const PLAIN_SHARE: Partial<Record<Choice, number>> = { flash_attn: 0.75, embeddings: 0.75 };
+
+/** Values for a history: mostly the plain one. Draws nothing where there is no choice. */
 export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Values {
   const { choices } = facts;
   const drawn: Record<string, unknown> = {};
   for (const name of CHOICES) {
     const offered = choices[name];
     if (offered === undefined) continue;
-    // Flash attention rounds to F16, so the sharp half of the cases is larger.
-    const plain = name === 'flash_attn' ? 0.75 : 0.5;
-    drawn[name] = r.chance(plain) ? offered[0] : r.pick(offered as readonly unknown[]);
+    drawn[name] = r.chance(PLAIN_SHARE[name] ?? 0.5) ? offered[0] : r.pick(offered as readonly unknown[]);
   }
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };
 }
@@ -98,7 +109,10 @@ export function rankOfChoices(params: ContextParams, facts: Facts): number {
   return rank;
 }
 
-/** With which numbers a context computes: rows of the same numerics may be kept and compared as one. */
-export function numericsOf({ type_kv, flash_attn }: Pick<ContextParams, 'type_kv' | 'flash_attn'>): string {
-  return `${type_kv ?? 'F32'}${flash_attn ? '+flash' : ''}`;
+/** What of a context decides which numbers its rows hold. */
+export type Numerics = Pick<ContextParams, 'type_kv' | 'flash_attn' | 'embeddings'>;
+
+/** Rows of the same numerics may be kept and compared as one. */
+export function numericsOf({ type_kv, flash_attn, embeddings }: Numerics): string {
+  return `${type_kv ?? 'F32'}${flash_attn ? '+flash' : ''}${embeddings ? '+embeddings' : ''}`;
 }

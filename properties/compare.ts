@@ -5,12 +5,13 @@
  * failure.
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { rowWidth } from '../contract/subject.ts';
 import { answersOf } from './answers.ts';
 import { familyOf } from './facts.ts';
 import { Near, type Pair } from './near.ts';
 import { mayOverflow } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
-import { runScript, type ScriptRun } from './run-script.ts';
+import { rowName, runScript, type ScriptRun } from './run-script.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
 
@@ -53,8 +54,9 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
     // Nearly at the end of F16 a subject may take the history and refuse the sequence alone, if the oracle says so.
     const overflow = error instanceof IsobatchError && error.kind === 'memory.overflow';
     if (overflow && script.calls.some((_, call) => mayOverflow(env, script, call))) return overflown(run);
-    // Copies are made of files whose weights we can read.
-    if (error instanceof IsobatchError && error.kind === 'gguf') return skipped(error.message, run.tokens);
+    // Not of every file can copies be made.
+    if (error instanceof IsobatchError && (error.kind === 'gguf' || error.kind === 'model'))
+      return skipped(error.message, run.tokens);
     throw error;
   }
   return outcome(env, c, run, tally);
@@ -160,25 +162,26 @@ async function basePairs(
     const what = `base history: ${difference.what}`;
     return { pairs: [], unexpected: { kind: `base.${kind}`, difference: { ...difference, what } } };
   }
+  const width = rowWidth(env.model, c.script!.params);
   const pairs = (c.pairs ?? []).map(([call, index, baseCall, baseIndex]) => {
     const { bits, row } = other.rows[baseCall]!;
-    return { rows: run.rows[call]!, call, index, want: bits, wantAt: row[baseIndex]! * env.model.n_vocab };
+    return { rows: run.rows[call]!, call, index, want: bits, wantAt: row[baseIndex]! * width };
   });
   return { pairs, unexpected: null };
 }
 
 function compareRow(env: Env, c: Case, pair: Pair, tally: Tally): void {
-  const { n_vocab } = env.model;
+  const width = rowWidth(env.model, c.script!.params);
   const { rows, call, index, want, wantAt } = pair;
-  const at = rows.row[index]! * n_vocab;
+  const at = rows.row[index]! * width;
   // An index without a row would compare nothing at all: that is a broken case, not a pass.
   if (at < 0 || wantAt < 0) throw new RangeError(`token ${index} of call ${call} is not an output`);
-  tally.compared += n_vocab;
+  tally.compared += width;
   if (tally.near !== null) {
     compareNear(env, c, pair, tally, tally.near);
     return;
   }
-  for (let v = 0; v < n_vocab; v++) {
+  for (let v = 0; v < width; v++) {
     if (rows.bits[at + v] === want[wantAt + v]) continue;
     tally.divergent++;
     tally.first ??= {
@@ -204,11 +207,14 @@ function compareNear(env: Env, c: Case, pair: Pair, tally: Tally, near: Near): v
   tally.first = { kind: 'logits', difference: { what, at: { call, index }, ...verdict.miss } };
 }
 
-/** "logits of token 3 of call 2 (sequence 1, position 4)". */
+/**
+ * "logits of token 3 of call 2 (sequence 1, position 4)", or "embedding of ...". Signatures say "logits" of both: what a
+ * context answers is a parameter like others, which shrinking takes away where it does not matter.
+ */
 export function describeToken(script: Script, env: Env, call: number, index: number): string {
   const { ids, pos } = trace(script, env.model.memory).calls[call]!.tokens[index]!;
   const name = ids.length === 1 ? `sequence ${ids[0]}` : `sequences ${ids.join(', ')}`;
-  return `logits of token ${index} of call ${call} (${name}, position ${pos})`;
+  return `${rowName(script.params)} of token ${index} of call ${call} (${name}, position ${pos})`;
 }
 
 const word = new Uint32Array(1);

@@ -1,21 +1,21 @@
 /**
  * `encoder`: a sequence that is encoded with others says what it says alone. Every row is compared with the same token
  * of its sequence alone in a context of its own, or of the same batches in another order and under other names, or of
- * each batch in a new context. For models that are only encoders; rows are embeddings without pooling.
+ * each batch in a new context. For models that are encoders or have one; rows are embeddings without pooling.
  */
 import { runCase } from './compare.ts';
 import { coverScript, HISTORY_CLASSES } from './coverage.ts';
-import { embeddingsOf } from './encoder-view.ts';
+import { encoderOf } from './encoder-view.ts';
 import { endToEnd } from './end-to-end.ts';
-import { familyOf } from './facts.ts';
 import { drawEncoding, isEncoding } from './generate/encoder.ts';
 import { uncopied } from './noise-rows.ts';
 import { type Trace, trace } from './trace.ts';
 import { canonical, type Twin } from './transform.ts';
-import type { Call, Case, Outcome, Property, Script } from './types.ts';
+import type { Call, Outcome, Property, Script } from './types.ts';
 
-const BASES = ['alone', 'order', 'fresh'] as const;
-type Base = (typeof BASES)[number];
+/** What a batch of whole sequences is compared with. */
+export const BASES = ['alone', 'order', 'fresh'] as const;
+export type Base = (typeof BASES)[number];
 
 /** Each sequence of each batch in a context of its own. */
 function alone({ params, calls }: Script, t: Trace): Twin {
@@ -56,7 +56,7 @@ function fresh({ params }: Script, t: Trace): Twin {
   return { base: { params, calls: own }, pairs };
 }
 
-function twinOf(base: Base, script: Script, t: Trace): Twin {
+export function encodedTwin(base: Base, script: Script, t: Trace): Twin {
   if (base === 'order') return canonical(script, t, false);
   return base === 'alone' ? alone(script, t) : fresh(script, t);
 }
@@ -75,8 +75,8 @@ const framed = endToEnd({
     return { script, plan: { base: BASES[r.weighted([2, 1, 1])] } };
   },
   demand({ script, plan }, t) {
-    if (!isEncoding(script)) return null;
-    const twin = twinOf((plan as { base: Base }).base, script, t);
+    if (!isEncoding(script) || script.params.pooling !== 'none') return null;
+    const twin = encodedTwin((plan as { base: Base }).base, script, t);
     return twin.pairs.length === 0 ? null : { ...twin, plan };
   },
 });
@@ -84,32 +84,24 @@ const framed = endToEnd({
 export const encoder: Property = {
   ...framed,
   skip(subject, model) {
-    if (model.encoder !== 'only') return 'the model is more than an encoder, or none';
+    if (model.encoder === undefined) return 'the model has no encoder';
     if (subject.bit_invariant) return null;
     return subject.rounding === undefined ? 'the subject does not state how it rounds' : uncopied(model);
   },
+  generate: (env, index) => framed.generate(encoderOf(env), index),
+  shrink: (env, c) => framed.shrink(encoderOf(env), c),
+  rebuild: (env, c, change) => framed.rebuild!(encoderOf(env), c, change),
   async run(env, c) {
-    coverScript(env.coverage, c.script!, trace(c.script!, env.model.memory));
-    const view = embeddingsOf(env);
-    return named(await runCase(view, c), c, familyOf(view), familyOf(env));
+    const view = encoderOf(env);
+    coverScript(env.coverage, c.script!, trace(c.script!, view.model.memory));
+    return named(await runCase(view, c));
   },
 };
 
-/** A failure in the words of the model itself: rows are embeddings, and its vocabulary is what it is. */
-function named(outcome: Outcome, c: Case, seen: string, own: string): Outcome {
+/** Here rows are never anything but embeddings, and signatures say so. */
+function named(outcome: Outcome): Outcome {
   const { failure } = outcome;
   if (failure === undefined) return outcome;
-  const words = (text: string): string => text.replace(/\blogits of token/, 'embedding of token');
-  const { difference } = failure;
-  const [from, to] = [`${c.property}/${seen}/`, `${c.property}/${own}/`];
-  const signature = failure.signature.replace(from, to).replace(/\/logits$/, '/embedding');
-  return {
-    ...outcome,
-    failure: {
-      ...failure,
-      message: words(failure.message),
-      difference: { ...difference, what: words(difference.what) },
-      signature,
-    },
-  };
+  const signature = failure.signature.replace(/\/logits$/, '/embedding');
+  return { ...outcome, failure: { ...failure, signature } };
 }

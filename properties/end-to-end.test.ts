@@ -18,7 +18,7 @@ import { validity } from './validity.ts';
 
 /** Those that compare a subject with itself; `reference` needs a real model and has a test of its own. */
 /** The fake subject saves no state, shows no cells and has no encoder. */
-const OTHERS = ['reference', 'state', 'torn-state', 'recurrent-cells', 'encoder'];
+const OTHERS = ['reference', 'state', 'torn-state', 'recurrent-cells', 'encoder', 'pooling', 'cross'];
 const endToEnd = properties.filter((p) => !p.white && !OTHERS.includes(p.name));
 
 /** Which property must notice which mistake. */

@@ -4,12 +4,10 @@
  * the script, so a smaller script has its demands at once, and shrinking is the same for all.
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
-import { architectures } from '../oracle/forward.ts';
 import { isLegalThere } from './choices.ts';
 import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
 import { type Facts, factsOf } from './facts.ts';
-import { uncopied } from './noise-rows.ts';
 import { caseRandom, type Random } from './random.ts';
 import { mark, smallerSteps } from './shrink.ts';
 import { vocabularyOf } from './shrink-model.ts';
@@ -38,6 +36,8 @@ export interface EndToEnd {
   readonly statement: string;
   readonly classes: Property['classes'];
   skip?(subject: SubjectInfo, model: ModelInfo): string | null;
+  /** Its histories encode before they decode. */
+  readonly encodes?: boolean;
   draw(r: Random, facts: Facts): Drawn;
   /** Null if the script demands nothing (nothing is an output, say). `before`: the case that is made smaller. */
   demand(drawn: Drawn, t: Trace, facts: Facts): Demands | null;
@@ -46,11 +46,11 @@ export interface EndToEnd {
 }
 
 /** Why no two answers of a subject can be compared, or null. */
-function incomparable(subject: SubjectInfo, model: ModelInfo): string | null {
+function incomparable(subject: SubjectInfo): string | null {
   if (subject.bit_invariant) return null;
   if (subject.rounding === undefined)
     return 'the subject promises neither the same bits for every batch shape nor states how it rounds';
-  return architectures.includes(model.arch) ? null : uncopied(model);
+  return null;
 }
 
 export function endToEnd(p: EndToEnd): Property {
@@ -84,9 +84,11 @@ export function endToEnd(p: EndToEnd): Property {
     white: false,
     classes: p.classes,
     skip(subject, model) {
-      const reason = incomparable(subject, model);
+      const reason = incomparable(subject);
       if (reason !== null) return reason;
       if (model.memory === 'none') return 'the model has no memory, so there are no histories';
+      if (model.encoder === 'with decoder' && p.encodes !== true)
+        return 'its decoder says nothing before something was encoded (see cross)';
       return p.skip?.(subject, model) ?? null;
     },
     generate(env, index) {

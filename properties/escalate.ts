@@ -20,7 +20,7 @@ const WORST_CASE_SLACK = 4;
 export function keyedSigma(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
   const squares = new Float64Array(carried.v.length);
   for (let run = 0; run < KEYED_RUNS; run++) {
-    const y = roundedLogits(oracle.model, [entry], keyed(run, oracle.profile), { type_kv })[0]!;
+    const y = roundedLogits(oracle.model, [entry], keyed(run, oracle.profile), oracle.options(type_kv))[0]!;
     for (let j = 0; j < y.length; j++) squares[j]! += (y[j]! - carried.v[j]!) ** 2;
   }
   return squares.map((sum) => Math.sqrt(sum / KEYED_RUNS));
@@ -30,7 +30,8 @@ export function keyedSigma(oracle: OracleRows, { entry, carried }: OracleRow, ty
 export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
   const runs = Array.from(
     { length: CAUCHY_RUNS },
-    (_, run) => roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), { type_kv })[0]!,
+    (_, run) =>
+      roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), oracle.options(type_kv))[0]!,
   );
   return carried.v.map((v, j) => {
     const moved = runs.map((y) => Math.abs(y[j]! - v)).sort((a, b) => a - b);

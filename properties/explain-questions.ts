@@ -320,9 +320,10 @@ function otherModels(c: Case, facts: Facts): string[] {
 /** Words for a call: "remove sequence 0". */
 export function describeCall(call: Call): string {
   switch (call.op) {
+    case 'encode':
     case 'decode': {
       const n = call.batch.token.length;
-      return `${call.refused === undefined ? 'decode' : 'refused decode'} of ${n} ${n === 1 ? 'token' : 'tokens'}`;
+      return `${call.refused === undefined ? call.op : `refused ${call.op}`} of ${n} ${n === 1 ? 'token' : 'tokens'}`;
     }
     case 'seqRm':
       return `remove ${call.seq < 0 ? 'all sequences' : `sequence ${call.seq}`}${range(call.p0, call.p1)}`;

@@ -3,6 +3,7 @@ import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { Choices, LegalDifferences } from '../contract/subject.ts';
 import { choicesOf } from './choices.ts';
+import { sampleOf } from './sample.ts';
 import { type TokenTree, tokenTree } from './token-tree.ts';
 import type { Env } from './types.ts';
 
@@ -29,6 +30,8 @@ export interface Facts {
   refuses(kind: string): boolean;
   /** Small enough for the plain implementations of kernels. */
   readonly small: boolean;
+  /** Sequences of a history, at most. */
+  readonly sequences: number;
   readonly tree: TokenTree;
 }
 
@@ -66,6 +69,7 @@ function gather(env: Env): Facts {
   const states = model.memory === 'recurrent' && subject.types_kv.includes('F32');
   const kinds = states ? (['F32'] as const) : subject.types_kv;
   const family = familyOf(env);
+  const sample = sampleOf(model);
   const { split } = restrict;
   if (split !== undefined && !policies.includes(split)) {
     throw new IsobatchError(
@@ -81,19 +85,30 @@ function gather(env: Env): Facts {
     n_vocab: model.n_vocab,
     policies: allowed,
     isas: restrict.isa === undefined ? subject.isas : [restrict.isa],
-    types_kv: restrict.type_kv === undefined ? kinds : [restrict.type_kv],
+    // Every way of rounding has bounds of its own to be measured, so a large model gets the sharpest one.
+    types_kv: restrict.type_kv !== undefined ? [restrict.type_kv] : sample ? kinds.slice(0, 1) : kinds,
     state: subject.state === true && model.encoder === undefined,
     // The sequential policy refuses batches with shared tokens, so where it is the only one there are none.
     shared:
       subject.shared_tokens &&
       (env.about_sharing === true || !subject.legal?.unshared?.includes(model.memory)) &&
       allowed.some((policy) => policy !== 'equal-sequential'),
-    parts: subject.remove_anywhere && model.memory === 'attention' && model.windowed !== true,
+    parts:
+      subject.remove_anywhere &&
+      model.memory === 'attention' &&
+      model.windowed !== true &&
+      // Rows after a removal inside have bounds of their own, which a large model cannot afford.
+      sample === undefined,
     windowed: model.windowed === true,
-    choices: choicesOf(env),
+    choices: sample ? withoutFlash(choicesOf(env)) : choicesOf(env),
     legal: subject.legal ?? {},
     refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
     small: model.n_params <= 25_000,
-    tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env)),
+    sequences: sample?.sequences ?? Number.POSITIVE_INFINITY,
+    tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env), sample),
   };
+}
+
+function withoutFlash({ flash_attn: _, ...others }: Choices): Choices {
+  return others;
 }

@@ -4,8 +4,7 @@
  * beyond them and what rounding does far below; so most rows can be told apart by the bounds of others. Whoever takes
  * such a verdict has the case judged in full before anybody hears of it (`shrinker.ts`).
  */
-import { numericsOf } from './choices.ts';
-import type { Numerics } from './noise-rows.ts';
+import { type Numerics, numericsOf } from './choices.ts';
 
 /** A difference so many times as large as every bound that was seen, or as small a part of them, is told at sight. */
 const FAR = 8;

@@ -52,13 +52,14 @@ export function shapeOf(script: Script): string {
 function callShape(call: Call, name: (seq: number) => number): string {
   const refused = call.op !== 'clear' && call.refused !== undefined ? ` refused ${call.refused}` : '';
   switch (call.op) {
+    case 'encode':
     case 'decode': {
       const { batch } = call;
       const tokens = batch.token.map((_, i) => {
         const ids = idsOf(batch, i).map(name);
         return `{${ids.sort((a, b) => a - b).join()}}`;
       });
-      return `decode ${tokens.join(' ')}${refused}`;
+      return `${call.op} ${tokens.join(' ')}${refused}`;
     }
     case 'seqRm':
       return `rm ${name(call.seq)} ${range(call)}${refused}`;

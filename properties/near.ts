@@ -3,8 +3,9 @@
  * oracle, or measured on copies of the model where it has no forward pass. While a case is made smaller, a first look
  * may do instead (`first-look.ts`).
  */
-import { architectures } from '../oracle/forward.ts';
+import { rowWidth } from '../contract/subject.ts';
 import { BoundedRows, type RowPair, type RowVerdict } from './bounded.ts';
+import { boundsBy } from './bounds-by.ts';
 import { noiseFor, noiseRowsOf, type Spread } from './noise-rows.ts';
 import { type OracleRow, oracleRowsOf, rowKey } from './oracle-rows.ts';
 import type { Rows } from './run-script.ts';
@@ -38,7 +39,7 @@ export class Near {
 
   /** Before any of them is judged: measures what has to be measured. Throws `gguf` where no copies can be made. */
   async prepare(pairs: readonly Pair[]): Promise<void> {
-    if (architectures.includes(this.#env.model.arch)) return;
+    if (boundsBy(this.#env) === 'oracle') return;
     const look = this.#env.first_look;
     const rest = look?.on === true ? this.#unclear(pairs) : pairs;
     const rows = rest.map(({ call, index }) => [call, index] as const);
@@ -72,10 +73,14 @@ export class Near {
     return [...known, ...unclear];
   }
 
+  get #rowWidth(): number {
+    return rowWidth(this.#env.model, this.#script.params);
+  }
+
   #farthest(pair: Pair): Far {
     const { got, at, want, wantAt } = this.#floats(pair);
     let far: Far = { index: 0, difference: 0, got: 0, want: 0 };
-    for (let index = 0; index < this.#env.model.n_vocab; index++) {
+    for (let index = 0; index < this.#rowWidth; index++) {
       const [have, wanted] = [got[at + index]!, want[wantAt + index]!];
       const difference = Math.abs(have - wanted);
       if (difference > far.difference) far = { index, difference, got: have, want: wanted };
@@ -93,7 +98,7 @@ export class Near {
   #floats({ rows, index, want, wantAt }: Pair): RowPair & { readonly want: Float32Array } {
     return {
       got: new Float32Array(rows.bits.buffer),
-      at: rows.row[index]! * this.#env.model.n_vocab,
+      at: rows.row[index]! * this.#rowWidth,
       want: new Float32Array(want.buffer),
       wantAt,
       routes: 2,

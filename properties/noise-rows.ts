@@ -6,13 +6,19 @@
  *
  * Paths of the campaign's token tree are run once, and only deviations are kept.
  */
-import type { ContextParams, MaybePromise, ModelInfo, SubjectModel, TypeKv } from '../contract/subject.ts';
-import { type GgufFile, readGguf } from '../model/gguf.ts';
+import { readFileSync } from 'node:fs';
+import { IsobatchError } from '../contract/errors.ts';
+import { type ContextParams, type ModelInfo, rowWidth } from '../contract/subject.ts';
+import { readGguf } from '../model/gguf.ts';
+import { boundsBy, fileOf } from './bounds-by.ts';
 import { modelBytes } from './campaign-models.ts';
+import { type Numerics, numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
-import { type CopyOf, type HalfPlaces, noisyCopy } from './noise.ts';
+import type { HalfPlaces } from './noise.ts';
+import { type Copies, FileCopies, KeptCopies, type NoiseKind } from './noise-copies.ts';
 import { rowKey } from './oracle-rows.ts';
 import { helperError, runScript } from './run-script.ts';
+import { isLarge, MOST_PARAMS } from './sample.ts';
 import { longestOf } from './token-tree.ts';
 import { trace } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
@@ -26,8 +32,6 @@ const SHORTEST = 0.6;
  * place would not move at all. Errors stay in first order.
  */
 const AMPLIFY = 2 ** 10;
-/** Largest model, in parameters, of which copies are made: sixteen of them are in memory. */
-export const MOST_PARAMS = 2 ** 23;
 /**
  * Spreads of noise 64 times smaller, scaled back, are the same within 2 % where all is float32, and five times larger
  * where a table of F16 is looked up (measured on eleven architectures).
@@ -35,52 +39,56 @@ export const MOST_PARAMS = 2 ** 23;
 const COARSE = 1.5;
 /** Copies for a question of orders of magnitude. */
 const FEW = 4;
-/** Paths of the tree that are run in one context, fewer where their logits are more than this. */
-const TOGETHER = 4;
-const MOST_LOGITS = 2 ** 20;
-/** Numbers that are kept; then all are forgotten. */
-const MOST_KEPT = 2 ** 23;
-
-/** What of a context decides how it rounds. */
-export interface Numerics {
-  readonly type_kv?: TypeKv;
-  readonly flash_attn?: boolean;
+/** Limits of what is run and kept at once. */
+interface Most {
+  /** Paths of the tree that are run in one context, fewer where their logits are more than this. */
+  readonly paths: number;
+  readonly logits: number;
+  /** Numbers that are kept; then all are forgotten. */
+  readonly kept: number;
 }
+
+const IN_MEMORY: Most = { paths: 4, logits: 2 ** 20, kept: 2 ** 23 };
+/** To load a copy costs more than to run it, so all paths are run at once, and kept (`sample.ts` has few). */
+const ON_DISK: Most = { paths: Number.POSITIVE_INFINITY, logits: 2 ** 24, kept: 2 ** 25 };
 
 /** Deviations of one row. */
 export interface Spread {
-  /** n_vocab standard deviations, made longer by what 16 runs may miss. */
+  /** A standard deviation for each number of the row, made longer by what 16 runs may miss. */
   readonly sigma: Float64Array;
   /** The noise was too large for first order. */
   readonly ill: boolean;
 }
 
-export type Load = (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
-
-/** Copies of a model with one kind of noise. */
-interface Copies {
-  readonly models: readonly SubjectModel[];
-  readonly amplify: number;
-}
-
 /** The spreads of one model. */
 export class NoiseRows {
   readonly #env: Env;
-  readonly #load: Load;
-  readonly #file: GgufFile;
-  readonly #copies = new Map<string, Promise<Copies>>();
+  readonly #copies: Copies;
+  readonly #most: Most;
   readonly #rows = new Map<string, Spread>();
   #kept = 0;
   #coarse: Promise<boolean> | undefined;
 
-  /** Throws `gguf` for a model whose weights cannot be read (quantized ones). */
-  constructor(env: Env, load: Load, bytes: Uint8Array) {
+  constructor(env: Env, copies: Copies, most: Most = IN_MEMORY) {
     this.#env = env;
-    this.#load = load;
-    this.#file = readGguf(bytes, env.modelName);
+    this.#copies = copies;
+    this.#most = most;
   }
 
-  /** What the last row of `tokens` alone may differ by: n_vocab standard deviations. */
+  /** Measures every list of the token tree, and gives back what the copies take. */
+  async prepare(numerics: Numerics, tell: (what: string) => void): Promise<void> {
+    this.#tell = tell;
+    try {
+      for (const path of factsOf(this.#env).tree.paths) await this.plain(path, numerics);
+    } finally {
+      this.#tell = undefined;
+      this.#copies.release();
+    }
+  }
+
+  #tell: ((what: string) => void) | undefined;
+
+  /** What the last row of `tokens` alone may differ by: a standard deviation for each number. */
   async sigma(tokens: readonly number[], numerics: Numerics): Promise<Float64Array> {
     return (await this.plain(tokens, numerics)).sigma;
   }
@@ -106,18 +114,19 @@ export class NoiseRows {
       if (brief || this.#pathOf(list) < 0) rest.push(list);
       else await this.plain(list, numerics);
     }
-    for (const group of this.#groups(rest)) await this.#run(group, numerics);
+    for (const group of this.#groups(rest, rowWidth(this.#env.model, numerics)))
+      await this.#run(group, numerics);
   }
 
   /** Lists whose logits fit together. */
-  #groups(lists: readonly (readonly number[])[]): (readonly number[])[][] {
+  #groups(lists: readonly (readonly number[])[], width: number): (readonly number[])[][] {
     const groups: (readonly number[])[][] = [];
     let room = 0;
     for (const list of lists) {
-      const size = list.length * this.#env.model.n_vocab;
+      const size = list.length * width;
       if (groups.length === 0 || size > room) {
         groups.push([]);
-        room = MOST_LOGITS;
+        room = this.#most.logits;
       }
       groups.at(-1)!.push(list);
       room -= size;
@@ -132,11 +141,12 @@ export class NoiseRows {
 
   /** Runs lists alone and keeps every row of them. */
   async #run(lists: readonly (readonly number[])[], numerics: Numerics): Promise<Map<string, Spread>> {
-    const rows = lists.flatMap((list, k) => list.map((_, i) => [2 * k, i] as const));
-    const spread = await this.#spread(this.#alone(lists, numerics), rows);
-    const found = new Map(
-      rows.map(([call, i], at) => [keyOf(lists[call / 2]!.slice(0, i + 1), numerics), spread[at]!]),
-    );
+    const script = this.#alone(lists, numerics);
+    const decodes = script.calls.flatMap(({ op }, call) => (op === 'decode' ? [call] : []));
+    const rows = lists.flatMap((list, k) => list.map((_, i) => [decodes[k]!, i] as const));
+    const spread = await this.#spread(script, rows);
+    const keys = lists.flatMap((list) => list.map((_, i) => keyOf(list.slice(0, i + 1), numerics)));
+    const found = new Map(keys.map((key, at) => [key, spread[at]!]));
     this.#keep(found);
     return found;
   }
@@ -153,13 +163,14 @@ export class NoiseRows {
     if (first < 0) return [tokens];
     const later = paths.slice(first + 1).filter((path) => !this.#rows.has(keyOf(path, numerics)));
     const path = paths[first]!;
-    const fits = Math.floor(MOST_LOGITS / (path.length * this.#env.model.n_vocab));
-    return [path, ...later.slice(0, Math.max(0, Math.min(TOGETHER, fits) - 1))];
+    const fits = Math.floor(this.#most.logits / (path.length * rowWidth(this.#env.model, numerics)));
+    return [path, ...later.slice(0, Math.max(0, Math.min(this.#most.paths, fits) - 1))];
   }
 
   #keep(found: ReadonlyMap<string, Spread>): void {
-    const size = found.size * this.#env.model.n_vocab;
-    if (this.#kept + size > MOST_KEPT) {
+    let size = 0;
+    for (const { sigma } of found.values()) size += sigma.length;
+    if (this.#kept + size > this.#most.kept) {
       this.#rows.clear();
       this.#kept = 0;
     }
@@ -179,61 +190,61 @@ export class NoiseRows {
       split: subject.splits[model.memory]?.[0] ?? 'equal',
       type_kv: numerics.type_kv,
       flash_attn: numerics.flash_attn,
+      ...(numerics.embeddings ? { embeddings: true } : {}),
     };
-    const calls = lists.flatMap((list): Call[] => [
+    // A decoder answers nothing before something was encoded.
+    const source: Call[] =
+      model.encoder === 'with decoder' ? [{ op: 'encode', batch: { token: lists[0]!.slice(0, n) } }] : [];
+    const decodes = lists.flatMap((list): Call[] => [
       { op: 'decode', batch: { token: [...list], logits: list.map(() => true) } },
       { op: 'clear' },
     ]);
-    return { params, calls };
+    return { params, calls: [...source, ...decodes] };
   }
 
   async #spread(script: Script, rows: readonly (readonly [number, number])[]): Promise<Spread[]> {
-    return spreadOver(await this.#copiesFor(script.params), script, rows, this.#env.model.n_vocab);
+    return this.#over(await this.#noiseFor(script.params), N_COPIES, script, rows);
   }
 
-  async #copiesFor(numerics: Numerics): Promise<Copies> {
+  /** The spread of rows of a script over the first n copies. */
+  async #over(
+    noise: NoiseKind,
+    n: number,
+    script: Script,
+    rows: readonly (readonly [call: number, index: number])[],
+  ): Promise<Spread[]> {
+    const width = rowWidth(this.#env.model, script.params);
+    const sums = rows.map(() => new Sums(width));
+    await this.#copies.each(noise, n, async (model, number) => {
+      this.#tell?.(`bounds, copy ${number + 1} of ${n}`);
+      const run = await runScript(model, script);
+      if (run.unexpected !== null)
+        throw helperError('a copy of the model with noise on its weights', run.unexpected);
+      rows.forEach(([call, index], k) => {
+        const { row, bits } = run.rows[call]!;
+        sums[k]!.add(new Float32Array(bits.buffer), row[index]! * width);
+      });
+    });
+    return sums.map((sum) => sum.spread(noise.amplify));
+  }
+
+  async #noiseFor(numerics: Numerics): Promise<NoiseKind> {
     this.#coarse ??= this.#roundsCoarsely();
     const attention = this.#halfAttention(numerics);
     const sums = attention && numerics.flash_attn === true;
     const activation = (await this.#coarse) ? this.#coarsePlace() : 'none';
     const half: HalfPlaces = { attention, sums, activation };
-    const weights = [...this.#file.tensors.values()].some((t) => t.type === 'F16');
-    const amplify = attention || activation !== 'none' || weights ? 1 : AMPLIFY;
-    return this.#made({ amplify, half });
+    const amplify = attention || activation !== 'none' || this.#copies.coarse ? 1 : AMPLIFY;
+    return { amplify, half };
   }
 
   /** A table of GELU is the coarse rounding that is known; without a feed-forward part it may be any. */
   #coarsePlace(): HalfPlaces['activation'] {
-    return [...this.#file.tensors.keys()].some((name) => name.includes('ffn_down'))
-      ? 'feed-forward'
-      : 'anywhere';
+    return this.#copies.hasFeedForward ? 'feed-forward' : 'anywhere';
   }
 
   #halfAttention({ type_kv, flash_attn }: Numerics): boolean {
     return this.#env.model.memory !== 'recurrent' && (type_kv === 'F16' || flash_attn === true);
-  }
-
-  #made(noise: Omit<CopyOf, 'number'>): Promise<Copies> {
-    const key = JSON.stringify(noise);
-    let making = this.#copies.get(key);
-    if (making === undefined) {
-      making = this.#make(noise);
-      this.#copies.set(key, making);
-    }
-    return making;
-  }
-
-  async #make(noise: Omit<CopyOf, 'number'>, n = N_COPIES): Promise<Copies> {
-    const models: SubjectModel[] = [];
-    for (let number = 0; number < n; number++) {
-      models.push(
-        await this.#load(
-          noisyCopy(this.#file, { ...noise, number }),
-          `${this.#env.modelName}, copy ${number}`,
-        ),
-      );
-    }
-    return { models, amplify: noise.amplify };
   }
 
   /**
@@ -242,41 +253,23 @@ export class NoiseRows {
    */
   async #roundsCoarsely(): Promise<boolean> {
     const { types_kv } = this.#env.subject;
-    const plain = { type_kv: types_kv[0] ?? 'F32', flash_attn: false };
+    const embeddings = this.#env.model.encoder === 'only';
+    const plain: Numerics = { type_kv: types_kv[0] ?? 'F32', flash_attn: false, embeddings };
     // Only F16 K and V: what else is coarse cannot be told apart.
-    if (this.#halfAttention(plain)) return true;
+    if (this.#halfAttention(plain) || this.#copies.coarse) return true;
     const { tree } = factsOf(this.#env);
-    const script = this.#alone([tree.paths[0]!.slice(0, 16)], plain);
+    const list = tree.paths[0]!.slice(0, 16);
+    const script = this.#alone([list], plain);
     const half: HalfPlaces = { attention: false, sums: false, activation: 'none' };
-    const last = [[0, 15]] as const;
-    const { n_vocab } = this.#env.model;
+    const first = script.calls.findIndex(({ op }) => op === 'decode');
+    const last = [[first, list.length - 1]] as const;
     const sizes: number[] = [];
     for (const amplify of [AMPLIFY, AMPLIFY / 64]) {
-      const [row] = await spreadOver(await this.#make({ amplify, half }, FEW), script, last, n_vocab);
+      const [row] = await this.#over({ amplify, half }, FEW, script, last);
       sizes.push(rms(row!.sigma));
     }
     return sizes[1]! > COARSE * sizes[0]!;
   }
-}
-
-/** The spread of rows of a script over the copies. */
-async function spreadOver(
-  { models, amplify }: Copies,
-  script: Script,
-  rows: readonly (readonly [number, number])[],
-  n_vocab: number,
-): Promise<Spread[]> {
-  const sums = rows.map(() => new Sums(n_vocab));
-  for (const model of models) {
-    const run = await runScript(model, script);
-    if (run.unexpected !== null)
-      throw helperError('a copy of the model with noise on its weights', run.unexpected);
-    rows.forEach(([call, index], k) => {
-      const { row, bits } = run.rows[call]!;
-      sums[k]!.add(new Float32Array(bits.buffer), row[index]! * n_vocab);
-    });
-  }
-  return sums.map((sum) => sum.spread(amplify));
 }
 
 /** Mean and squared deviations, one answer after the other (Welford). */
@@ -285,9 +278,9 @@ class Sums {
   readonly #squares: Float64Array;
   #n = 0;
 
-  constructor(n_vocab: number) {
-    this.#mean = new Float64Array(n_vocab);
-    this.#squares = new Float64Array(n_vocab);
+  constructor(width: number) {
+    this.#mean = new Float64Array(width);
+    this.#squares = new Float64Array(width);
   }
 
   add(logits: Float32Array, at: number): void {
@@ -317,8 +310,8 @@ function rms(values: Float64Array): number {
   return Math.sqrt(squares / values.length);
 }
 
-function keyOf(tokens: readonly number[], { type_kv, flash_attn }: Numerics): string {
-  return `${type_kv ?? 'F32'}${flash_attn === true ? ' flash' : ''} ${tokens.join()}`;
+function keyOf(tokens: readonly number[], numerics: Numerics): string {
+  return `${numericsOf(numerics)} ${tokens.join()}`;
 }
 
 /** Why no copies of a model can be made, or null. */
@@ -366,8 +359,36 @@ export function noiseFor(env: Env): NoiseRows {
   }
   let rows = bySeed.get(env.seed);
   if (rows === undefined) {
-    rows = new NoiseRows(env, env.load, modelBytes(env.modelName));
+    rows = rowsOf(env);
     bySeed.set(env.seed, rows);
   }
   return rows;
+}
+
+/** Throws `gguf` or `model` where no copies can be made. */
+function rowsOf(env: Env): NoiseRows {
+  const { modelName } = env;
+  const load = env.load!;
+  if (boundsBy(env) !== 'norms')
+    return new NoiseRows(env, new KeptCopies(readGguf(modelBytes(modelName), modelName), modelName, load));
+  const path = fileOf(env);
+  if (path === undefined) throw new IsobatchError('model', `${modelName} is no file that could be copied`);
+  const halves = env.subject.rounding?.f16_activations !== 'F32';
+  const loadFile = env.loadFile ?? ((file: string, name: string) => load(readFileSync(file), name));
+  return new NoiseRows(env, new FileCopies(path, modelName, loadFile, halves), ON_DISK);
+}
+
+/**
+ * Measures what the bounds of a large model are made of, before any case runs; nothing for other models. `tell` is
+ * called before each step.
+ */
+export async function prepareBounds(env: Env, tell: (what: string) => void): Promise<void> {
+  if (env.subject.bit_invariant || env.subject.rounding === undefined || !isLarge(env.model)) return;
+  const [type_kv] = factsOf(env).types_kv;
+  try {
+    await noiseFor(env).prepare({ type_kv }, tell);
+  } catch (error) {
+    // Each case says that there are no bounds, and why.
+    if (!(error instanceof IsobatchError) || (error.kind !== 'gguf' && error.kind !== 'model')) throw error;
+  }
 }

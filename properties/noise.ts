@@ -75,7 +75,7 @@ const CARRIED: readonly Carried[] = [
   // Rotation (1.2 u), exponent (0.6 (|s - max| + 2) u, by a score of about one), and the sum of a query with a key.
   { name: /attn_(q|k|qkv)\.weight$/, rows: 5, columns: 1, twice: true },
   // The sum over keys (LENGTH / 9) and that of the exponentials (LENGTH / 9).
-  { name: /attn_output\.weight$/, rows: 0, columns: 1 + (2 * LENGTH) / 9, twice: false },
+  { name: /attn_o(utput)?\.weight$/, rows: 0, columns: 1 + (2 * LENGTH) / 9, twice: false },
   // SiLU, then LENGTH steps of a state: u^2/4 (2^2 + 2 + 1) each.
   {
     name: /ssm_conv1d\.weight$|shortconv\.conv\.weight$/,
@@ -104,8 +104,8 @@ export function halfNoiseOf(name: string, stored: Tensor['type'], places: HalfPl
   if (stored === 'F16' || places.activation === 'anywhere') column += 1 / 3;
   const own = stored === 'F16' && name === 'token_embd.weight' ? 1 : 0;
   if (places.attention && /attn_(q|k|v|qkv)\.weight$/.test(name)) row += 1 / 3;
-  if (places.attention && /attn_output\.weight$/.test(name)) column += 1 / 3;
-  if (places.sums && /attn_output\.weight$/.test(name)) column += LENGTH / 18;
+  if (places.attention && /attn_o(utput)?\.weight$/.test(name)) column += 1 / 3;
+  if (places.sums && /attn_o(utput)?\.weight$/.test(name)) column += LENGTH / 18;
   const table = places.activation === 'feed-forward';
   if (table && /ffn_(gate|up)\.weight$/.test(name)) row += 1 / 3;
   if (table && /ffn_down\.weight$/.test(name)) column += 1 / 3;
@@ -127,15 +127,30 @@ export function noisyCopy(file: GgufFile, copy: CopyOf): Uint8Array {
   const tensors = [...file.tensors.values()].map((t): Tensor => {
     const fine = noiseOf(t.name, t.ne, n_layer);
     const half = halfNoiseOf(t.name, t.type, copy.half);
-    const sd = (part: keyof Noise) =>
-      copy.amplify * Math.sqrt(U32 * U32 * fine[part] + U16 * U16 * half[part]);
-    const draw = drawsOf(t.name, copy.number);
     const values = t.type === 'F32' ? (t.data as Float32Array) : halvesToFloats(t.data as Uint16Array);
-    const data = moved(values, t.ne[0]!, { own: sd('own'), row: sd('row'), column: sd('column') }, draw);
-    if (t.name.endsWith('ssm_dt.bias')) moveSteps(data, copy.amplify, draw);
-    return { name: t.name, ne: t.ne, type: 'F32', data };
+    return {
+      name: t.name,
+      ne: t.ne,
+      type: 'F32',
+      data: movedTensor(t.name, t.ne, values, copy, { fine, half }),
+    };
   });
   return writeGguf({ metadata: file.metadata, tensors, alignment: file.alignment });
+}
+
+/** The values of a tensor, moved by noise of these variances, in units of u^2 and of u16^2. */
+export function movedTensor(
+  name: string,
+  ne: readonly number[],
+  values: Float32Array,
+  copy: CopyOf,
+  { fine, half }: { readonly fine: Noise; readonly half: Noise },
+): Float32Array<ArrayBuffer> {
+  const sd = (part: keyof Noise) => copy.amplify * Math.sqrt(U32 * U32 * fine[part] + U16 * U16 * half[part]);
+  const draw = drawsOf(name, copy.number);
+  const data = moved(values, ne[0]!, { own: sd('own'), row: sd('row'), column: sd('column') }, draw);
+  if (name.endsWith('ssm_dt.bias')) moveSteps(data, copy.amplify, draw);
+  return data;
 }
 
 /** Uniform, centred, of variance 1. */
@@ -167,7 +182,8 @@ function moveSteps(bias: Float32Array, amplify: number, draw: () => number): voi
   }
 }
 
-function layersOf(metadata: ReadonlyMap<string, GgufValue>): number {
+/** Layers that the metadata name, 1 if they name none. */
+export function layersOf(metadata: ReadonlyMap<string, GgufValue>): number {
   for (const [key, entry] of metadata) if (key.endsWith('.block_count')) return Number(entry.value);
   return 1;
 }

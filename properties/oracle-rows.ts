@@ -9,9 +9,10 @@ import { loadModel } from '../model/load.ts';
 import type { Model } from '../model/types.ts';
 import { completeBatch } from '../oracle/batch.ts';
 import { type Entry, Sequences } from '../oracle/entries.ts';
-import { carriedLogits } from '../oracle/forward.ts';
+import { carriedLogits, type ForwardOptions } from '../oracle/forward.ts';
 import type { Carried } from '../oracle/variance.ts';
 import { modelBytes } from './campaign-models.ts';
+import { numericsOf } from './choices.ts';
 import { factsOf } from './facts.ts';
 import { profileOf, type RoundedBy, unprofiled } from './profiles.ts';
 import { trace } from './trace.ts';
@@ -33,16 +34,18 @@ const leaf = (): Node => ({ row: null, next: new Map() });
 /** Tokens by which the paths of large models grow. */
 const STEP = 16;
 
-/** The rows of one model under one profile. */
+/** The rows of one model under one profile: logits, or embeddings. */
 export class OracleRows {
   readonly model: Model;
   readonly profile: RoundingProfile;
+  readonly embeddings: boolean;
   private readonly env: Env;
   private readonly root: Record<TypeKv, Node> = { F32: leaf(), F16: leaf() };
 
-  constructor(env: Env, profile: RoundingProfile) {
+  constructor(env: Env, profile: RoundingProfile, embeddings = false) {
     this.env = env;
     this.profile = profile;
+    this.embeddings = embeddings;
     this.model = loadModel(modelBytes(env.modelName), env.modelName);
   }
 
@@ -53,8 +56,13 @@ export class OracleRows {
 
   /** What entries of any history give. */
   of(entries: readonly Entry[], type_kv: TypeKv): OracleRow[] {
-    const rows = carriedLogits(this.model, entries, this.profile, { type_kv });
+    const rows = carriedLogits(this.model, entries, this.profile, this.options(type_kv));
     return rows.map((carried, i) => ({ carried, entry: entries[i]! }));
+  }
+
+  /** How a forward pass is told which rows are wanted. */
+  options(type_kv: TypeKv): ForwardOptions {
+    return { type_kv, embeddings: this.embeddings };
   }
 
   private find(tokens: readonly number[], type_kv: TypeKv): Node | undefined {
@@ -119,6 +127,7 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
     else if (call.op === 'newContext') sequences.clear();
+    else if (call.op === 'encode') throw new RangeError('the oracle has no encoder');
     else if (call.op === 'stateSave') {
       const kept = call.seq === undefined ? all : [call.seq];
       slots.set(
@@ -165,12 +174,8 @@ export function rowKey(call: number, index: number): string {
   return `${call}/${index}`;
 }
 
-interface Known {
-  plain?: OracleRows;
-  flash?: OracleRows;
-}
-
-const known = new WeakMap<object, Map<string, Known>>();
+/** By model and seed: rows by what a context computes. */
+const known = new WeakMap<object, Map<string, Map<string, OracleRows>>>();
 
 /**
  * The oracle's rows for a loaded model in contexts that round like this one; shared by all properties that run on it.
@@ -184,12 +189,17 @@ export function oracleFor(env: Env, params: RoundedBy): OracleRows {
   }
   let rows = bySeed.get(env.seed);
   if (rows === undefined) {
-    rows = {};
+    rows = new Map();
     bySeed.set(env.seed, rows);
   }
-  const key = params.flash_attn === true ? 'flash' : 'plain';
-  rows[key] ??= new OracleRows(env, profileFor(env, params));
-  return rows[key];
+  const { flash_attn, embeddings } = params;
+  const key = numericsOf({ flash_attn, embeddings });
+  let found = rows.get(key);
+  if (found === undefined) {
+    found = new OracleRows(env, profileFor(env, params), embeddings === true);
+    rows.set(key, found);
+  }
+  return found;
 }
 
 function profileFor(env: Env, params: RoundedBy): RoundingProfile {

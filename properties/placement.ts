@@ -35,8 +35,10 @@ export const placement = endToEnd({
   draw(r, facts) {
     const sequences = r.between(1, 5);
     const whole = newDraft(r, facts, sequences + r.between(1, 3));
-    const fillers = whole.ids.slice(sequences);
-    const own = whole.ids.slice(0, sequences);
+    // Of a large model fewer sequences may be there than were drawn; one of them is a filler.
+    const n_own = Math.min(sequences, Math.max(1, whole.ids.length - 1));
+    const fillers = whole.ids.slice(n_own);
+    const own = whole.ids.slice(0, n_own);
     const rounds = r.between(1, 3);
     for (let i = 0; i < rounds; i++) {
       scatter(whole, fillers, r.between(4, Math.ceil(36 / rounds)));

@@ -2,10 +2,11 @@
  * Which rounding profile judges a context. Flash attention is another program with other roundings, so a subject states
  * a profile of its own for contexts that have it (contract: `rounding_flash`).
  */
-import type { ContextParams, RoundingProfile, SubjectInfo } from '../contract/subject.ts';
+import type { RoundingProfile, SubjectInfo } from '../contract/subject.ts';
+import type { Numerics } from './choices.ts';
 
-/** What of a context decides how its answers are rounded. */
-export type RoundedBy = Pick<ContextParams, 'type_kv' | 'flash_attn'>;
+/** What of a context decides what its answers are and how they are rounded. */
+export type RoundedBy = Numerics;
 
 /** Undefined where the subject does not say how such a context rounds. */
 export function profileOf(subject: SubjectInfo, { flash_attn }: RoundedBy): RoundingProfile | undefined {

@@ -12,14 +12,16 @@ import {
   type Ubatch,
 } from '../contract/batch.ts';
 import { type ErrorKind, IsobatchError } from '../contract/errors.ts';
-import type {
-  Choices,
-  ContextParams,
-  LegalDifferences,
-  ModelInfo,
-  RoundingProfile,
-  SubjectInfo,
-  SumOrder,
+import {
+  type Choices,
+  type ContextParams,
+  type LegalDifferences,
+  type ModelInfo,
+  POOLINGS,
+  type Pooling,
+  type RoundingProfile,
+  type SubjectInfo,
+  type SumOrder,
 } from '../contract/subject.ts';
 import type { RulesInfo, ShownCells, ShownSplit } from '../contract/white.ts';
 import type { Header } from './frames.ts';
@@ -29,6 +31,7 @@ export const PROTOCOL_VERSION = 1;
 export const VERBS = [
   'hello',
   'load',
+  'quantize',
   'open',
   'script',
   'decode',
@@ -169,6 +172,7 @@ export function subjectInfoOf(value: Header): SubjectInfo {
     ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
     ...(value.scripts === undefined ? {} : { scripts: boolField(value, 'scripts') }),
     ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
+    ...(value.quantizes === undefined ? {} : { quantizes: textList(value, 'quantizes') }),
   };
 }
 
@@ -188,6 +192,8 @@ function choicesOf(value: Header): Choices {
     swa_full: of<boolean>('swa_full', isFlag, 'true and false'),
     flash_attn: of<boolean>('flash_attn', isFlag, 'true and false'),
     n_threads: of<number>('n_threads', isCount, 'positive integers'),
+    embeddings: of<boolean>('embeddings', isFlag, 'true and false'),
+    pooling: of<Pooling>('pooling', (x) => POOLINGS.some((p) => p === x), POOLINGS.join(', ')),
   };
 }
 
@@ -202,13 +208,19 @@ function legalOf(value: Header): LegalDifferences {
     no_empty_ranges: flag('no_empty_ranges'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
-    sources:
-      value.sources === undefined ? undefined : (objectField(value, 'sources') as Record<string, string>),
+    pooled_ids_below_tokens: flag('pooled_ids_below_tokens'),
+    sources: value.sources === undefined ? undefined : sourcesOf(objectField(value, 'sources')),
   };
 }
 
+function sourcesOf(value: Header): Record<string, string> {
+  for (const [rule, source] of Object.entries(value))
+    if (typeof source !== 'string') throw bad(`legal.sources.${rule}`, 'a text', source);
+  return value as Record<string, string>;
+}
+
 /** Checks how a subject says that it rounds. */
-function roundingOf(value: Header): RoundingProfile {
+export function roundingOf(value: Header): RoundingProfile {
   const F32_F16 = ['F32', 'F16'] as const;
   return {
     fma: boolField(value, 'fma'),

@@ -17,6 +17,7 @@ import { contextsAreLegal, drawState } from './generate/state.ts';
 import { Lists } from './lists.ts';
 import { RecurrentBooks, type Touched } from './recurrent-books.ts';
 import { runScript, surprise, type Unexpected } from './run-script.ts';
+import { changed } from './shrink-params.ts';
 import { applyCall, idsOf, trace } from './trace.ts';
 import type { Call, Case, Env, Outcome, Property, Script } from './types.ts';
 
@@ -32,7 +33,7 @@ const frame = endToEnd({
     'sets of one ubatch': ['1', '2', '3-4', '5-8'],
   },
   draw(r, facts) {
-    if (facts.state && r.chance(0.2)) return { script: drawState(r, facts, false) };
+    if (facts.state && r.chance(0.2)) return { script: ofLogits(drawState(r, facts, false)) };
     const d = newEvenDraft(r, facts);
     const rounds = r.between(2, 7);
     for (let i = 0; i < rounds; i++) {
@@ -43,13 +44,20 @@ const frame = endToEnd({
     const { params, calls } = scriptOf(d);
     // Only of what is one ubatch the origin of every state is known.
     const whole = r.chance(0.6) && params.split !== 'whole';
-    return { script: { params: whole ? { ...params, n_ubatch: params.n_batch } : params, calls } };
+    const cut = whole ? { ...params, n_ubatch: params.n_batch } : params;
+    return { script: ofLogits({ params: cut, calls }) };
   },
   demand({ script }, _, facts) {
+    if (script.params.embeddings === true) return null;
     const keeps = script.calls.some(({ op }) => op === 'stateLoad' || op === 'newContext');
     return keeps && !contextsAreLegal(script, facts) ? null : {};
   },
 });
+
+/** For embeddings llama.cpp cuts by sequence (`embd_all`), so what is one ubatch here would be several. */
+function ofLogits({ params, calls }: Script): Script {
+  return { params: changed(params, { embeddings: undefined }), calls };
+}
 
 function step(d: EvenDraft): void {
   const { r } = d;

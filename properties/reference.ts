@@ -1,9 +1,11 @@
 /**
  * `reference`: every answer is the oracle's, within the bound that is derived for that element from its operands and
  * from how the subject says that it rounds. Histories of every kind: batches of many sequences, removals, copies,
- * cleared and refilled contexts; after a removal inside, the oracle follows the entries.
+ * cleared and refilled contexts; after a removal inside, the oracle follows the entries. With `--reference self` every
+ * answer is what the subject itself says token by token (`self-reference.ts`).
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { rowWidth } from '../contract/subject.ts';
 import { architectures } from '../oracle/forward.ts';
 import { BoundedRows } from './bounded.ts';
 import { describeToken, failureOf } from './compare.ts';
@@ -14,6 +16,8 @@ import { operate } from './generate/operations.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
 import { runScript } from './run-script.ts';
+import { isLarge } from './sample.ts';
+import { compareWithSelf } from './self-reference.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Outcome, Property, Script } from './types.ts';
 
@@ -39,15 +43,20 @@ const framed = endToEnd({
 
 export const reference: Property = {
   ...framed,
-  skip(subject, model) {
+  skip(subject, model, asked) {
+    // With itself it is compared as by any other property.
+    if (asked?.reference === 'self') return framed.skip(subject, model);
     const reason = unprofiled(subject, {});
     if (reason !== null) return reason;
-    if (!architectures.includes(model.arch)) return `the oracle has no forward pass for ${model.arch} yet`;
+    if (!architectures.includes(model.arch))
+      return `the oracle has no forward pass for ${model.arch} yet; --reference self compares the subject with itself`;
+    if (isLarge(model))
+      return `${model.n_params} parameters are too many for the oracle; --reference self compares the subject with itself`;
     return null;
   },
   async run(env, c) {
     coverScript(env.coverage, c.script!, trace(c.script!, env.model.memory));
-    return compareWithOracle(env, c);
+    return env.reference === 'self' ? compareWithSelf(env, c) : compareWithOracle(env, c);
   },
 };
 
@@ -56,7 +65,9 @@ function rowsOrReason(env: Env, script: Script): Map<string, OracleRow> | string
   try {
     return oracleRowsOf(env, script);
   } catch (error) {
-    if (error instanceof IsobatchError && error.kind === 'model') return error.message;
+    // A tensor that the formulas do not know, or a type of weights that we do not read.
+    if (error instanceof IsobatchError && (error.kind === 'model' || error.kind === 'gguf'))
+      return error.message;
     throw error;
   }
 }
@@ -75,16 +86,17 @@ async function compareWithOracle(env: Env, c: Case): Promise<Outcome> {
   const rows = rowsOrReason(env, script);
   if (typeof rows === 'string') return skipped(rows, run.tokens);
   const judged = new BoundedRows(env, script.params);
+  const width = rowWidth(env.model, script.params);
   const counts = { compared: run.refusals, equal: run.refusals, rounding: 0, divergent: 0 };
   let first: Difference | null = null;
   for (const [key, row] of rows) {
     const [call, index] = key.split('/').map(Number) as [number, number];
     const answer = run.rows[call];
     if (answer === undefined || answer === null) continue; // the run ended before
-    const at = answer.row[index]! * env.model.n_vocab;
+    const at = answer.row[index]! * width;
     const pair = { got: new Float32Array(answer.bits.buffer), at, want: row.carried.v, wantAt: 0 } as const;
     const verdict = judged.judge({ ...pair, routes: 1 }, row);
-    counts.compared += env.model.n_vocab;
+    counts.compared += width;
     for (const kind of ['equal', 'rounding', 'divergent'] as const) counts[kind] += verdict[kind];
     if (verdict.miss === null || first !== null) continue;
     const { miss } = verdict;

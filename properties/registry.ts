@@ -1,11 +1,13 @@
 /** All properties, in the order in which a campaign runs them. */
 import { IsobatchError } from '../contract/errors.ts';
 import { atomic } from './atomic.ts';
+import { cross } from './cross.ts';
 import { encoder } from './encoder.ts';
 import { incremental } from './incremental.ts';
 import { operations } from './operations.ts';
 import { permute } from './permute.ts';
 import { placement } from './placement.ts';
+import { pooling } from './pooling.ts';
 import { recurrentCells } from './recurrent-cells.ts';
 import { reference } from './reference.ts';
 import { reuse } from './reuse.ts';
@@ -43,6 +45,8 @@ export const properties: readonly Property[] = [
   tornState,
   recurrentCells,
   encoder,
+  pooling,
+  cross,
   reference,
 ];
 

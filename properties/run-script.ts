@@ -4,7 +4,14 @@
  */
 import type { Batch } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
-import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../contract/subject.ts';
+import {
+  type ContextParams,
+  type DecodeResult,
+  type MaybePromise,
+  rowWidth,
+  type SubjectContext,
+  type SubjectModel,
+} from '../contract/subject.ts';
 import { doCall, SCRIPT_OPS } from './subjects/script.ts';
 import { isOutput } from './trace.ts';
 import type { Call, Difference, Script, StateCall } from './types.ts';
@@ -13,7 +20,7 @@ import type { Call, Difference, Script, StateCall } from './types.ts';
 export interface Rows {
   /** By batch index: its row, or -1. */
   readonly row: Int32Array;
-  /** The bits of n_outputs x n_vocab logits. */
+  /** The bits of n_outputs rows of `rowWidth` numbers. */
   readonly bits: Uint32Array;
 }
 
@@ -64,7 +71,7 @@ export async function runScript(
     let next = 0;
     for (let c = 0; c < script.calls.length; c++) {
       const call = script.calls[c]!;
-      const answer = await runCall(session, call, c, model.info.n_vocab);
+      const answer = await runCall(session, call, c);
       if ('what' in answer) {
         run.unexpected = answer;
         return run;
@@ -91,9 +98,17 @@ export async function runScript(
   return run;
 }
 
+/** What a row of an answer is. */
+export function rowName({ embeddings }: Pick<ContextParams, 'embeddings'>): 'logits' | 'embedding' {
+  return embeddings === true ? 'embedding' : 'logits';
+}
+
 /** The context that the calls go to, and the states that were kept. */
 class Session {
   ctx: SubjectContext;
+  /** Numbers in a row, and what it is called. */
+  readonly width: number;
+  readonly row: string;
   readonly #model: SubjectModel;
   readonly #script: Script;
   readonly #slots = new Map<string, Uint8Array>();
@@ -102,6 +117,8 @@ class Session {
     this.#model = model;
     this.#script = script;
     this.ctx = ctx;
+    this.width = rowWidth(model.info, script.params);
+    this.row = rowName(script.params);
   }
 
   async state(call: StateCall): Promise<void> {
@@ -135,7 +152,6 @@ async function runCall(
   session: Session,
   call: Call,
   c: number,
-  n_vocab: number,
 ): Promise<{ readonly rows: Rows | null } | Unexpected> {
   const refused = refusedKind(call);
   let result: DecodeResult | undefined;
@@ -158,7 +174,7 @@ async function runCall(
     };
   }
   if (call.op !== 'decode') return { rows: null };
-  return keepRows(call.batch, result!, c, n_vocab);
+  return keepRows(call.batch, result!, c, session);
 }
 
 /** `refused` is what a subject says that does not tell which rule was broken. */
@@ -179,7 +195,7 @@ function keepRows(
   batch: Batch,
   result: DecodeResult,
   c: number,
-  n_vocab: number,
+  { width, row: name }: Pick<Session, 'width' | 'row'>,
 ): { readonly rows: Rows } | Unexpected {
   const n = batch.token.length;
   const row = new Int32Array(n).fill(-1);
@@ -188,18 +204,18 @@ function keepRows(
   if (result.n_outputs !== outputs) {
     return { kind: 'rows', what: `number of outputs of call ${c}`, got: result.n_outputs, want: outputs };
   }
-  if (result.logits.length < outputs * n_vocab) {
-    return { kind: 'rows', what: `logits of call ${c}`, got: result.logits.length, want: outputs * n_vocab };
+  if (result.logits.length < outputs * width) {
+    return { kind: 'rows', what: `${name} of call ${c}`, got: result.logits.length, want: outputs * width };
   }
-  const bits = new Uint32Array(outputs * n_vocab);
+  const bits = new Uint32Array(outputs * width);
   new Float32Array(bits.buffer).set(result.logits.subarray(0, bits.length));
   for (let k = 0; k < bits.length; k++) {
     if ((bits[k]! & 0x7f800000) !== 0x7f800000) continue;
-    const i = row.indexOf(Math.floor(k / n_vocab));
+    const i = row.indexOf(Math.floor(k / width));
     return {
       kind: 'not-finite',
-      what: `logits of token ${i} of call ${c}`,
-      index: k % n_vocab,
+      what: `${name} of token ${i} of call ${c}`,
+      index: k % width,
       got: String(result.logits[k]),
       want: 'a finite number',
     };

@@ -13,7 +13,7 @@ export function pick(batch: Batch, keep: readonly number[]): Batch {
   return part;
 }
 
-function pickWhere(batch: Batch, wanted: (i: number) => boolean): Batch {
+export function pickWhere(batch: Batch, wanted: (i: number) => boolean): Batch {
   return pick(
     batch,
     batch.token.map((_, i) => i).filter((i) => wanted(i)),
@@ -32,7 +32,8 @@ export function* fewerSequences(calls: readonly Call[]): Generator<Call[]> {
 export function withoutSequences(call: Call, out: ReadonlySet<number>): Call | null {
   if (call.op === 'clear' || call.op === 'newContext') return call;
   if (call.op === 'seqCp') return out.has(call.from) || out.has(call.to) ? null : call;
-  if (call.op !== 'decode') return call.seq !== undefined && out.has(call.seq) ? null : call;
+  if (call.op !== 'decode' && call.op !== 'encode')
+    return call.seq !== undefined && out.has(call.seq) ? null : call;
   const { batch } = call;
   if (batch.token.length === 0) return call;
   const left = pickWhere(batch, (i) => idsOf(batch, i).some((id) => !out.has(id)));
@@ -65,7 +66,7 @@ export function* thinned(calls: readonly Call[]): Generator<Call[]> {
 export function* fewerTokens(calls: readonly Call[]): Generator<Call[]> {
   for (let c = calls.length - 1; c >= 0; c--) {
     const call = calls[c]!;
-    if (call.op !== 'decode') continue;
+    if (call.op !== 'decode' && call.op !== 'encode') continue;
     for (const [from, to] of chunks(call.batch.token.length))
       yield replaced(calls, c, { ...call, batch: pickWhere(call.batch, (i) => i < from || i >= to) });
   }

@@ -38,7 +38,7 @@ function* withoutSlots(calls: readonly Call[]): Generator<Call[]> {
 export function appearance(calls: readonly Call[]): number[] {
   const seqs = new Set<number>();
   for (const call of calls) {
-    if (call.op === 'decode') {
+    if (call.op === 'decode' || call.op === 'encode') {
       for (let i = 0; i < call.batch.token.length; i++) for (const s of idsOf(call.batch, i)) seqs.add(s);
     } else if (call.op === 'seqCp') seqs.add(call.from).add(call.to);
     else if (call.op === 'clear' || call.op === 'newContext') continue;
@@ -115,8 +115,8 @@ function* plainerOperation(call: Call, seqs: readonly number[]): Generator<Call>
     for (const name of Object.keys(call.params ?? {})) yield { ...call, params: without(call.params!, name) };
     return;
   }
-  if (call.op === 'decode' || call.op === 'clear' || call.op === 'stateSave' || call.refused !== undefined)
-    return;
+  if (call.op === 'decode' || call.op === 'encode' || call.op === 'clear' || call.op === 'stateSave') return;
+  if (call.refused !== undefined) return;
   if (call.op === 'seqKeep') {
     for (const seq of seqs) yield { op: 'seqRm', seq, p0: 0, p1: -1 };
     return;

@@ -8,6 +8,7 @@
 import type { Facts } from './facts.ts';
 import { factsOf } from './facts.ts';
 import { Random } from './random.ts';
+import { isLarge } from './sample.ts';
 import { cutter } from './shrink.ts';
 import { pick, withoutSequences } from './shrink-batch.ts';
 import { type DecodeCall, explicit, isLegalDecode, mergedBatches, sequencesOf } from './shrink-calls.ts';
@@ -82,7 +83,8 @@ export class Cuts {
   /** Until a case is small, or the time is up: where one descent ends, another from nearby may not. */
   async run(): Promise<void> {
     const outputs = withAllOutputs(this.#script);
-    this.#regular = await this.#takes(withRegularTokens(outputs, this.#facts));
+    // Other tokens than those of the tree would have to be measured on copies of a large model.
+    this.#regular = !isLarge(this.#env.model) && (await this.#takes(withRegularTokens(outputs, this.#facts)));
     if (!this.#regular) await this.#takes(outputs);
     const top = this.#best;
     await this.#descend();

@@ -67,13 +67,15 @@ export function inRecipeVocabulary(script: Script, n_vocab: number): Script | nu
 }
 
 export function tokensOf(calls: readonly Call[]): number[] {
-  return calls.flatMap((call) => (call.op === 'decode' ? call.batch.token : []));
+  return calls.flatMap((call) => (call.op === 'decode' || call.op === 'encode' ? call.batch.token : []));
 }
 
 export function renameTokens({ params, calls }: Script, name: (token: number) => number): Script {
   const renamed = calls.map(
     (call): Call =>
-      call.op === 'decode' ? { ...call, batch: { ...call.batch, token: call.batch.token.map(name) } } : call,
+      call.op === 'decode' || call.op === 'encode'
+        ? { ...call, batch: { ...call.batch, token: call.batch.token.map(name) } }
+        : call,
   );
   return { params, calls: renamed };
 }

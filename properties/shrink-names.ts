@@ -35,7 +35,8 @@ export function renameSequences(script: Script, names: ReadonlyMap<number, numbe
   const calls = script.calls.map((call): Call => {
     if (call.op === 'clear' || call.op === 'newContext') return call;
     if (call.op === 'seqCp') return { ...call, from: name(call.from), to: name(call.to) };
-    if (call.op !== 'decode') return call.seq === undefined ? call : { ...call, seq: name(call.seq) };
+    if (call.op !== 'decode' && call.op !== 'encode')
+      return call.seq === undefined ? call : { ...call, seq: name(call.seq) };
     const seq_id = call.batch.token.map((_, i) =>
       idsOf(call.batch, i)
         .map(name)

@@ -46,6 +46,7 @@ const FIELDS = [
   'swa_full',
   'flash_attn',
   'n_threads',
+  'embeddings',
 ] as const satisfies readonly (keyof ContextParams)[];
 
 function sizeOfParams(p: ContextParams, facts: Facts): number {
@@ -72,6 +73,7 @@ function sizeOfCall(call: Call): number {
       return 1 + (call.seq ?? 0) / 64 + (call.cut ?? 0) / 64;
     case 'newContext':
       return 2 + Object.keys(call.params ?? {}).length;
+    case 'encode':
     case 'decode':
       return sizeOfBatch(call);
   }
@@ -82,7 +84,7 @@ function sizeOfRange(p0: number, p1: number): number {
   return (p0 === 0 ? 0 : 1 + Math.max(p0, 0) / 64) + (p1 < 0 ? 0 : 1 + p1 / 64);
 }
 
-function sizeOfBatch({ batch }: Extract<Call, { op: 'decode' }>): number {
+function sizeOfBatch({ batch }: Extract<Call, { op: 'decode' | 'encode' }>): number {
   const { token, pos, seq_id, logits } = batch;
   let n = 20 * token.length;
   for (const field of [pos, seq_id, logits]) if (field === undefined) n++;

@@ -153,10 +153,23 @@ function roomy({ params, calls }: Script): Script {
   return { params: { ...params, n_batch }, calls };
 }
 
+/** An encoder begins anew with each batch. */
+function encodedAnew(call: Extract<Call, { op: 'encode' }>): Call {
+  const next = new Map<number, number>();
+  const pos = call.batch.token.map((_, i) => {
+    const ids = idsOf(call.batch, i);
+    const at = next.get(ids[0] ?? 0) ?? 0;
+    for (const id of ids) next.set(id, at + 1);
+    return at;
+  });
+  return { ...call, batch: { ...call.batch, pos } };
+}
+
 /** Counts positions anew where a batch gives them and is not refused. */
 export function repair(script: Script, facts: Facts): Script {
   const lists = new Lists(script.params.n_seq_max, facts.memory);
   const calls = script.calls.map((call): Call => {
+    if (call.op === 'encode') return encodedAnew(call);
     if (call.op !== 'decode' || call.refused !== undefined) {
       applyCall(lists, call);
       return call;

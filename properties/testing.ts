@@ -50,10 +50,13 @@ export const FAKE_FAULTS = [
   'refuses-shared',
   /** NaN in one logit of one row. */
   'nan',
+  /** An embedding (logits are right) is that of the row before it. */
+  'embedding',
 ] as const;
 export type FakeFault = (typeof FAKE_FAULTS)[number];
 
 const N_VOCAB = 16;
+const N_EMBD = 6;
 
 interface State {
   /** Hash of all that the sequence has seen. */
@@ -143,11 +146,16 @@ class FakeContext implements SubjectContext {
   private answer(batch: CompleteBatch, rows: ReadonlyMap<number, number>): DecodeResult {
     const order = this.fault === 'unsorted-rows' ? [...rows.keys()] : batch.token.map((_, i) => i);
     const outputs = order.filter((i) => batch.logits[i]);
-    const logits = new Float32Array(outputs.length * N_VOCAB);
+    const embeddings = this.params.embeddings === true;
+    const width = embeddings ? N_EMBD : N_VOCAB;
+    const logits = new Float32Array(outputs.length * width);
     outputs.forEach((i, row) => {
-      for (let v = 0; v < N_VOCAB; v++) logits[row * N_VOCAB + v] = mix32(rows.get(i)! + v) / 2 ** 32;
+      const of = this.fault === 'embedding' && embeddings ? outputs[Math.max(0, row - 1)]! : i;
+      // What an embedding hides is not in the logits, and the other way round.
+      const start = rows.get(of)! + (embeddings ? 77 : 0);
+      for (let v = 0; v < width; v++) logits[row * width + v] = mix32(start + v) / 2 ** 32;
     });
-    if (this.fault === 'nan' && outputs.length > 3) logits[3 * N_VOCAB + 5] = Number.NaN;
+    if (this.fault === 'nan' && outputs.length > 3) logits[3 * width + 5] = Number.NaN;
     return { n_outputs: outputs.length, logits };
   }
 
@@ -220,7 +228,7 @@ export function fakeSubject(memory: 'attention' | 'recurrent', fault: FakeFault 
         arch: memory === 'attention' ? 'llama' : 'mamba',
         memory,
         n_vocab: N_VOCAB,
-        n_embd: 1,
+        n_embd: N_EMBD,
         n_layer: 1,
         n_params: 1,
       },

@@ -13,8 +13,18 @@ export const PATH_LENGTH = 64;
 /** Vocabulary of the trained models: <unk>, <s>, </s> and 256 bytes. */
 const BYTE_VOCAB = 259;
 
+/** How many lists, and of how many tokens. */
+export interface TreeSize {
+  readonly paths: number;
+  readonly length: number;
+}
+
+const WHOLE: TreeSize = { paths: N_PATHS, length: PATH_LENGTH };
+
 export interface TokenTree {
-  /** N_PATHS lists of PATH_LENGTH tokens. */
+  /** Tokens of each list. */
+  readonly length: number;
+  /** Lists of that many tokens. */
   readonly paths: readonly (readonly number[])[];
   /** For each path the others that begin alike, longest common beginning first. */
   readonly relatives: readonly (readonly { readonly path: number; readonly common: number }[])[];
@@ -23,11 +33,17 @@ export interface TokenTree {
 const trees = new Map<string, TokenTree>();
 
 /** The tree of a campaign; the same for every worker. `trained` takes tokens from a golden text. */
-export function tokenTree(seed: string, family: string, n_vocab: number, trained: boolean): TokenTree {
-  const name = `${seed}\u0000${family}\u0000${n_vocab}\u0000${trained}`;
+export function tokenTree(
+  seed: string,
+  family: string,
+  n_vocab: number,
+  trained: boolean,
+  size = WHOLE,
+): TokenTree {
+  const name = [seed, family, n_vocab, trained, size.paths, size.length].join('\u0000');
   let tree = trees.get(name);
   if (tree === undefined) {
-    tree = grow(caseRandom(seed, 'token-tree', family, 0), n_vocab, trained && n_vocab === BYTE_VOCAB);
+    tree = grow(caseRandom(seed, 'token-tree', family, 0), n_vocab, trained && n_vocab === BYTE_VOCAB, size);
     // A process that runs many campaigns must not keep the trees of all of them.
     if (trees.size >= 16) trees.clear();
     trees.set(name, tree);
@@ -35,14 +51,15 @@ export function tokenTree(seed: string, family: string, n_vocab: number, trained
   return tree;
 }
 
-function grow(r: Random, n_vocab: number, fromText: boolean): TokenTree {
+function grow(r: Random, n_vocab: number, fromText: boolean, size: TreeSize): TokenTree {
+  const { length } = size;
   const text = fromText ? goldenText('recall64k') : null;
   const paths: number[][] = [];
-  for (let p = 0; p < N_PATHS; p++) {
+  for (let p = 0; p < size.paths; p++) {
     const root = p === 0 || r.chance(0.25);
-    const path = root ? [] : paths[r.below(p)]!.slice(0, r.ragged(48));
-    if (text === null) growRandom(r, path, n_vocab);
-    else growText(r, path, text);
+    const path = root ? [] : paths[r.below(p)]!.slice(0, r.ragged((3 * length) / 4));
+    if (text === null) growRandom(r, path, n_vocab, length);
+    else growText(r, path, text, length);
     paths.push(path);
   }
   const relatives = paths.map((a, i) =>
@@ -51,13 +68,13 @@ function grow(r: Random, n_vocab: number, fromText: boolean): TokenTree {
       .filter((x) => x.common > 0)
       .sort((x, y) => y.common - x.common || x.path - y.path),
   );
-  return { paths, relatives };
+  return { length, paths, relatives };
 }
 
 /** Random tokens; one that stood within the last 8 is not taken, so that a wrong key is a different key. */
-function growRandom(r: Random, path: number[], n_vocab: number): void {
+function growRandom(r: Random, path: number[], n_vocab: number, length: number): void {
   const gap = Math.min(8, n_vocab - 1);
-  while (path.length < PATH_LENGTH) {
+  while (path.length < length) {
     let token = r.below(n_vocab);
     for (let tries = 0; tries < 8 && path.lastIndexOf(token) >= Math.max(0, path.length - gap); tries++) {
       token = r.below(n_vocab);
@@ -67,10 +84,10 @@ function growRandom(r: Random, path: number[], n_vocab: number): void {
 }
 
 /** BOS, then bytes of the text from a random place on. */
-function growText(r: Random, path: number[], text: Uint8Array): void {
+function growText(r: Random, path: number[], text: Uint8Array, length: number): void {
   if (path.length === 0) path.push(BOS);
-  const start = r.below(text.length - PATH_LENGTH);
-  for (let i = start; path.length < PATH_LENGTH; i++) path.push(text[i]! + BYTE_OFFSET);
+  const start = r.below(text.length - length);
+  for (let i = start; path.length < length; i++) path.push(text[i]! + BYTE_OFFSET);
 }
 
 function commonLength(a: readonly number[], b: readonly number[]): number {

@@ -12,7 +12,7 @@ export interface TracedToken {
   /** Ascending. */
   readonly ids: readonly number[];
   readonly pos: number;
-  /** The tokens that it has seen, itself last; null if that is no plain list (after a removal inside, in an encoder). */
+  /** The tokens that it has seen, itself last; null if that is no plain list (after a removal inside, in an encoder, after one). */
   readonly seen: readonly number[] | null;
   readonly output: boolean;
 }
@@ -53,6 +53,7 @@ export function applyCall(lists: Lists, call: Call): void {
   else if (call.op === 'seqCp') {
     if (call.from !== call.to) lists.cp(call.from, call.to, call.p0, call.p1);
   } else if (call.op === 'seqKeep') lists.keep(call.seq);
+  else if (call.op === 'encode') return;
   else if (call.op === 'stateSave') lists.save(call.slot, call.seq);
   else if (call.op === 'stateLoad') lists.load(call.slot, call.seq);
   else if (call.op === 'newContext') lists.clear();
@@ -71,6 +72,8 @@ export function trace(
 ): Trace {
   const lists = new Lists(script.params.n_seq_max, memory);
   const calls: TracedCall[] = [];
+  // What a decoder says depends on what was encoded, too: no list of its own tokens tells it.
+  const listed = memory !== 'none' && !script.calls.some(({ op }) => op === 'encode');
   let peak = 0;
   for (let c = 0; c < script.calls.length; c++) {
     const call = script.calls[c]!;
@@ -82,7 +85,7 @@ export function trace(
         const entry = lists.append(call.batch.token[i]!, ids);
         const output = isOutput(call.batch, i);
         const sorted = ids.length === 1 ? ids : [...ids].sort((a, b) => a - b);
-        const seen = output && entry.plain && memory !== 'none' ? lists.tokens(ids[0]!) : null;
+        const seen = output && entry.plain && listed ? lists.tokens(ids[0]!) : null;
         tokens.push({ ids: sorted, pos: entry.pos, seen, output });
       }
     } else if (call.op === 'seqRm' && call.refused === undefined) removal = removed(lists, call);
@@ -137,6 +140,8 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
     }
     case 'newContext':
       return null;
+    case 'encode':
+      return encodeRefusal(call.batch, script, n_vocab);
     case 'decode':
       return batchRefusal(lists, call.batch, script, n_vocab);
   }
@@ -152,6 +157,19 @@ function batchRefusal(lists: Lists, batch: Batch, { params }: Script, n_vocab: n
     }
     if (params.split === 'whole' && longestSet(complete.seq_id) > params.n_ubatch) return 'batch.whole';
     if (lists.memory !== 'recurrent' && lists.used + batch.token.length > params.n_ctx) return 'memory.full';
+    return null;
+  } catch (error) {
+    if (error instanceof IsobatchError) return error.kind;
+    throw error;
+  }
+}
+
+/** Whole sequences in one ubatch: a token of an encoder sees what comes after it. */
+function encodeRefusal(batch: Batch, { params }: Script, n_vocab: number): string | null {
+  const { n_ubatch, n_batch, n_seq_max } = params;
+  try {
+    const limits = { n_vocab, n_batch: Math.min(n_ubatch, n_batch), n_seq_max };
+    completeBatch(batch, new Lists(n_seq_max, 'none'), limits);
     return null;
   } catch (error) {
     if (error instanceof IsobatchError) return error.kind;

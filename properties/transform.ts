@@ -5,7 +5,7 @@
 import type { Batch } from '../contract/batch.ts';
 import type { ContextParams } from '../contract/subject.ts';
 import { needsOf } from './generate/params.ts';
-import type { Trace, TracedToken } from './trace.ts';
+import { idsOf, type Trace, type TracedToken } from './trace.ts';
 import type { Call, Case, Script } from './types.ts';
 
 export interface Twin {
@@ -59,8 +59,9 @@ class TwinBuilder {
 
 /** Parameters under which the calls are not refused: enough cells, batch, and ubatch for whole sets. */
 export function fitted(params: ContextParams, calls: readonly Call[], peak: number): ContextParams {
-  const { longest_call, longest_set } = needsOf(calls, peak);
-  const n_ubatch = params.split === 'whole' ? Math.max(params.n_ubatch, longest_set) : params.n_ubatch;
+  const { longest_call, longest_set, longest_source } = needsOf(calls, peak);
+  const least = params.split === 'whole' ? Math.max(longest_set, longest_source) : longest_source;
+  const n_ubatch = Math.max(params.n_ubatch, least);
   const n_batch = Math.max(params.n_batch, longest_call, n_ubatch);
   return { ...params, n_ctx: Math.max(params.n_ctx, peak), n_batch, n_ubatch };
 }
@@ -130,6 +131,7 @@ function renaming(t: Trace): Map<number, number> {
   for (const { call, tokens } of t.calls) {
     if (isRefused(call)) continue;
     for (const { ids } of tokens) ids.forEach(meet);
+    if (call.op === 'encode') for (const i of call.batch.token.keys()) idsOf(call.batch, i).forEach(meet);
     if (call.op === 'seqCp') [call.from, call.to].forEach(meet);
     else if (call.op === 'seqRm' || call.op === 'seqKeep') meet(call.seq);
   }
@@ -140,6 +142,10 @@ function renamed(call: Call, names: ReadonlyMap<number, number>): Call {
   const name = (id: number): number => names.get(id) ?? id;
   if (call.op === 'seqCp') return { ...call, from: name(call.from), to: name(call.to) };
   if (call.op === 'seqRm' || call.op === 'seqKeep') return { ...call, seq: name(call.seq) };
+  if (call.op === 'encode') {
+    const seq_id = call.batch.token.map((_, i) => idsOf(call.batch, i).map(name));
+    return { ...call, batch: { ...call.batch, seq_id } };
+  }
   return call;
 }
 

@@ -2,7 +2,7 @@
  * Which of two answers of a subject is the wrong one: the oracle knows. Asked once, for the failure that is told; a
  * campaign compares the subject with itself and does not need to know.
  */
-import { architectures } from '../oracle/forward.ts';
+import { boundsBy } from './bounds-by.ts';
 import { oracleRowsOf, rowKey } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
 import type { Difference, Env, Failure, Truth } from './types.ts';
@@ -22,8 +22,8 @@ function truthOf(env: Env, { case: c, difference }: Failure): Truth | null {
   // `reference` has compared with the oracle already.
   if (c.property === 'reference' || (missed !== undefined && c.alone === undefined && c.base === undefined))
     return null;
-  if (unprofiled(env.subject, c.script.params) !== null || !architectures.includes(env.model.arch))
-    return null;
+  if (unprofiled(env.subject, c.script.params) !== null || boundsBy(env) !== 'oracle') return null;
+  if ((c.script.params.pooling ?? 'none') !== 'none') return null;
   const row = oracleRowsOf(env, c.script).get(rowKey(at.call, at.index))?.carried;
   if (row === undefined) return null;
   const value = row.v[index]!;

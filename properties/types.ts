@@ -11,6 +11,7 @@ import type {
   SubjectModel,
 } from '../contract/subject.ts';
 import type { ShownRules, WhiteBox } from '../contract/white.ts';
+import type { BoundsBy } from './bounds-by.ts';
 import type { FirstLook } from './first-look.ts';
 import type { BoundsTally } from './verdict.ts';
 
@@ -34,6 +35,8 @@ export type Call =
     }
   | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
   | { readonly op: 'clear' }
+  /** What decoders attend to from now on (T5): whole sequences, from position 0 on. It leaves memory alone. */
+  | { readonly op: 'encode'; readonly batch: Batch; readonly refused?: string }
   | StateCall;
 
 /**
@@ -183,6 +186,9 @@ export interface Outcome {
 /** Classes that a campaign has reached: name of a histogram -> class -> count. Every class named by `classes` must occur. */
 export type Coverage = Record<string, Record<string, number>>;
 
+/** What `reference` compares with. */
+export type Reference = 'oracle' | 'self';
+
 /** What a property gets to run with. One a worker, property and model. */
 export interface Env {
   readonly seed: string;
@@ -190,8 +196,16 @@ export interface Env {
   readonly model: ModelInfo;
   readonly modelName: string;
   readonly loaded: SubjectModel;
+  /** The file of the model, if it is one: the user's, or one that the subject has quantized. */
+  readonly modelFile?: string;
   /** Loads another model given as bytes: copies with noise, for bounds without a formula. */
   readonly load?: (bytes: Uint8Array, name: string) => MaybePromise<SubjectModel>;
+  /** The same by path, if the subject takes that: for large files. */
+  readonly loadFile?: (path: string, name: string) => MaybePromise<SubjectModel>;
+  /** Where bounds are from, if not from the first that can be had (`bounds-by.ts`). */
+  readonly bounds?: BoundsBy;
+  /** `self`: the property `reference` compares the subject with itself, token by token. */
+  readonly reference?: Reference;
   /** The rules of the subject, if it shows them, and those of the oracle. */
   readonly white?: WhiteBox;
   /** Those of a subject in another process, if it shows any. */
@@ -209,6 +223,8 @@ export interface Env {
     readonly isa?: string;
     readonly split?: SplitPolicy;
     readonly type_kv?: 'F32' | 'F16';
+    /** Numbers of threads to choose from, the plain one first, where the subject offers them. */
+    readonly n_threads?: readonly number[];
   };
 }
 
@@ -222,7 +238,7 @@ export interface Property {
   /** Classes of the coverage histogram that a campaign of a few thousand cases must reach. */
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** Null if it applies, else the reason for skipping it. */
-  skip(subject: SubjectInfo, model: ModelInfo): string | null;
+  skip(subject: SubjectInfo, model: ModelInfo, asked?: Pick<Env, 'reference'>): string | null;
   /** White-box properties that can ask a subject in another process, too (`Env.shown`). */
   readonly asks?: boolean;
   /** Properties that look at the recurrent cells of contexts (`Subject.cells`). */

@@ -3,6 +3,7 @@ import { HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
 import { endToEnd, samePairs } from './end-to-end.ts';
 import { fill, newDraft, scriptOf } from './generate/history.ts';
 import { drawParams } from './generate/params.ts';
+import { changed } from './shrink-params.ts';
 import { fitted } from './transform.ts';
 
 export const ubatch = endToEnd({
@@ -19,10 +20,10 @@ export const ubatch = endToEnd({
   demand({ script, base }, t) {
     const pairs = samePairs(t);
     if (pairs.length === 0 || base === undefined) return null;
-    // K and V in another type are other numbers: only the shape of the work may differ.
-    const { n_seq_max, type_kv, flash_attn } = script.params;
-    const numerics = flash_attn === undefined ? { type_kv } : { type_kv, flash_attn };
-    const params = fitted({ ...base.params, n_seq_max, ...numerics }, script.calls, t.peak);
+    // K and V in another type, and embeddings, are other numbers: only the shape of the work may differ.
+    const { n_seq_max, type_kv, flash_attn, embeddings } = script.params;
+    const same = { n_seq_max, type_kv, flash_attn, embeddings };
+    const params = fitted(changed(base.params, same), script.calls, t.peak);
     return { base: { params, calls: script.calls }, pairs };
   },
 });

@@ -8,9 +8,11 @@ import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { ModelInfo, SubjectModel } from '../contract/subject.ts';
 import type { ShownRules } from '../contract/white.ts';
-import { modelBytes, RULES, sha256Of } from './campaign-models.ts';
+import { modelBytes, modelPath, modelSource, quantizedName, RULES, sha256Of } from './campaign-models.ts';
+import { sha256OfFile } from './file-hash.ts';
 import type { FirstLook } from './first-look.ts';
 import { unknownName } from './names.ts';
+import { quantizedFile } from './quantized.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
 import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
@@ -19,7 +21,10 @@ import { runCase } from './worker-run.ts';
 
 export interface LoadedModel {
   readonly model: SubjectModel;
-  readonly sha256: string;
+  /** Where it lies, if it is a file. */
+  readonly file?: string;
+  /** Hexadecimal; computed when it is first asked for, because a file may be large. Of a quantized model: of its base. */
+  sha256(): string;
 }
 
 /** White-box properties run without a model; whoever asks for one has made a mistake. */
@@ -105,9 +110,26 @@ export class WorkerState {
   }
 
   async #load(name: string): Promise<LoadedModel> {
-    const bytes = modelBytes(name);
     const { subject } = await this.subject();
-    return { model: await subject.load(bytes, name), sha256: sha256Of(bytes) };
+    const quantized = quantizedName(name);
+    const source = modelSource(quantized?.base ?? name);
+    let sha256: string | undefined;
+    const hash = () => ('path' in source ? sha256OfFile(source.path) : sha256Of(source.bytes));
+    const facts = {
+      sha256() {
+        sha256 ??= hash();
+        return sha256;
+      },
+    };
+    if (quantized !== undefined) {
+      const file = await quantizedFile(subject, source, quantized.type, name);
+      return { model: await subject.loadFile!(file, name), file, ...facts };
+    }
+    // Whoever cannot load by path gets the bytes, however many they are.
+    if ('path' in source && subject.loadFile !== undefined)
+      return { model: await subject.loadFile(source.path, name), file: source.path, ...facts };
+    const bytes = 'path' in source ? modelBytes(name) : source.bytes;
+    return { model: await subject.load(bytes, name), file: modelPath(name), ...facts };
   }
 
   env(property: Property, model: string): Promise<Env> {
@@ -124,14 +146,18 @@ export class WorkerState {
     const { subject, white } = await this.subject();
     const { oracleWhite } = await import('../oracle/white.ts');
     const shown = white === undefined && property.asks === true ? await this.shown() : undefined;
-    const loaded = property.white ? NO_MODEL : (await this.model(modelName)).model;
+    const found = property.white ? undefined : await this.model(modelName);
+    const loaded = found?.model ?? NO_MODEL;
     return {
       seed: this.setting.seed,
       subject: subject.info,
       model: loaded.info,
       modelName,
       loaded,
+      modelFile: found?.file,
       load: (bytes, name) => subject.load(bytes, name),
+      ...(subject.loadFile && { loadFile: subject.loadFile.bind(subject) }),
+      reference: this.setting.reference,
       white,
       ...(shown === undefined || 'none' in shown ? {} : { shown }),
       oracle: oracleWhite,
@@ -191,6 +217,7 @@ export function skipReason(
   open: OpenSubject,
   model: ModelInfo,
   shown: Shown = {},
+  asked: Pick<Env, 'reference'> = {},
 ): string | null {
   if (property.white && open.white === undefined) {
     if (property.asks !== true || shown.rules === undefined) return NO_RULES;
@@ -201,7 +228,7 @@ export function skipReason(
     if (reason !== null) return reason;
   }
   return (
-    property.skip(open.subject.info, model) ??
+    property.skip(open.subject.info, model, asked) ??
     (property.looks === true ? hiddenCells(model, shown.cells) : null)
   );
 }

@@ -4,8 +4,9 @@
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { ErrorRecord } from './protocol.ts';
+import type { Sample } from './sample.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
-import type { Case, Coverage, Difference, Env, Explanation, Failure, Outcome } from './types.ts';
+import type { Case, Coverage, Difference, Env, Explanation, Failure, Outcome, Reference } from './types.ts';
 import { addBounds, type BoundsTally, emptyBounds } from './verdict.ts';
 
 /** What every request says: with what to run. A worker keeps it from one request to the next. */
@@ -17,6 +18,8 @@ export interface Setting {
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound. */
   readonly p?: number;
+  /** What the property `reference` compares with; default: the oracle. */
+  readonly reference?: Reference;
   /** Module that exports `properties`, instead of the built-in ones. */
   readonly properties_module?: string;
   /** A call of a remote subject that takes longer means that it hangs. */
@@ -109,6 +112,8 @@ export interface ModelFacts {
   readonly name: string;
   readonly info: ModelInfo;
   readonly sha256: string;
+  /** Of a large model: how much of its histories is sampled. */
+  readonly sample?: Sample;
 }
 
 /** Which kernels the subject runs on, if it is our engine. */

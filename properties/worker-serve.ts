@@ -6,9 +6,11 @@ import type { RulesInfo } from '../contract/white.ts';
 import { RULES } from './campaign-models.ts';
 import { explainFailure } from './explain.ts';
 import { FirstLook } from './first-look.ts';
+import { prepareBounds } from './noise-rows.ts';
 import { probeFailure } from './probe/failure.ts';
 import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
+import { sampleOf } from './sample.ts';
 import { shrinkCase } from './shrinker.ts';
 import { withTruth } from './truth.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
@@ -55,8 +57,9 @@ export async function serveRequest(request: Request, emit: Emit): Promise<unknow
     case 'campaign':
       return campaign(s, request, emit);
     case 'generate': {
-      const { property, env } = await unit(s, request.property, request.model, emit);
-      return generate(property, env, request.index);
+      const property = await s.property(request.property);
+      emit({ event: 'setup', what: `${request.property} on ${request.model}` });
+      return generate(property, await s.env(property, request.model), request.index);
     }
     case 'replay':
       return replay(s, request, emit);
@@ -77,7 +80,10 @@ async function unit(
 ): Promise<{ property: Property; env: Env }> {
   const property = await s.property(name);
   emit({ event: 'setup', what: `${name} on ${model}` });
-  return { property, env: await s.env(property, model) };
+  const env = await s.env(property, model);
+  if (!property.white)
+    await prepareBounds(env, (what) => emit({ event: 'setup', what: `${model}: ${what}` }));
+  return { property, env };
 }
 
 async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise<ProbeAnswer> {
@@ -90,7 +96,8 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
     emit({ event: 'setup', what: name });
     try {
       const { model, sha256 } = await s.model(name);
-      models.push({ name, info: model.info, sha256 });
+      const sample = sampleOf(model.info);
+      models.push({ name, info: model.info, sha256: sha256(), ...(sample && { sample }) });
     } catch (error) {
       // It died of that model. A process of its own is started again for the next one; nobody else can go on.
       if ((error as IsobatchError).kind === 'subject' && open.kill === undefined) throw error;
@@ -113,7 +120,7 @@ async function probe(s: WorkerState, request: ProbeRequest, emit: Emit): Promise
       const skip: Record<string, string> = {};
       const on = p.white ? [{ name: RULES, info: RULES_MODEL }] : models;
       for (const { name, info } of on) {
-        const reason = skipReason(p, open, info, shown);
+        const reason = skipReason(p, open, info, shown, s.setting);
         if (reason !== null) skip[name] = reason;
       }
       const { name, statement, white, classes } = p;
@@ -167,7 +174,7 @@ async function campaign(s: WorkerState, request: CampaignRequest, emit: Emit): P
 async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promise<ReplayAnswer> {
   const c: Case = request.case;
   const { property, env } = await unit(s, c.property, c.model, emit);
-  const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256;
+  const model_sha256 = property.white ? '' : (await s.model(c.model)).sha256();
   const facts = {
     model_sha256,
     statement: property.statement,
@@ -175,7 +182,7 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
     model_info: property.white ? undefined : env.model,
   };
   const shown = await shownOf(s, [property], [env.model]);
-  const reason = skipReason(property, await s.subject(), env.model, shown);
+  const reason = skipReason(property, await s.subject(), env.model, shown, s.setting);
   if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
   return { outcome: await runCase(property, env, c), ...facts };

@@ -43,9 +43,10 @@ export function callInWords(call: Call): string {
   const refused =
     call.op !== 'clear' && call.refused !== undefined ? `  (must be refused: ${call.refused})` : '';
   switch (call.op) {
+    case 'encode':
     case 'decode': {
       const n = call.batch.token.length;
-      return `decode ${n} ${n === 1 ? 'token' : 'tokens'}: ${batchInWords(call.batch)}${refused}`;
+      return `${call.op} ${n} ${n === 1 ? 'token' : 'tokens'}: ${batchInWords(call.batch)}${refused}`;
     }
     case 'seqRm':
       return `remove ${rangeInWords(call.p0, call.p1)} of ${call.seq < 0 ? 'all sequences' : `sequence ${call.seq}`}${refused}`;

@@ -7,7 +7,7 @@ import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import { modelBytes, sha256Of } from '../properties/campaign-models.ts';
 import type { CampaignResult, FailureRecord } from '../properties/campaign-result.ts';
 import { type SubjectSpec, specOptions } from '../properties/subjects/registry.ts';
-import type { Case, Failure } from '../properties/types.ts';
+import type { Case, Failure, Reference } from '../properties/types.ts';
 import { DEFAULT_P } from '../properties/verdict.ts';
 
 /** Version of the record. 2: what the property states, facts of model and subject, explanation and probes. */
@@ -41,6 +41,8 @@ export interface CaseFile {
   readonly isa?: string;
   /** Chance of a false alarm in one comparison, if it was not the usual one. */
   readonly p?: number;
+  /** What `reference` compared with, if not the oracle. */
+  readonly reference?: Reference;
   readonly properties_module?: string;
   readonly log?: string;
   /** Command that runs it again. */
@@ -81,6 +83,8 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
   const chosen = [
     ...specOptions(settings.subject),
     ...(settings.isa === undefined ? [] : ['--isa', settings.isa]),
+    ...(settings.threads === undefined ? [] : ['--threads', settings.threads.join()]),
+    ...(settings.reference === undefined ? [] : ['--reference', settings.reference]),
     ...(settings.properties_module === undefined ? [] : ['--properties-module', settings.properties_module]),
     ...(settings.fault === undefined ? [] : ['--fault', settings.fault]),
   ];
@@ -110,6 +114,7 @@ export function caseFileOf(record: FailureRecord, result: CampaignResult, path: 
     fault: settings.fault,
     isa: settings.isa,
     p: settings.p === DEFAULT_P ? undefined : settings.p,
+    reference: settings.reference,
     properties_module: settings.properties_module,
     log: record.log,
     replay: isReplayable(record) ? command(['isobatch', 'replay', path]) : again,

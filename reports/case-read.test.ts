@@ -137,7 +137,7 @@ describe('a case file', () => {
     expect(message(`${at}.batch.token.0`, 'x')).toBe(
       `f.json: case.script.calls[${call}].batch.token[0] must be a whole number from 0, got "x"`,
     );
-    expect(message(`${at}.op`, 'decde')).toContain(`calls[${call}].op must be one of decode, seqRm`);
+    expect(message(`${at}.op`, 'decde')).toContain(`calls[${call}].op must be one of decode, encode, seqRm`);
     expect(message(`${at}.batch.logits`, [true, 1])).toContain('.batch.logits must be a list of');
     expect(message(`${at}.batch.seq_id.0`, [99])).toMatch(
       /seq_id\[0\]\[0\] must be a whole number from 0 to/,

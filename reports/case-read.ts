@@ -5,6 +5,7 @@
  */
 import { type MemoryKind, SPLIT_POLICIES } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
+import { POOLINGS } from '../contract/subject.ts';
 import { type Field, parseJson, readJson } from '../properties/fields.ts';
 import type { Call, Script } from '../properties/types.ts';
 import { SMALL_SCOPE } from '../properties/worker-scope.ts';
@@ -37,6 +38,9 @@ function checkCaseFile(file: Field): CaseFile {
   const p = file.optional('p');
   if (p !== undefined && !(p.number() > 0 && p.number() < 1)) p.bad('a probability between 0 and 1');
   file.optional('count')?.integer({ least: 1 });
+  const reference = file.optional('reference');
+  if (reference !== undefined && !['oracle', 'self'].includes(reference.text()))
+    reference.bad('"oracle" or "self"');
   checkSubject(file);
   checkModelInfo(file.optional('model_info'));
   checkReplayable(file);
@@ -141,11 +145,21 @@ function checkParams(params: Field): void {
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
   for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();
-  params.optional('pooling')?.oneOf(['none']);
+  params.optional('pooling')?.oneOf(POOLINGS);
   params.optional('n_threads')?.integer({ least: 1, most: 1024 });
 }
 
-const OPS = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear', 'stateSave', 'stateLoad', 'newContext'] as const;
+const OPS = [
+  'decode',
+  'encode',
+  'seqRm',
+  'seqCp',
+  'seqKeep',
+  'clear',
+  'stateSave',
+  'stateLoad',
+  'newContext',
+] as const;
 
 /** Calls that must be refused may hold any whole numbers: that is what they are for. */
 function checkCall(call: Field, n_seq_max: number): void {
@@ -154,7 +168,7 @@ function checkCall(call: Field, n_seq_max: number): void {
   const legal = call.optional('refused') === undefined;
   if (!legal) call.get('refused').text();
   const ids = legal ? { least: 0, most: n_seq_max - 1 } : {};
-  if (op === 'decode') checkBatch(call.get('batch'), legal, ids);
+  if (op === 'decode' || op === 'encode') checkBatch(call.get('batch'), legal, ids);
   if (op === 'stateSave' || op === 'stateLoad') {
     call.get('slot').text();
     call.optional('seq')?.integer(ids);

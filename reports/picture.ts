@@ -206,7 +206,8 @@ class Books {
 
   #operation(call: Exclude<Call, { op: 'decode' }>): string[] {
     applyCall(this.#lists, call);
-    if (call.op === 'stateSave') return [];
+    // What was encoded is no part of memory.
+    if (call.op === 'stateSave' || call.op === 'encode') return [];
     if (call.op === 'stateLoad' || call.op === 'newContext') {
       // Where a state is put is the subject's own business, and what follows depends on it.
       this.lost = this.#slots !== undefined || this.#cells !== undefined;

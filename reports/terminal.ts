@@ -38,11 +38,22 @@ export function terminalLines(
   const early = result.stopped || result.interrupted;
   for (const row of rows.filter((r) => !early || r.status === 'skipped' || r.status === 'excused'))
     for (const reason of row.reasons) lines.push(paint('dim', `  ${row.property} ${row.status}: ${reason}`));
+  lines.push(...sampleLines(result).map((line) => paint('dim', line)));
   lines.push(...boundLines(result).map((line) => paint('dim', line)));
   lines.push(...scopeLines(result, paint), ...missingLines(result, paint));
   for (const group of groupsOf(result.failures)) lines.push('', ...failureLines(group, paint, caseFile));
   lines.push(...excusedLines(result, paint));
   return [...lines, '', ...kernelLine(result), ...verdictLines(result, paint)];
+}
+
+/** What was looked at of large models. */
+function sampleLines({ models }: CampaignResult): string[] {
+  return models.flatMap(({ name, info, sample }) => {
+    if (sample === undefined) return [];
+    const { paths, length, sequences } = sample;
+    const lists = `${paths} token lists of ${length} tokens, at most ${sequences} sequences at once`;
+    return [`${name}, ${grouped(info.n_params)} parameters: a sample: ${lists}, K and V of one type`];
+  });
 }
 
 function cells(row: PropertyRow): string[] {

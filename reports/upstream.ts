@@ -60,7 +60,7 @@ function titleOf({ failure, model_info, case: c }: CaseFile): string {
   const { what } = failure.difference;
   if (/position of sequence/.test(what)) return `${arch}: wrong ${what}`;
   if (typeof failure.difference.got === 'number')
-    return `${arch}: wrong logits (${whatOf(failure.difference)})`;
+    return `${arch}: wrong ${/\bembedding of/.test(what) ? 'embeddings' : 'logits'} (${whatOf(failure.difference)})`;
   return `${arch}: ${c.property}: ${what}`;
 }
 

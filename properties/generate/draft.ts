@@ -7,7 +7,7 @@ import type { Batch } from '../../contract/batch.ts';
 import type { Facts } from '../facts.ts';
 import { Lists } from '../lists.ts';
 import type { Random } from '../random.ts';
-import { PATH_LENGTH, relative } from '../token-tree.ts';
+import { relative } from '../token-tree.ts';
 import type { Call } from '../types.ts';
 import { drawFlags } from './flags.ts';
 
@@ -45,7 +45,7 @@ export class Draft {
 
   /** Tokens that a sequence can still take. */
   room(id: number): number {
-    return PATH_LENGTH - 1 - this.lists.posMax(id);
+    return this.facts.tree.length - 1 - this.lists.posMax(id);
   }
 
   /** Decodes at most `budget` tokens of some of `among`; answers how many. */
@@ -112,7 +112,7 @@ export class Draft {
     const ready: Run[] = [];
     let left = budget;
     const take = (id: number): number => {
-      const n = Math.min(r.ragged(PATH_LENGTH), this.room(id), left);
+      const n = Math.min(r.ragged(this.facts.tree.length), this.room(id), left);
       left -= n;
       return n;
     };

@@ -1,5 +1,5 @@
 /** Batches for an encoder: each holds whole sequences, from position 0 on, in any order, and no shared tokens. */
-import type { ContextParams } from '../../contract/subject.ts';
+import type { ContextParams, Pooling } from '../../contract/subject.ts';
 import type { Facts } from '../facts.ts';
 import type { Random } from '../random.ts';
 import { idsOf } from '../trace.ts';
@@ -7,7 +7,8 @@ import type { Script } from '../types.ts';
 import { newDraft } from './history.ts';
 import { drawParams } from './params.ts';
 
-export function drawEncoding(r: Random, facts: Facts): Script {
+/** `pooling`: what becomes of the rows of a sequence. */
+export function drawEncoding(r: Random, facts: Facts, pooling: Pooling = 'none'): Script {
   const d = newDraft(r, { ...facts, shared: false });
   // Half of the time one batch is encoded again: what is left of the first must not be seen.
   for (let n = r.between(1, 4); n > 0; n--) {
@@ -20,7 +21,7 @@ export function drawEncoding(r: Random, facts: Facts): Script {
   const params: { -readonly [K in keyof ContextParams]: ContextParams[K] } = {
     ...drawn,
     embeddings: true,
-    pooling: 'none',
+    pooling,
   };
   // The whole batch is one ubatch: a token sees what comes after it.
   params.n_ubatch = drawn.n_batch + (r.chance(0.5) ? 0 : r.below(8));
@@ -28,9 +29,9 @@ export function drawEncoding(r: Random, facts: Facts): Script {
   return { params, calls: d.calls };
 }
 
-/** Whether a script is one that is drawn. */
+/** Whether a script is one that is drawn, whatever its pooling. */
 export function isEncoding({ params, calls }: Script): boolean {
-  if (params.embeddings !== true || params.pooling !== 'none') return false;
+  if (params.embeddings !== true) return false;
   return calls.every((call) => {
     if (call.op !== 'decode' || call.refused !== undefined) return false;
     const { batch } = call;

@@ -1,7 +1,6 @@
 /** Whole histories: a few calls of ragged, interleaved batches, with sequences that leave, return and are copied. */
 import type { Facts } from '../facts.ts';
 import type { Random } from '../random.ts';
-import { PATH_LENGTH } from '../token-tree.ts';
 import type { Script } from '../types.ts';
 import { Draft } from './draft.ts';
 import { drawParams } from './params.ts';
@@ -18,7 +17,8 @@ export interface HistoryOptions {
 }
 
 /** A draft over some sequence ids with gaps between them. */
-export function newDraft(r: Random, facts: Facts, sequences = r.between(1, 8), spare = 0): Draft {
+export function newDraft(r: Random, facts: Facts, wanted = r.between(1, 8), spare = 0): Draft {
+  const sequences = Math.min(wanted, facts.sequences);
   const n_seq_max = sequences + spare + (r.chance(0.5) ? 0 : r.below(5));
   const names = r.shuffle(Array.from({ length: n_seq_max }, (_, i) => i));
   return new Draft(r, facts, names.slice(0, sequences), n_seq_max);
@@ -28,7 +28,7 @@ export function newDraft(r: Random, facts: Facts, sequences = r.between(1, 8), s
 export function fill(d: Draft, options: HistoryOptions = {}): void {
   const { r } = d;
   const { tokens = 88, refill = 0.25, copy = 0.2 } = options;
-  const room = PATH_LENGTH * d.ids.length;
+  const room = d.facts.tree.length * d.ids.length;
   // One case in twelve is tiny: that is where a fault needs the fewest words.
   const wanted = r.chance(1 / 12)
     ? r.between(1, 6)

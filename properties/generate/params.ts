@@ -15,13 +15,17 @@ export interface Needs {
   /** Most tokens of one exact set in a call. */
   readonly longest_set: number;
   readonly coupled: boolean;
+  /** Most tokens that are encoded at once: they are one ubatch. */
+  readonly longest_source: number;
 }
 
 export function needsOf(calls: readonly Call[], peak: number): Needs {
   let longest_call = 1;
   let longest_set = 1;
   let coupled = false;
+  let longest_source = 0;
   for (const call of calls) {
+    if (call.op === 'encode') longest_source = Math.max(longest_source, call.batch.token.length);
     if (call.op !== 'decode' || call.refused !== undefined) continue;
     const { batch } = call;
     longest_call = Math.max(longest_call, batch.token.length);
@@ -29,7 +33,7 @@ export function needsOf(calls: readonly Call[], peak: number): Needs {
     longest_set = Math.max(longest_set, longestSet(sets));
     coupled ||= sets.some((ids) => ids.length > 1);
   }
-  return { peak: Math.max(peak, 1), longest_call, longest_set, coupled };
+  return { peak: Math.max(peak, 1), longest_call, longest_set, coupled, longest_source };
 }
 
 /** Policies with which calls like these are not refused, if n_ubatch may be chosen. */
@@ -47,7 +51,7 @@ export function drawParams(
 ): ContextParams {
   const needs = needsOf(calls, peak);
   const split = r.pick(legalPolicies(facts, needs));
-  const n_ubatch = drawUbatch(r, needs, split);
+  const n_ubatch = Math.max(drawUbatch(r, needs, split), needs.longest_source);
   const n_ctx = drawCells(r, needs.peak);
   const n_batch = Math.max(n_ubatch, r.chance(0.5) ? needs.longest_call : needs.longest_call + r.below(8));
   const params: { -readonly [K in keyof ContextParams]: ContextParams[K] } = {

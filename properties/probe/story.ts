@@ -77,6 +77,14 @@ export async function probeStory(load: Load, script: Script, model: Probed): Pro
 async function tell(telling: Telling, model: Probed): Promise<readonly string[]> {
   const { script } = telling;
   const { memory } = model;
+  if (script.params.embeddings === true) {
+    telling.note = 'probes spell in logits, and these rows are embeddings';
+    return [];
+  }
+  if (script.calls.some(({ op }) => op === 'encode')) {
+    telling.note = 'there is no probe with an encoder';
+    return [];
+  }
   const n = countEvents(script);
   const candidates = candidatesFor(model);
   if (candidates.length === 0) {

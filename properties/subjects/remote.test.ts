@@ -1,5 +1,5 @@
 /** Both ends of the protocol, with the fake subject in a process of its own. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -58,6 +58,24 @@ describe('a remote subject', () => {
     expect(await context.seqPosMax(1)).toBe(-1);
     await context.close();
     await model.close();
+  });
+
+  it('loads a file by its path, and quantizes nothing if the one behind it does not', async () => {
+    const remote = await start();
+    const folder = mkdtempSync(join(tmpdir(), 'isobatch-remote-'));
+    try {
+      const path = join(folder, 'model.gguf');
+      writeFileSync(path, MODEL);
+      const model = await remote.loadFile(path, 'm');
+      const context = await model.open(PARAMS);
+      expect((await context.decode({ token: [1] })).n_outputs).toBe(1);
+      const none = remote.loadFile(join(folder, 'none'), 'n');
+      expect(await failureOf(none as Promise<unknown>)).toMatchObject({ kind: 'file' });
+      const quantized = remote.quantize(path, `${path}.q`, 'Q8_0');
+      expect(await failureOf(quantized as Promise<unknown>)).toMatchObject({ kind: 'protocol' });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   it('passes refusals on with their kind', async () => {

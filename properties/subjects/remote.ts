@@ -3,19 +3,22 @@
  * or answers nonsense gives an error of kind `subject` with its exit code or signal and its last words; the next
  * `open` then starts a new one and loads the model again, so that a campaign goes on with the next case.
  */
+import { statSync } from 'node:fs';
 import type { Batch, CompleteBatch, MemoryKind, SplitOptions } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';
-import type {
-  ContextParams,
-  DecodeResult,
-  MaybePromise,
-  ModelInfo,
-  Subject,
-  SubjectContext,
-  SubjectInfo,
-  SubjectModel,
+import {
+  type ContextParams,
+  type DecodeResult,
+  type MaybePromise,
+  type ModelInfo,
+  rowWidth,
+  type Subject,
+  type SubjectContext,
+  type SubjectInfo,
+  type SubjectModel,
 } from '../../contract/subject.ts';
 import type { RulesInfo, ShownCells, ShownSplit } from '../../contract/white.ts';
+import type { ModelSource } from '../campaign-models.ts';
 import { type Frame, floatsOf, type Header } from '../frames.ts';
 import {
   cellKindsOf,
@@ -193,10 +196,25 @@ class Remote implements Subject {
     return connection;
   }
 
-  async load(bytes: Uint8Array, name: string): Promise<SubjectModel> {
-    const model = new RemoteModel(this, bytes, name);
+  load(bytes: Uint8Array, name: string): Promise<SubjectModel> {
+    return this.#loaded({ bytes }, name);
+  }
+
+  /** The path goes to the process; the file is not read here. Throws `file` if there is none. */
+  async loadFile(path: string, name: string): Promise<SubjectModel> {
+    return this.#loaded({ path, size: sizeOf(path) }, name);
+  }
+
+  async #loaded(source: ModelSource, name: string): Promise<SubjectModel> {
+    const model = new RemoteModel(this, source, name);
     await model.handle();
     return model;
+  }
+
+  async quantize(from: string, to: string, type: string): Promise<void> {
+    const connection = await this.connection();
+    const timeout = Math.max(LOAD_S, this.timeout_s) + sizeOf(from) / QUANTIZED_PER_S;
+    await connection.call('quantize', { from, to, type }, timeout);
   }
 
   async rules(): Promise<RulesInfo> {
@@ -235,16 +253,30 @@ class Remote implements Subject {
   }
 }
 
+/** Time for `load`, and how much of a file may be read in a second more. */
+const LOAD_S = 60;
+const LOAD_BYTES_PER_S = 2 ** 24;
+/** Searching the best scales of a block takes longer than reading it. */
+const QUANTIZED_PER_S = 2 ** 21;
+
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch (error) {
+    throw new IsobatchError('file', `cannot read ${path}: ${(error as Error).message}`, { path });
+  }
+}
+
 class RemoteModel implements SubjectModel {
   info!: ModelInfo;
   readonly #remote: Remote;
-  readonly #bytes: Uint8Array;
+  readonly #source: ModelSource;
   readonly #name: string;
   #loaded: { connection: Connection; handle: number } | undefined;
 
-  constructor(remote: Remote, bytes: Uint8Array, name: string) {
+  constructor(remote: Remote, source: ModelSource, name: string) {
     this.#remote = remote;
-    this.#bytes = bytes;
+    this.#source = source;
     this.#name = name;
   }
 
@@ -252,8 +284,13 @@ class RemoteModel implements SubjectModel {
   async handle(): Promise<{ connection: Connection; handle: number }> {
     const connection = await this.#remote.connection();
     if (this.#loaded?.connection === connection) return this.#loaded;
-    const timeout = Math.max(60, this.#remote.timeout_s);
-    const frame = await connection.call('load', { name: this.#name }, timeout, this.#bytes);
+    const source = this.#source;
+    const name = this.#name;
+    const least = Math.max(LOAD_S, this.#remote.timeout_s);
+    const frame =
+      'path' in source
+        ? await connection.call('load', { name, path: source.path }, least + source.size / LOAD_BYTES_PER_S)
+        : await connection.call('load', { name }, least, source.bytes);
     this.info = understood(() => modelInfoOf(objectField(frame.header, 'info')));
     this.#loaded = { connection, handle: understood(() => intField(frame.header, 'model')) };
     return this.#loaded;
@@ -264,7 +301,7 @@ class RemoteModel implements SubjectModel {
     const { timeout_s } = this.#remote;
     const frame = await connection.call('open', { model: handle, params }, timeout_s);
     const context = understood(() => intField(frame.header, 'context'));
-    const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+    const width = rowWidth(this.info, params);
     return new RemoteContext(connection, context, timeout_s, width);
   }
 
@@ -280,7 +317,7 @@ class RemoteModel implements SubjectModel {
       // As much time as the calls would have one by one, but a hang is a hang.
       const request = { model: handle, params, calls, ask };
       const { header, payload } = await connection.call('script', request, this.#remote.timeout_s);
-      const width = params.embeddings === true ? this.info.n_embd : this.info.n_vocab;
+      const width = rowWidth(this.info, params);
       return understood(() => new AnsweredContext(scriptAnswersOf(header, payload), width));
     } catch (error) {
       if (!(error instanceof IsobatchError) || error.kind !== 'subject') throw error;
@@ -329,6 +366,9 @@ class SuspectContext implements SubjectContext {
 
   decode(batch: Batch): Promise<DecodeResult> {
     return this.#try(() => this.#context.decode(batch));
+  }
+  encode(batch: Batch): Promise<DecodeResult> {
+    return this.#try(() => this.#context.encode!(batch));
   }
   seqRm(seq: number, p0: number, p1: number): Promise<void> {
     return this.#try(() => this.#context.seqRm(seq, p0, p1));
@@ -443,6 +483,8 @@ class RemoteContext implements SubjectContext {
 }
 
 export type RemoteSubject = Subject & {
+  loadFile(path: string, name: string): Promise<SubjectModel>;
+  quantize(from: string, to: string, type: string): Promise<void>;
   rules(): Promise<RulesInfo>;
   split(batch: CompleteBatch, options: SplitOptions): Promise<ShownSplit>;
   cells(): Promise<readonly MemoryKind[]>;

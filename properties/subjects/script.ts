@@ -3,14 +3,26 @@
  * subject that our own server serves takes all calls of a script at once; the answers are then given out one by one, as
  * a context would have given them. If the process dies on the way, the history is run again call by call, to say where.
  */
-import type { DecodeResult, MaybePromise, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+
+import type { Batch } from '../../contract/batch.ts';
+import { IsobatchError } from '../../contract/errors.ts';
+import {
+  type DecodeResult,
+  type MaybePromise,
+  rowWidth,
+  type SubjectContext,
+  type SubjectModel,
+} from '../../contract/subject.ts';
 import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
 import type { Call } from '../types.ts';
 
 /** What a script asks of a context; `refused`: an error is expected, and the history goes on after it. */
-export type ScriptCall = Extract<Call, { readonly op: 'decode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }>;
+export type ScriptCall = Extract<
+  Call,
+  { readonly op: 'decode' | 'encode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }
+>;
 
-export const SCRIPT_OPS: readonly string[] = ['decode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
+export const SCRIPT_OPS: readonly string[] = ['decode', 'encode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
 
 /** Answers in the order of the calls; after each call the positions that were asked for. */
 export interface ScriptAnswers {
@@ -31,6 +43,8 @@ export function doCall(
   switch (call.op) {
     case 'decode':
       return ctx.decode(call.batch);
+    case 'encode':
+      return encode(ctx, call.batch);
     case 'seqRm':
       return ctx.seqRm(call.seq, call.p0, call.p1);
     case 'seqCp':
@@ -42,6 +56,11 @@ export function doCall(
   }
 }
 
+function encode(ctx: SubjectContext, batch: Batch): MaybePromise<DecodeResult> {
+  if (ctx.encode === undefined) throw new IsobatchError('protocol', 'this subject has no encode');
+  return ctx.encode(batch);
+}
+
 /** The serving end. Stops after the first call that did not go as the script says; errors of `open` are thrown. */
 export async function answerScript(
   model: SubjectModel,
@@ -50,7 +69,7 @@ export async function answerScript(
   ask: ScriptQuestions,
 ): Promise<ScriptAnswers> {
   const ctx = await model.open(params);
-  const width = params.embeddings === true ? model.info.n_embd : model.info.n_vocab;
+  const width = rowWidth(model.info, params);
   const out: ScriptAnswers['calls'][number][] = [];
   const positions: [number, number][] = [];
   const rows: Float32Array[] = [];
@@ -60,6 +79,7 @@ export async function answerScript(
       let failed = false;
       try {
         const answer = (await doCall(ctx, call)) as DecodeResult | undefined;
+        // Rows of an encoder are told by the verb of that name.
         if (call.op === 'decode') rows.push(answer!.logits.slice(0, answer!.n_outputs * width));
         out.push(call.op === 'decode' ? { n_outputs: answer!.n_outputs } : {});
       } catch (error) {
@@ -109,6 +129,11 @@ export class AnsweredContext implements SubjectContext {
     const from = this.#at;
     this.#at += n_outputs * this.#width;
     return { n_outputs, logits: this.#answers.rows.subarray(from, this.#at) };
+  }
+
+  encode(): DecodeResult {
+    this.#next();
+    return { n_outputs: 0, logits: new Float32Array(0) };
   }
 
   seqRm(): void {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { IsobatchError } from '../../contract/errors.ts';
-import type { Subject, SubjectContext, SubjectModel } from '../../contract/subject.ts';
+import { rowWidth, type Subject, type SubjectContext, type SubjectModel } from '../../contract/subject.ts';
 import { type Frame, FrameDecoder, floatBytes, type Header } from '../frames.ts';
 import {
   batchField,
@@ -85,11 +85,19 @@ const handlers: Record<Verb, Handler> = {
     return { header: { model: handle, info: model.info } };
   },
 
+  async quantize({ subject }, request) {
+    if (subject.quantize === undefined)
+      throw new IsobatchError('protocol', 'this subject quantizes nothing', { verb: 'quantize' });
+    const [from, to, type] = ['from', 'to', 'type'].map((field) => textField(request, field));
+    await subject.quantize(from!, to!, type!);
+    return {};
+  },
+
   async open(session, request) {
     const model = session.model(request);
     const context = await model.open(paramsField(request));
     const handle = session.handle();
-    const n_vocab = paramsField(request).embeddings === true ? model.info.n_embd : model.info.n_vocab;
+    const n_vocab = rowWidth(model.info, paramsField(request));
     session.contexts.set(handle, { context, model: intField(request, 'model'), n_vocab });
     return { header: { context: handle } };
   },
@@ -100,7 +108,7 @@ const handlers: Record<Verb, Handler> = {
     if (!Array.isArray(calls) || !Array.isArray(ask))
       throw new IsobatchError('protocol', 'calls and ask must be lists', { calls, ask });
     for (const call of calls) {
-      if (call?.op === 'decode') batchField(call);
+      if (call?.op === 'decode' || call?.op === 'encode') batchField(call);
       else if (!SCRIPT_OPS.includes(call?.op))
         throw new IsobatchError('protocol', `unknown operation ${JSON.stringify(call?.op)} in a script`);
     }

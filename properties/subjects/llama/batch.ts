@@ -6,12 +6,11 @@ import koffi from 'koffi';
 import type { Batch } from '../../../contract/batch.ts';
 import { BATCH_BYTES } from './layout.ts';
 
-/** Most sequences of one token: the library's own compile-time limit is 64 or 256. */
-const MOST_IDS = 64;
-
 export class NativeBatch {
   readonly struct = new BigUint64Array(BATCH_BYTES / 8);
+  /** Tokens, and sequence ids of all tokens together, that there is room for. */
   #capacity = 0;
+  #idCapacity = 0;
   #memory: unknown[] = [];
   #token!: Int32Array;
   #pos!: Int32Array;
@@ -25,15 +24,19 @@ export class NativeBatch {
   /** Fills the struct. `pos` is what the batch says, or what the caller completed; null leaves it to the library. */
   fill(batch: Batch, pos: readonly number[] | null): void {
     const n = batch.token.length;
-    if (n >= this.#capacity) this.#grow(Math.max(64, 2 * n));
+    const n_ids = batch.seq_id?.reduce((sum, ids) => sum + ids.length, 0) ?? 0;
+    if (this.#memory.length === 0 || n > this.#capacity || n_ids > this.#idCapacity)
+      this.#grow(Math.max(64, 2 * n, this.#capacity), Math.max(64, 2 * n_ids, this.#idCapacity));
     this.#token.set(batch.token);
     if (pos !== null) this.#pos.set(pos);
     if (batch.seq_id !== undefined) {
+      let at = 0;
       for (let i = 0; i < n; i++) {
         const ids = batch.seq_id[i]!;
         this.#n_seq_id[i] = ids.length;
-        this.#ids.set(ids, i * MOST_IDS);
-        this.#seq_id[i] = this.#idsAt + BigInt(4 * i * MOST_IDS);
+        this.#ids.set(ids, at);
+        this.#seq_id[i] = this.#idsAt + BigInt(4 * at);
+        at += ids.length;
       }
       this.#seq_id[n] = 0n; // llama_batch_init ends the list like this
     }
@@ -57,14 +60,15 @@ export class NativeBatch {
     return [koffi.address(memory), koffi.view(memory, bytes)];
   }
 
-  #grow(capacity: number): void {
+  #grow(capacity: number, idCapacity: number): void {
     this.free();
     this.#capacity = capacity;
+    this.#idCapacity = idCapacity;
     const [token, tokenView] = this.#take(4 * capacity);
     const [pos, posView] = this.#take(4 * capacity);
     const [n_seq_id, n_seq_idView] = this.#take(4 * capacity);
     const [seq_id, seq_idView] = this.#take(8 * (capacity + 1));
-    const [ids, idsView] = this.#take(4 * capacity * MOST_IDS);
+    const [ids, idsView] = this.#take(4 * idCapacity);
     const [logits, logitsView] = this.#take(capacity);
     this.#token = new Int32Array(tokenView);
     this.#pos = new Int32Array(posView);
@@ -80,5 +84,6 @@ export class NativeBatch {
     for (const memory of this.#memory) koffi.free(memory);
     this.#memory = [];
     this.#capacity = 0;
+    this.#idCapacity = 0;
   }
 }

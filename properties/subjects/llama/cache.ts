@@ -7,8 +7,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { IsobatchError } from '../../../contract/errors.ts';
+import { sha256OfFile } from '../../file-hash.ts';
 import { type Release, releaseByName } from './builds.ts';
-import { type LibFiles, libFiles, sha256Of } from './lib-files.ts';
+import { type LibFiles, libFiles } from './lib-files.ts';
 
 export const MANIFEST = 'manifest.json';
 
@@ -73,7 +74,7 @@ export function verifyCached(name: string | Release): LibFiles | null {
   if (found.state === 'absent') return null;
   if (found.state === 'damaged') throw damaged(release, found.dir, found.why);
   for (const [file, wanted] of Object.entries(readManifest(found.dir, release).files)) {
-    const sha256 = sha256Of(join(found.dir, file));
+    const sha256 = sha256OfFile(join(found.dir, file));
     if (sha256 !== wanted.sha256)
       throw damaged(release, found.dir, `${file} has sha256 ${sha256}, not ${wanted.sha256}`);
   }
@@ -84,7 +85,7 @@ export function verifyCached(name: string | Release): LibFiles | null {
 export function manifestOf(release: Release, dir: string, names: readonly string[]): Manifest {
   const files = names.map((name) => {
     const path = join(dir, name);
-    return [name, { bytes: statSync(path).size, sha256: sha256Of(path) }] as const;
+    return [name, { bytes: statSync(path).size, sha256: sha256OfFile(path) }] as const;
   });
   return {
     version: 1,

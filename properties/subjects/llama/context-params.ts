@@ -2,11 +2,14 @@
  * From the parameters of a context, as the contract has them, to the fields of `llama_context_params`. The adapter and
  * the exported C programs take the same ones, so that both run the same context.
  */
-import type { ContextParams } from '../../../contract/subject.ts';
-import type { ContextField, ContextLayout } from './layout.ts';
+import type { ContextParams, Pooling } from '../../../contract/subject.ts';
+import { type ContextField, fieldsOf, type Offsets, writeField } from './layout.ts';
 
 const GGML_F32 = 0;
 const GGML_F16 = 1;
+
+/** enum llama_pooling_type. */
+const POOLING_TYPE: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
 
 export type ContextValues = Partial<Record<ContextField, number>>;
 
@@ -18,7 +21,7 @@ const SIDE_BY_SIDE = 256;
  * by. Releases before b6673, whose layout has no flash_attn_type, want free cells side by side, and answer that a
  * fragmented cache is full.
  */
-export function contextValues(params: ContextParams, fields: ContextLayout['fields']): ContextValues {
+export function contextValues(params: ContextParams, fields: Offsets): ContextValues {
   const { n_seq_max, n_ubatch } = params;
   const n_batch = Math.max(params.n_batch, n_ubatch);
   const unified = params.kv_unified ?? true;
@@ -38,9 +41,20 @@ export function contextValues(params: ContextParams, fields: ContextLayout['fiel
     flash_attn: params.flash_attn ? 1 : 0,
     flash_attn_type: params.flash_attn ? 1 : 0,
     embeddings: params.embeddings ? 1 : 0,
-    ...(params.pooling === 'none' ? { pooling_type: 0 } : {}),
+    // Without a word on it the library does what the model file says.
+    ...(params.embeddings ? { pooling_type: POOLING_TYPE[params.pooling ?? 'none'] } : {}),
     kv_unified: unified ? 1 : 0,
     swa_full: (params.swa_full ?? true) ? 1 : 0,
     no_perf: 1,
   };
+}
+
+/** Writes them into a struct of defaults. A field that the build does not have is left out. */
+export function setContext(struct: Uint8Array, params: ContextParams, fields: Offsets): void {
+  const view = new DataView(struct.buffer, struct.byteOffset, struct.byteLength);
+  const values = contextValues(params, fields);
+  for (const [name, offset] of fieldsOf(fields)) {
+    const value = values[name];
+    if (value !== undefined) writeField(view, name, offset, value);
+  }
 }

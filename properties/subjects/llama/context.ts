@@ -2,19 +2,41 @@
 import koffi from 'koffi';
 import type { Batch } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { ContextParams, DecodeResult, ModelInfo, SubjectContext } from '../../../contract/subject.ts';
+import {
+  type ContextParams,
+  type DecodeResult,
+  type LegalDifferences,
+  type ModelInfo,
+  rowWidth,
+  type SubjectContext,
+} from '../../../contract/subject.ts';
 import type { ShownCells } from '../../../contract/white.ts';
 import type { Api } from './api.ts';
 import { NativeBatch } from './batch.ts';
 import type { CellReader } from './cells.ts';
 import type { Address } from './library.ts';
-import { type Era, since } from './releases.ts';
+import { drives, type Era, legalOf } from './releases.ts';
+
+const NO_ROWS: DecodeResult = { n_outputs: 0, logits: new Float32Array(0) };
+
+/** An encoder begins anew with each batch. */
+function fromZero(batch: Batch): readonly number[] {
+  if (batch.pos !== undefined) return batch.pos;
+  const next = new Map<number, number>();
+  return batch.token.map((_, i) => {
+    const ids = batch.seq_id?.[i] ?? [0];
+    const pos = next.get(ids[0] ?? 0) ?? 0;
+    for (const id of ids) next.set(id, pos + 1);
+    return pos;
+  });
+}
 
 export class LlamaContext implements SubjectContext {
   readonly #api: Api;
   readonly #era: Era;
   readonly #ctx: Address;
   readonly #info: ModelInfo;
+  readonly #legal: LegalDifferences;
   readonly #params: ContextParams;
   readonly #batch = new NativeBatch();
   readonly #memory: Address;
@@ -34,7 +56,8 @@ export class LlamaContext implements SubjectContext {
       api.library.memory === 'llama_memory'
         ? (api.call('void *llama_get_memory(void *ctx)', ctx) as Address)
         : ctx;
-    this.#sizeOfNothing = since(era, 'b5640') || info.memory === 'none' ? 0 : this.#sizeOf(0);
+    this.#legal = legalOf(era);
+    this.#sizeOfNothing = this.#tellsEmpty() || info.memory === 'none' ? 0 : this.#sizeOf(0);
   }
 
   decode(batch: Batch): DecodeResult {
@@ -58,7 +81,7 @@ export class LlamaContext implements SubjectContext {
       throw new IsobatchError('batch.size', `${n} tokens for an n_batch of ${this.#params.n_batch}`);
     const { log } = this.#api.library;
     log.clear();
-    this.#batch.fill(batch, this.#positions(batch));
+    this.#batch.fill(batch, what === 'encode' ? fromZero(batch) : this.#positions(batch));
     const rc = this.#api[what](this.#ctx, this.#batch.struct);
     if (rc !== 0) {
       const why = rc === 1 ? 'no room in memory' : 'refused';
@@ -67,13 +90,15 @@ export class LlamaContext implements SubjectContext {
         mark: `${what} ${rc}: ${log.first()}`,
       });
     }
+    // The rows of an encoder are embeddings; without them it only leaves behind what the decoder attends to.
+    if (what === 'encode' && this.#params.embeddings !== true) return NO_ROWS;
     return this.#outputs(batch);
   }
 
   /** Positions: those of the batch; null leaves them to the library where it continues from memory. */
   #positions(batch: Batch): readonly number[] | null {
     if (batch.pos !== undefined) return batch.pos;
-    if (since(this.#era, 'b6122')) return null;
+    if (drives(this.#era, 'completes_positions')) return null;
     const next = new Map<number, number>();
     return batch.token.map((_, i) => {
       const ids = batch.seq_id?.[i] ?? [0];
@@ -84,14 +109,18 @@ export class LlamaContext implements SubjectContext {
     });
   }
 
+  /** Whether the largest position says if a sequence has tokens. */
+  #tellsEmpty(): boolean {
+    return this.#legal.pos_of_empty === undefined;
+  }
+
   /**
-   * The last position of a sequence, -1 if it has none. Before b5640 the library says 0 for both no token and one
-   * token; the state of the sequence is as large as an empty one then, or larger.
+   * The last position of a sequence, -1 if it has none. Older libraries say 0 for both no token and one token; the state of the sequence is as large as an empty one then, or larger.
    */
   #last(seq: number): number {
     if (this.#info.memory === 'none') return -1;
     const max = this.seqPosMax(seq);
-    if (max !== 0 || since(this.#era, 'b5640')) return max;
+    if (max !== 0 || this.#tellsEmpty()) return max;
     return this.#sizeOf(seq) > this.#sizeOfNothing ? 0 : -1;
   }
 
@@ -105,11 +134,12 @@ export class LlamaContext implements SubjectContext {
     const api = this.#api;
     const n = batch.token.length;
     const embeddings = this.#params.embeddings === true;
-    const width = embeddings ? this.#info.n_embd : this.#info.n_vocab;
+    const width = rowWidth(this.#info, this.#params);
     const rows: number[] = [];
     for (let i = 0; i < n; i++) if (batch.logits === undefined ? i === n - 1 : batch.logits[i]) rows.push(i);
     if (this.#rows.length < rows.length * width) this.#rows = new Float32Array(rows.length * width);
     if (rows.length === 0) return { n_outputs: 0, logits: this.#rows.subarray(0, 0) };
+    if (embeddings && (this.#params.pooling ?? 'none') !== 'none') return this.#pooled(batch, rows);
     const name = embeddings ? 'llama_get_embeddings_ith' : 'llama_get_logits_ith';
     const at = rows.map((i) => api.call(`void *${name}(void *ctx, int i)`, this.#ctx, i) as Address | null);
     const missing = at.findIndex((address) => !address);
@@ -127,6 +157,21 @@ export class LlamaContext implements SubjectContext {
       const from = Number(address - low) / 4;
       this.#rows.set(floats.subarray(from, from + width), k * width);
     });
+    return { n_outputs: rows.length, logits: this.#rows.subarray(0, rows.length * width) };
+  }
+
+  /** The row of an output is that of its sequence; vectors of sequences lie anywhere. */
+  #pooled(batch: Batch, rows: readonly number[]): DecodeResult {
+    const width = this.#info.n_embd;
+    for (const [k, i] of rows.entries()) {
+      const seq = batch.seq_id?.[i]?.[0] ?? 0;
+      const at = this.#api.call('void *llama_get_embeddings_seq(void *ctx, int seq)', this.#ctx, seq);
+      if (!at)
+        throw new IsobatchError('refused', `llama_get_embeddings_seq(${seq}) answered nothing`, {
+          mark: 'no embedding of a sequence',
+        });
+      this.#rows.set(new Float32Array(koffi.view(at as Address, 4 * width)), k * width);
+    }
     return { n_outputs: rows.length, logits: this.#rows.subarray(0, rows.length * width) };
   }
 
@@ -165,7 +210,7 @@ export class LlamaContext implements SubjectContext {
   }
 
   seqPosMin(seq: number): number {
-    if (this.#api.library.memory === 'llama_kv_cache' || !since(this.#era, 'b5640')) return -1;
+    if (this.#legal.no_pos_min) return -1;
     return this.#ops('int', 'seq_pos_min', ', int seq', seq) as number;
   }
 
@@ -175,6 +220,7 @@ export class LlamaContext implements SubjectContext {
 
   stateGet(seq?: number): Uint8Array {
     const api = this.#api;
+    if (seq !== undefined) this.#know(seq);
     const one = seq === undefined ? '' : '_seq';
     const types = seq === undefined ? '' : ', int seq';
     const more = seq === undefined ? [] : [seq];
@@ -189,9 +235,11 @@ export class LlamaContext implements SubjectContext {
         ...more,
       ),
     );
-    if (n === 0 || n > size)
-      throw new IsobatchError('refused', `the state was not saved: ${api.library.log.tail()}`, { n, size });
-    return out.subarray(0, n);
+    if (n === 0) throw new IsobatchError('refused', `the state was not saved: ${api.library.log.tail()}`);
+    // The size that is told is that of what is written (llama.h; spec: batching.md INV-STATE-2).
+    if (n !== size)
+      throw new IsobatchError('protocol', `${n} bytes of state were written, ${size} were told`, { n, size });
+    return out;
   }
 
   stateSet(bytes: Uint8Array, seq?: number): void {
@@ -211,6 +259,12 @@ export class LlamaContext implements SubjectContext {
       ),
     );
     if (n === 0) throw new IsobatchError('state', `the state was not taken: ${api.library.log.tail()}`);
+    // No refusal, which could be what was expected: it claims to have taken the state.
+    if (n !== bytes.length)
+      throw new IsobatchError('protocol', `${n} of ${bytes.length} bytes of state were read`, {
+        n,
+        size: bytes.length,
+      });
   }
 
   /** Where the cells of this context are looked for: its memory, in older releases the context itself. */

@@ -13,8 +13,35 @@ export const PARAMS_BYTES = 512;
 
 type Kind = 'u32' | 'i32' | 'u8' | 'f32';
 
-/** A field: its offset in bytes and its type. */
-export type Field = readonly [offset: number, kind: Kind];
+/**
+ * The fields that are known: type, and what the default function of every era puts there. `yarn_ext_factor` and
+ * `op_offload` are never set; they stand where a field that came before them shows.
+ */
+export const FIELDS = {
+  n_ctx: ['u32', 512],
+  n_batch: ['u32', 2048],
+  n_ubatch: ['u32', 512],
+  n_seq_max: ['u32', 1],
+  n_threads: ['i32', 4],
+  n_threads_batch: ['i32', 4],
+  pooling_type: ['i32', -1],
+  flash_attn_type: ['i32', -1],
+  yarn_ext_factor: ['f32', -1],
+  type_k: ['i32', 1],
+  type_v: ['i32', 1],
+  embeddings: ['u8', 0],
+  offload_kqv: ['u8', 1],
+  flash_attn: ['u8', 0],
+  no_perf: ['u8', 1],
+  op_offload: ['u8', 1],
+  swa_full: ['u8', 1],
+  kv_unified: ['u8', 0],
+} as const satisfies Record<string, readonly [Kind, number]>;
+
+export type ContextField = keyof typeof FIELDS;
+
+/** Offsets in bytes of the fields that there are. */
+export type Offsets = Readonly<Partial<Record<ContextField, number>>>;
 
 export interface ContextLayout {
   readonly name: string;
@@ -22,164 +49,120 @@ export interface ContextLayout {
   readonly releases: readonly string[];
   /** Bytes that the default function writes, the last one included. */
   readonly bytes: number;
-  readonly fields: Readonly<Partial<Record<ContextField, Field>>>;
+  readonly fields: Offsets;
 }
 
-export type ContextField =
-  | 'n_ctx'
-  | 'n_batch'
-  | 'n_ubatch'
-  | 'n_seq_max'
-  | 'n_threads'
-  | 'n_threads_batch'
-  | 'pooling_type'
-  | 'flash_attn_type'
-  | 'flash_attn'
-  | 'type_k'
-  | 'type_v'
-  | 'embeddings'
-  | 'offload_kqv'
-  | 'no_perf'
-  | 'swa_full'
-  | 'kv_unified';
+/** An era as what it changes: fields that moved or are new; null for those that went. */
+interface Era extends Omit<ContextLayout, 'fields'> {
+  readonly changes: Readonly<Partial<Record<ContextField, number | null>>>;
+}
 
-const SIZES = {
-  n_ctx: [0, 'u32'],
-  n_batch: [4, 'u32'],
-  n_ubatch: [8, 'u32'],
-  n_seq_max: [12, 'u32'],
-} as const satisfies Partial<Record<ContextField, Field>>;
-
-const THREADS_16 = {
-  ...SIZES,
-  n_threads: [16, 'i32'],
-  n_threads_batch: [20, 'i32'],
-  pooling_type: [28, 'i32'],
-  type_k: [88, 'i32'],
-  type_v: [92, 'i32'],
-} as const satisfies Partial<Record<ContextField, Field>>;
-
-export const contextLayouts: readonly ContextLayout[] = [
+const ERAS: readonly Era[] = [
   {
     name: 'logits_all',
     releases: ['b3889', 'b4234', 'b4980'],
     bytes: 120,
-    fields: {
-      ...THREADS_16,
-      embeddings: [97, 'u8'],
-      offload_kqv: [98, 'u8'],
-      flash_attn: [99, 'u8'],
-      no_perf: [100, 'u8'],
+    changes: {
+      n_ctx: 0,
+      n_batch: 4,
+      n_ubatch: 8,
+      n_seq_max: 12,
+      n_threads: 16,
+      n_threads_batch: 20,
+      pooling_type: 28,
+      yarn_ext_factor: 44,
+      type_k: 88,
+      type_v: 92,
+      embeddings: 97,
+      offload_kqv: 98,
+      flash_attn: 99,
+      no_perf: 100,
     },
   },
   {
+    // The flags went to the end.
     name: 'swa_full',
     releases: ['b5640'],
     bytes: 118,
-    fields: {
-      ...THREADS_16,
-      embeddings: [112, 'u8'],
-      offload_kqv: [113, 'u8'],
-      flash_attn: [114, 'u8'],
-      no_perf: [115, 'u8'],
-      swa_full: [117, 'u8'],
+    changes: {
+      embeddings: 112,
+      offload_kqv: 113,
+      flash_attn: 114,
+      no_perf: 115,
+      op_offload: 116,
+      swa_full: 117,
     },
   },
+  { name: 'kv_unified', releases: ['b6122'], bytes: 119, changes: { kv_unified: 118 } },
   {
-    name: 'kv_unified',
-    releases: ['b6122'],
-    bytes: 119,
-    fields: {
-      ...THREADS_16,
-      embeddings: [112, 'u8'],
-      offload_kqv: [113, 'u8'],
-      flash_attn: [114, 'u8'],
-      no_perf: [115, 'u8'],
-      swa_full: [117, 'u8'],
-      kv_unified: [118, 'u8'],
-    },
-  },
-  {
+    // A type took the place of a flag.
     name: 'flash_attn_type',
     releases: ['b6673'],
     bytes: 118,
-    fields: {
-      ...THREADS_16,
-      flash_attn_type: [36, 'i32'],
-      embeddings: [112, 'u8'],
-      offload_kqv: [113, 'u8'],
-      no_perf: [114, 'u8'],
-      swa_full: [116, 'u8'],
-      kv_unified: [117, 'u8'],
+    changes: {
+      flash_attn_type: 36,
+      yarn_ext_factor: 48,
+      flash_attn: null,
+      no_perf: 114,
+      op_offload: 115,
+      swa_full: 116,
+      kv_unified: 117,
     },
   },
+  { name: 'samplers', releases: ['b8095', 'b8352'], bytes: 136, changes: {} },
   {
-    name: 'samplers',
-    releases: ['b8095', 'b8352'],
-    bytes: 136,
-    fields: {
-      ...THREADS_16,
-      flash_attn_type: [36, 'i32'],
-      embeddings: [112, 'u8'],
-      offload_kqv: [113, 'u8'],
-      no_perf: [114, 'u8'],
-      swa_full: [116, 'u8'],
-      kv_unified: [117, 'u8'],
-    },
-  },
-  {
+    // Four words came before and between the old ones.
     name: 'n_rs_seq',
     releases: ['v0.5.0'],
     bytes: 160,
-    fields: {
-      ...SIZES,
-      n_threads: [28, 'i32'],
-      n_threads_batch: [32, 'i32'],
-      pooling_type: [44, 'i32'],
-      flash_attn_type: [52, 'i32'],
-      type_k: [104, 'i32'],
-      type_v: [108, 'i32'],
-      embeddings: [128, 'u8'],
-      offload_kqv: [129, 'u8'],
-      no_perf: [130, 'u8'],
-      swa_full: [132, 'u8'],
-      kv_unified: [133, 'u8'],
+    changes: {
+      n_threads: 28,
+      n_threads_batch: 32,
+      pooling_type: 44,
+      flash_attn_type: 52,
+      yarn_ext_factor: 64,
+      type_k: 104,
+      type_v: 108,
+      embeddings: 128,
+      offload_kqv: 129,
+      no_perf: 130,
+      op_offload: 131,
+      swa_full: 132,
+      kv_unified: 133,
     },
   },
 ];
 
-/** What the default function of every era puts into these fields. */
-export const DEFAULTS: Readonly<Partial<Record<ContextField, readonly number[]>>> = {
-  n_ctx: [512],
-  n_batch: [2048],
-  n_ubatch: [512],
-  n_seq_max: [1],
-  n_threads: [4],
-  n_threads_batch: [4],
-  pooling_type: [-1],
-  flash_attn_type: [-1],
-  flash_attn: [0],
-  type_k: [1],
-  type_v: [1],
-  embeddings: [0],
-  offload_kqv: [1],
-  no_perf: [0, 1],
-  swa_full: [0, 1],
-  kv_unified: [0, 1],
-};
+export const contextLayouts: readonly ContextLayout[] = ERAS.map(({ changes: _, ...era }, i) => {
+  const fields = Object.assign({}, ...ERAS.slice(0, i + 1).map(({ changes }) => changes)) as Era['changes'];
+  const there = fieldsOf(fields as Offsets).filter(([, offset]) => offset !== null);
+  return { ...era, fields: Object.fromEntries(there) };
+});
 
-/** The field's value in a params struct. */
-export function readField(struct: DataView, [offset, kind]: Field): number {
-  if (kind === 'u8') return struct.getUint8(offset);
-  if (kind === 'f32') return struct.getFloat32(offset, true);
-  return kind === 'u32' ? struct.getUint32(offset, true) : struct.getInt32(offset, true);
+/** Names and offsets. */
+export function fieldsOf(fields: Offsets): [ContextField, number][] {
+  return Object.entries(fields) as [ContextField, number][];
 }
 
-export function writeField(struct: DataView, [offset, kind]: Field, value: number): void {
+/** What stands in the field at this offset of a params struct. */
+export function readField(struct: DataView, name: ContextField, offset: number): number {
+  switch (FIELDS[name][0]) {
+    case 'u8':
+      return struct.getUint8(offset);
+    case 'u32':
+      return struct.getUint32(offset, true);
+    case 'i32':
+      return struct.getInt32(offset, true);
+    case 'f32':
+      return struct.getFloat32(offset, true);
+  }
+}
+
+export function writeField(struct: DataView, name: ContextField, offset: number, value: number): void {
+  const [kind] = FIELDS[name];
   if (kind === 'u8') struct.setUint8(offset, value);
   else if (kind === 'f32') struct.setFloat32(offset, value, true);
-  else if (kind === 'u32') struct.setUint32(offset, value, true);
-  else struct.setInt32(offset, value, true);
+  else struct.setUint32(offset, value, true);
 }
 
 /** Bytes up to the last one that a function wrote, by what it left of two different fillings. */
@@ -188,15 +171,28 @@ export function writtenBytes(first: Uint8Array, second: Uint8Array): number {
   return 0;
 }
 
-/** The layout whose size and defaults these are; undefined if none or several fit. */
-export function recogniseLayout(struct: Uint8Array, bytes: number): ContextLayout | undefined {
+/**
+ * The layout whose size and defaults these are; or, if there is none, a clause that says what differs from the one
+ * that comes nearest.
+ */
+export function recogniseLayout(struct: Uint8Array, bytes: number): ContextLayout | string {
   const view = new DataView(struct.buffer, struct.byteOffset, struct.byteLength);
-  const fits = contextLayouts.filter(
-    (layout) =>
-      layout.bytes === bytes &&
-      Object.entries(layout.fields).every(([name, field]) =>
-        DEFAULTS[name as ContextField]!.includes(readField(view, field)),
-      ),
-  );
-  return fits.length === 1 ? fits[0] : undefined;
+  const compared = contextLayouts.map((layout) => {
+    const wrong = differences(view, bytes, layout);
+    return { layout, wrong, share: wrong.length / Object.keys(layout.fields).length };
+  });
+  const off = ({ layout }: { layout: ContextLayout }): number => Math.abs(layout.bytes - bytes);
+  const [best] = compared.sort((a, b) => a.share - b.share || off(a) - off(b));
+  const { layout, wrong } = best!;
+  return wrong.length === 0 ? layout : `nearest is ${layout.releases.join(', ')}, but ${wrong.join(', ')}`;
+}
+
+/** What a struct of defaults has that the layout has not; empty if it is that of the layout. */
+function differences(view: DataView, bytes: number, layout: ContextLayout): string[] {
+  const wrong = bytes === layout.bytes ? [] : [`it ends after ${bytes} bytes, not ${layout.bytes}`];
+  for (const [name, offset] of fieldsOf(layout.fields)) {
+    const [got, want] = [readField(view, name, offset), FIELDS[name][1]];
+    if (got !== want) wrong.push(`${name} (byte ${offset}) is ${got}, not ${want}`);
+  }
+  return wrong;
 }

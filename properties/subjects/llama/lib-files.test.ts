@@ -2,8 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { sha256OfFile } from '../../file-hash.ts';
 import { elfFile, libllamaFile } from './elf-testing.ts';
-import { libFiles, sha256Of } from './lib-files.ts';
+import { libFiles } from './lib-files.ts';
 
 let dir: string;
 beforeEach(() => {
@@ -32,7 +33,7 @@ describe('the folder of a package', () => {
       libggml: join(dir, 'libggml.so'),
       libggml_cpu: [{ isa: 'built in', path: join(dir, 'libggml.so'), linked: true }],
       preload: [join(dir, 'libggml.so')],
-      sha256: sha256Of(join(dir, 'libllama.so')),
+      sha256: sha256OfFile(join(dir, 'libllama.so')),
     });
   });
 

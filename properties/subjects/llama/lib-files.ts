@@ -3,10 +3,10 @@
  * one is libllama, which libggml files it needs and in which order, and where the CPU's code is (facts: libllama.md 2
  * and 7). What a library needs is read from its own header, not guessed from names; what is missing is named.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { IsobatchError } from '../../../contract/errors.ts';
+import { sha256OfFile } from '../../file-hash.ts';
 import { readElf } from './elf.ts';
 
 /** A library with the CPU's code. */
@@ -74,24 +74,8 @@ export function libFiles(
     ...(libggml_base === undefined ? {} : { libggml_base }),
     libggml_cpu: cpuLibs(libllama, preload),
     preload,
-    sha256: known.sha256 ?? sha256Of(libllama),
+    sha256: known.sha256 ?? sha256OfFile(libllama),
   };
-}
-
-/** Hexadecimal; the file is read in pieces. */
-export function sha256Of(path: string): string {
-  const hash = createHash('sha256');
-  const piece = Buffer.alloc(1 << 20);
-  const file = openSync(path, 'r');
-  try {
-    for (;;) {
-      const bytes = readSync(file, piece, 0, piece.length, null);
-      if (bytes === 0) return hash.digest('hex');
-      hash.update(piece.subarray(0, bytes));
-    }
-  } finally {
-    closeSync(file);
-  }
 }
 
 function findLibllama(path: string): string {

@@ -26,6 +26,7 @@ export type MemoryApi = 'llama_kv_cache' | 'llama_kv_self' | 'llama_memory';
 
 export const Params = koffi.struct('IsobatchParams', { d: koffi.array('uint64_t', PARAMS_BYTES / 8) });
 export const BatchStruct = koffi.struct('IsobatchBatch', { d: koffi.array('uint64_t', BATCH_BYTES / 8) });
+const LogCallback = koffi.proto('void IsobatchLog(int level, const char *text, void *user)');
 
 const LOG_LINES = 60;
 
@@ -49,7 +50,8 @@ export class Log {
 
   /** The first line since the log was cleared, which says what is wrong; later ones say where it was passed on. */
   first(): string {
-    return this.#lines.find((line) => line.trim() !== '') ?? '';
+    // That a library overrides something is no reason to refuse it.
+    return this.#lines.find((line) => line.trim() !== '' && !/-> overriding$/.test(line.trim())) ?? '';
   }
 
   /** The last lines, newest last. */
@@ -70,7 +72,7 @@ export class Library {
   readonly #lib: LibraryHandle;
   readonly #defaults: Uint8Array;
 
-  /** Loads the build into this process. Throws `file` if it cannot be, `subject` if it is of no known era. */
+  /** Loads the build into this process. Throws `file` if it cannot be, `model` if it is of no known era. */
   constructor(files: BuildFiles, isa?: string) {
     this.files = files;
     for (const path of files.preload) open(path);
@@ -90,7 +92,7 @@ export class Library {
     }
   }
 
-  /** A function by its prototype. Throws `subject` if the library does not export it. */
+  /** A function by its prototype. Throws `model` if the library does not export it. */
   func(prototype: string): Native {
     try {
       return this.#lib.func(prototype) as Native;
@@ -120,10 +122,9 @@ export class Library {
   }
 
   #listen(): void {
-    const callback = koffi.proto('void IsobatchLog(int level, const char *text, void *user)');
     const listener = koffi.register(
       (_level: number, text: string) => this.log.push(text),
-      koffi.pointer(callback),
+      koffi.pointer(LogCallback),
     );
     this.func('void llama_log_set(void *callback, void *user)')(listener, null);
   }
@@ -166,11 +167,8 @@ export class Library {
     defaults(second);
     const bytes = writtenBytes(first, second);
     const layout = recogniseLayout(first, bytes);
-    if (layout === undefined) {
-      throw this.strange(
-        `its llama_context_params (${bytes} bytes with these defaults) lie as in no release that is known`,
-      );
-    }
+    if (typeof layout === 'string')
+      throw this.strange(`its llama_context_params lie as in no release that is known: ${layout}`);
     first.fill(0, bytes);
     return [layout, first];
   }

@@ -5,8 +5,7 @@ import type { ContextParams, ModelInfo, SubjectModel } from '../../../contract/s
 import type { Api } from './api.ts';
 import type { CellReader } from './cells.ts';
 import { LlamaContext } from './context.ts';
-import { contextValues } from './context-params.ts';
-import { type ContextField, writeField } from './layout.ts';
+import { setContext } from './context-params.ts';
 import type { Address } from './library.ts';
 import type { Era } from './releases.ts';
 
@@ -100,13 +99,7 @@ export class LlamaModel implements SubjectModel {
     const { library } = this.#api;
     library.log.clear();
     const struct = library.contextDefaults();
-    const view = new DataView(struct.buffer);
-    const { fields } = library.layout;
-    const values = contextValues(params, fields);
-    for (const [name, value] of Object.entries(values)) {
-      const field = fields[name as ContextField];
-      if (field !== undefined) writeField(view, field, value);
-    }
+    setContext(struct, params, library.layout.fields);
     const ctx = this.#api.call(
       'void *llama_new_context_with_model(void *model, IsobatchParams params)',
       this.#model,

@@ -19,7 +19,7 @@ import { addBounds, emptyBounds, emptyUse, useQuantile } from '../../verdict.ts'
 import { resolveLib } from './fetch.ts';
 import { Library } from './library.ts';
 import { measureProfile } from './profile.ts';
-import { eraOf, since } from './releases.ts';
+import { drives, eraOf } from './releases.ts';
 import { llamaSubject } from './subject.ts';
 
 const MODELS = [
@@ -134,7 +134,7 @@ const [lib, cases = '100', only = '', most_seqs = '3'] = process.argv.slice(2);
 if (lib === undefined)
   throw new RangeError('usage: profile-main.js RELEASE [CASES] [MODEL] [MOST SEQUENCES]');
 const library = new Library(await resolveLib(lib));
-const flash_f32 = since(eraOf(library), 'b5640');
+const flash_f32 = drives(eraOf(library), 'flash_f32');
 const before = performance.now();
 const measured = await measureProfile(llamaSubject(library), { flash_f32 });
 console.log(`${lib}: measured in ${(performance.now() - before).toFixed(0)} ms`);

@@ -6,13 +6,14 @@
 import { writeFrameSync } from '../../frames.ts';
 import { errorRecord } from '../../protocol.ts';
 import { serveSubject } from '../serve.ts';
-import { type BuildFiles, Library } from './library.ts';
+import type { LibFiles } from './fetch.ts';
+import { Library } from './library.ts';
 import { profileOf } from './profile-cache.ts';
-import { eraOf, since } from './releases.ts';
+import { drives, eraOf } from './releases.ts';
 import { llamaSubject } from './subject.ts';
 
 interface Job {
-  readonly files: BuildFiles & { readonly sha256: string };
+  readonly files: LibFiles;
   readonly isa?: string;
 }
 
@@ -23,9 +24,8 @@ const { files, isa } = JSON.parse(process.argv[2]!) as Job;
 try {
   const library = new Library(files, isa);
   const plain = llamaSubject(library);
-  // Older releases end the process when flash attention is asked for K in F32.
-  const flash_f32 = since(eraOf(library), 'b5640');
-  const profile = await profileOf(plain, { sha256: files.sha256, isa }, { flash_f32 });
+  const flash_f32 = drives(eraOf(library), 'flash_f32');
+  const profile = await profileOf(plain, { ...files, isa }, { flash_f32 });
   const subject = llamaSubject(library, profile);
   await serveSubject(subject, process.stdin, (header, payload) => writeFrameSync(1, header, payload));
 } catch (error) {

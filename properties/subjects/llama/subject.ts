@@ -19,7 +19,8 @@ import { PARAMS_BYTES } from './layout.ts';
 import type { Address, Library } from './library.ts';
 import { LlamaModel } from './model.ts';
 import { ownMemory, type ProcessMemory } from './process-memory.ts';
-import { type Era, eraOf, legalOf } from './releases.ts';
+import { FTYPES, quantize } from './quantize.ts';
+import { drives, type Era, eraOf, legalOf } from './releases.ts';
 import { type LlamaRules, llamaRules } from './white.ts';
 
 /** Its info; the rounding profile is measured, and filled in by whoever serves it. */
@@ -35,7 +36,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
     architectures: [],
     splits: {},
     isas: [],
-    types_kv: era === 'b3889' ? ['F16'] : ['F32', 'F16'],
+    types_kv: drives(era, 'v_f32') ? ['F32', 'F16'] : ['F16'],
     bit_invariant: false,
     shared_tokens: true,
     remove_anywhere: true,
@@ -43,9 +44,13 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(fields.kv_unified === undefined ? {} : { kv_unified: [false, true] }),
       ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
+      n_threads: [1, 2],
+      embeddings: [false, true],
+      pooling: ['none', 'mean', 'cls', 'last'],
     },
     legal: legalOf(era),
     state: true,
+    quantizes: Object.keys(FTYPES),
     ...rounding,
   };
   return new LlamaSubject(api, era, info);
@@ -121,6 +126,10 @@ class LlamaSubject implements Subject {
     const loaded = new LlamaModel(this.#api, this.#era, model, this.#cells);
     useOnce(loaded, name, this.info.types_kv[0]!);
     return loaded;
+  }
+
+  quantize(from: string, to: string, type: string): void {
+    quantize(this.#api, from, to, type);
   }
 
   async rules(): Promise<RulesInfo> {

@@ -2,7 +2,13 @@
 import type { Batch, CompleteBatch, Pos, SeqId } from '../../../contract/batch.ts';
 import { SPLIT_POLICIES } from '../../../contract/batch.ts';
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { ContextParams, DecodeResult, SubjectContext } from '../../../contract/subject.ts';
+import {
+  type ContextParams,
+  type DecodeResult,
+  type ModelInfo,
+  rowWidth,
+  type SubjectContext,
+} from '../../../contract/subject.ts';
 import { accept } from './batch.ts';
 import type { DroppedKey } from './deviation.ts';
 import type { Forward } from './forward.ts';
@@ -29,13 +35,15 @@ export class PlainContext implements SubjectContext {
   readonly #forward: Forward;
   readonly #params: ContextParams;
   readonly #n_vocab: number;
+  readonly #width: number;
   readonly #memory: Memory;
   readonly #dropped: DroppedKey | null;
 
-  constructor(forward: Forward, params: ContextParams, n_vocab: number, dropped: DroppedKey | null) {
+  constructor(forward: Forward, params: ContextParams, model: ModelInfo, dropped: DroppedKey | null) {
     this.#forward = forward;
     this.#params = { ...params };
-    this.#n_vocab = n_vocab;
+    this.#n_vocab = model.n_vocab;
+    this.#width = rowWidth(model, params);
     this.#memory = new Memory(params.n_seq_max, forward.memory);
     this.#dropped = dropped;
   }
@@ -65,17 +73,18 @@ export class PlainContext implements SubjectContext {
 
   /** In the order of the batch; so are the rows. */
   #evaluate({ token, pos, seq_id, logits }: CompleteBatch): DecodeResult {
-    const { type_kv = 'F32' } = this.#params;
+    const { type_kv = 'F32', embeddings = false } = this.#params;
     const n_outputs = logits.filter(Boolean).length;
-    const rows = new Float32Array(n_outputs * this.#n_vocab);
+    const rows = new Float32Array(n_outputs * this.#width);
     let row = 0;
     for (let i = 0; i < token.length; i++) {
       const ids = seq_id[i]!;
       const before = this.#memory.list(ids[0]!);
-      const at = row * this.#n_vocab;
-      const out = logits[i] ? rows.subarray(at, at + this.#n_vocab) : null;
+      const at = row * this.#width;
+      const out = logits[i] ? rows.subarray(at, at + this.#width) : null;
       const missing = this.#dropped?.next(before.length, out !== null) ?? null;
-      const entry = this.#forward.step({ token: token[i]!, pos: pos[i]!, before, type_kv, missing }, out);
+      const step = { token: token[i]!, pos: pos[i]!, before, type_kv, missing, embeddings };
+      const entry = this.#forward.step(step, out);
       this.#memory.append(entry, ids);
       if (out !== null) row++;
     }

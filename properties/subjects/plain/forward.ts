@@ -24,14 +24,16 @@ export interface Step {
   readonly before: readonly Entry[];
   readonly type_kv: 'F32' | 'F16';
   readonly missing: Missing | null;
+  /** The row after the last norm is wanted instead of logits. */
+  readonly embeddings: boolean;
 }
 
 export interface Forward {
   readonly memory: MemoryKind;
   /**
-   * Evaluates a token: its entry, and its logits in `logits` (n_vocab) unless that is null.
+   * Evaluates a token: its entry, and its logits (n_vocab) or embedding (n_embd) in `out` unless that is null.
    *
    * Throws `memory.overflow`.
    */
-  step(step: Step, logits: Float32Array | null): Entry;
+  step(step: Step, out: Float32Array | null): Entry;
 }

@@ -152,7 +152,7 @@ export class Llama implements Forward {
     this.#up = new Float32Array(h.n_ff);
   }
 
-  step(step: Step, logits: Float32Array | null): KvEntry {
+  step(step: Step, out: Float32Array | null): KvEntry {
     const n_kv = this.#k.length * this.#h.n_layer;
     const entry = { pos: step.pos, k: new Float32Array(n_kv), v: new Float32Array(n_kv) };
     const keys = [...(step.before as readonly KvEntry[]), entry];
@@ -162,9 +162,10 @@ export class Llama implements Forward {
       this.#mix(block, il, step, entry, keys);
       this.#feedForward(block);
     });
-    if (logits !== null) {
+    if (out !== null) {
       rmsNorm(this.#normed, this.#x, this.#output_norm, this.#eps);
-      this.#output.mul(logits, this.#normed);
+      if (step.embeddings) out.set(this.#normed);
+      else this.#output.mul(out, this.#normed);
     }
     return entry;
   }

@@ -89,7 +89,7 @@ export class Mamba implements Forward {
     this.#y = new Float32Array(h.d_inner);
   }
 
-  step(step: Step, logits: Float32Array | null): StateEntry {
+  step(step: Step, out: Float32Array | null): StateEntry {
     const entry = this.#newEntry(step);
     this.#embd.row(this.#x, step.token);
     this.#blocks.forEach((block, il) => {
@@ -101,9 +101,10 @@ export class Mamba implements Forward {
       block.ssm_out.mul(this.#added, this.#y);
       addTo(this.#x, this.#added);
     });
-    if (logits !== null) {
+    if (out !== null) {
       rmsNorm(this.#normed, this.#x, this.#output_norm, this.#eps);
-      this.#output.mul(logits, this.#normed);
+      if (step.embeddings) out.set(this.#normed);
+      else this.#output.mul(out, this.#normed);
     }
     return entry;
   }

@@ -76,7 +76,7 @@ export class PlainModel implements SubjectModel {
     checkParams(params);
     const { kind, seed } = this.#deviation;
     const dropped = kind === 'dropped-key' ? new DroppedKey(seed, this.info.n_layer) : null;
-    return new PlainContext(this.#forward, params, this.info.n_vocab, dropped);
+    return new PlainContext(this.#forward, params, this.info, dropped);
   }
 
   close(): void {}

@@ -2,9 +2,14 @@
  * The table of `llama_context_params` as C, from the adapter's own table: offset and size of each field, and what the
  * library's default function writes there, by which the program recognises a build.
  */
-import { type ContextField, type ContextLayout, contextLayouts, DEFAULTS, type Field } from '../layout.ts';
+import { type ContextField, type ContextLayout, contextLayouts, FIELDS, fieldsOf } from '../layout.ts';
 
-const BYTES: Readonly<Record<Field[1], number>> = { u8: 1, u32: 4, i32: 4, f32: 4 };
+/** Bytes of a field, and its default as the program reads it: a byte, or a word as a signed number. */
+function inC(name: ContextField): { size: number; value: number } {
+  const [kind, value] = FIELDS[name];
+  if (kind === 'u8') return { size: 1, value };
+  return { size: 4, value: kind === 'f32' ? new Int32Array(new Float32Array([value]).buffer)[0]! : value };
+}
 
 /** The layout that was measured for a release; undefined for names that were not. */
 export function layoutOf(release: string): ContextLayout | undefined {
@@ -21,10 +26,9 @@ export function layoutTable(layouts: readonly ContextLayout[] = contextLayouts):
 }
 
 function fieldRows(fields: ContextLayout['fields']): string[] {
-  const cells = Object.entries(fields).map(([name, [offset, kind]]) => {
-    const known = DEFAULTS[name as ContextField]!;
-    const [least, most] = [Math.min(...known), Math.max(...known)];
-    return `{ "${name}", ${offset}, ${BYTES[kind]}, ${least}, ${most} }`;
+  const cells = fieldsOf(fields).map(([name, offset]) => {
+    const { size, value } = inC(name);
+    return `{ "${name}", ${offset}, ${size}, ${value} }`;
   });
   const rows: string[] = [];
   for (let i = 0; i < cells.length; i += A_LINE)

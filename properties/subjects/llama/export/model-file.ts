@@ -6,7 +6,7 @@ import { IsobatchError } from '../../../../contract/errors.ts';
 import { recipes } from '../../../../golden/recipes.ts';
 import { readGguf } from '../../../../model/gguf.ts';
 import { modelBytes, sha256Of } from '../../../campaign-models.ts';
-import { sha256Of as streamedSha256 } from '../lib-files.ts';
+import { sha256OfFile } from '../../../file-hash.ts';
 
 export interface ExportedModel {
   readonly sha256: string;
@@ -43,7 +43,7 @@ export function exportedModel(name: string, sha256: string, ran_on_llama: boolea
 
 function hashOfFile(path: string): string {
   try {
-    return streamedSha256(path);
+    return sha256OfFile(path);
   } catch (error) {
     const why = (error as Error).message;
     throw new IsobatchError('file', `cannot read the model ${path}: ${why}`, { path });

@@ -226,6 +226,7 @@ function stepOf(
   slots: Map<string, number>,
 ): Step {
   if (call.op === 'clear') return { do: 'clear', call: i };
+  if (call.op === 'encode') throw new RangeError('checkCalls lets no encode through');
   const refused = call.refused !== undefined;
   if (call.op === 'decode') {
     const why = uncallable(call.batch, params);

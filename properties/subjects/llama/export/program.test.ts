@@ -57,8 +57,10 @@ describe('the text of an exported program', () => {
     const all = layoutTable();
     for (const { fields, releases } of contextLayouts) {
       expect(all).toContain(`"${releases.join(', ')}"`);
-      expect(all).toContain(`{ "type_v", ${fields.type_v![0]}, 4, 1, 1 }`);
+      expect(all).toContain(`{ "type_v", ${fields.type_v}, 4, 1 }`);
     }
+    // -1f as a word: what marks an inserted field is checked by the program too.
+    expect(all).toContain('{ "yarn_ext_factor", 44, 4, -1082130432 }');
     const one = layoutTable([layoutOf('b6122')!]);
     expect(one).toContain('"b6122", 119');
     expect(one).not.toContain('v0.5.0');

@@ -65,7 +65,7 @@ static size_t (*state_seq_set_data)(void *ctx, const uint8_t *data, size_t size,
 
 /* ---- structs whose layout differs: recognised by what the default function writes ---- */
 
-struct field { const char *name; int at, size; long least, most; };
+struct field { const char *name; int at, size; long value; };
 struct layout { const char *releases; int bytes; struct field field[MOST_FIELDS]; };
 `;
 
@@ -145,10 +145,7 @@ static int fits(const struct layout *l, int bytes)
 {
     const struct field *f;
     if (l->bytes != bytes) return 0;
-    for (f = l->field; f->name; f++) {
-        long value = read_field(&context_defaults, f);
-        if (value < f->least || value > f->most) return 0;
-    }
+    for (f = l->field; f->name; f++) if (read_field(&context_defaults, f) != f->value) return 0;
     return 1;
 }
 
