@@ -146,12 +146,10 @@ describe('skipping', () => {
       expect(property.skip(loose, model)).toMatch(/nor states how it rounds/);
       const rounding = engineSubject().info.rounding!;
       expect(property.skip({ ...loose, rounding }, { ...model, arch: 'llama' })).toBeNull();
-      // Without a formula, bounds are measured on copies.
+      // Without a formula, bounds are measured on copies, of large models too (`noise-light.ts`).
       const foreign = { ...model, arch: 'rwkv9' };
       expect(property.skip({ ...loose, rounding }, foreign)).toBeNull();
-      expect(property.skip({ ...loose, rounding }, { ...foreign, n_params: 1e9 })).toMatch(
-        /too many to measure/,
-      );
+      expect(property.skip({ ...loose, rounding }, { ...foreign, n_params: 1e9 })).toBeNull();
     }
     expect(share.skip({ ...subject, shared_tokens: false }, model)).toMatch(/several sequences/);
   });
