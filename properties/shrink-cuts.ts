@@ -142,7 +142,8 @@ export class Cuts {
           () => movedAndCut(calls, part, []),
           () => repeated(calls, part),
           () => reordered(calls, part[0]!, r),
-        ][r.below(3)]!();
+          () => withNext(calls, part[0]!.call),
+        ][r.below(4)]!();
         script = r.chance(0.3)
           ? { params: changed(params, { n_ubatch: r.between(1, Math.min(4, params.n_batch)) }), calls }
           : cutter(script, this.#facts)(varied ?? calls);
@@ -195,6 +196,10 @@ export class Cuts {
     if (r.chance(0.1)) {
       const out = r.below(calls.length);
       return cutter(script, this.#facts)(calls.filter((call, i) => i !== out || call.op === 'decode'));
+    }
+    if (r.chance(0.1)) {
+      const one = withNext(calls, r.below(calls.length));
+      return one === null ? script : roomy(cutter(script, this.#facts)(one), this.#facts);
     }
     const blocks = blocksOf(calls);
     if (blocks.length === 0) return script;
@@ -263,6 +268,10 @@ export class Cuts {
   async #calls(): Promise<void> {
     for (let c = this.#script.calls.length - 1; c >= 0; c--)
       await this.#cut(this.#script.calls.filter((_, i) => i !== c));
+    for (let c = this.#script.calls.length - 2; c >= 0; c--) {
+      const one = withNext(this.#script.calls, c);
+      if (one !== null) await this.#takes(roomy(cutter(this.#script, this.#facts)(one), this.#facts));
+    }
   }
 
   /** Whole blocks, then the ends of blocks, then two blocks at once: what one frees, another fills. */
@@ -282,6 +291,7 @@ export class Cuts {
       for (let a = this.#blocks.length - 1; a >= 0; a--)
         for (let b = this.#blocks.length - 1; b >= 0; b--) {
           if (a === b) continue;
+          while (await this.#traded(n, a, b));
           while (await this.#balanced(n, a, b));
           if (b < a) while (await this.#shorten(n, a, b));
         }
@@ -302,6 +312,17 @@ export class Cuts {
         chosen.flatMap((block) => block!.slice(-n)),
       ),
     );
+  }
+
+  /** One block has a token more, another n less: what is freed twice may do what many tokens have done. */
+  async #traded(n: number, longer: number, shorter: number): Promise<boolean> {
+    const [more, less] = [this.#blocks[longer], this.#blocks[shorter]];
+    if (n < 2 || more === undefined || less === undefined || less.length <= n) return false;
+    const rest = without(this.#script.calls, less.slice(-n));
+    const block = blocksOf(rest)[longer];
+    if (block === undefined) return false;
+    const script = cutter(this.#script, this.#facts)(repeated(rest, block.slice(0, 1)));
+    return this.#takes(roomy(script, this.#facts));
   }
 
   /** The first n tokens of one block come a batch earlier, and another block has n less: as much to do afterwards. */
@@ -340,6 +361,16 @@ function longest(calls: readonly Call[]): number {
   return Math.max(0, ...calls.map((call) => (isLegalDecode(call) ? call.batch.token.length : 0)));
 }
 
+/** A decode and the next one as one batch, without what was done between them; null if there are not two. */
+function withNext(calls: readonly Call[], c: number): Call[] | null {
+  const call = calls[c];
+  const to = calls.findIndex((later, i) => i > c && isLegalDecode(later));
+  const next = calls[to];
+  if (!isLegalDecode(call) || !isLegalDecode(next)) return null;
+  const batch = mergedBatches(explicit(call).batch, explicit(next).batch);
+  return [...calls.slice(0, c), { ...call, batch }, ...calls.slice(to + 1)];
+}
+
 /** A token of a batch somewhere else in it. */
 function reordered(calls: readonly Call[], { call, index }: Place, r: Random): Call[] {
   return calls.map((old, c) => {
@@ -350,16 +381,13 @@ function reordered(calls: readonly Call[], { call, index }: Place, r: Random): C
   });
 }
 
-/** More tokens of a sequence, behind its last one in the batch. */
+/** Tokens of a batch twice, one beside the other. */
 function repeated(calls: readonly Call[], places: readonly Place[]): Call[] {
   return calls.map((call, c) => {
-    if (c !== places[0]!.call) return call;
-    const { batch } = explicit(call as DecodeCall);
-    const more = pick(
-      batch,
-      places.map(({ index }) => index),
-    );
-    return { ...(call as DecodeCall), batch: mergedBatches(batch, more) };
+    if (c !== places[0]!.call || !isLegalDecode(call)) return call;
+    const twice = new Set(places.map(({ index }) => index));
+    const order = call.batch.token.flatMap((_, i) => (twice.has(i) ? [i, i] : [i]));
+    return { ...call, batch: pick(explicit(call).batch, order) };
   });
 }
 

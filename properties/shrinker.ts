@@ -81,7 +81,7 @@ export async function shrinkCase(
 }
 
 /** Part of the time that cuts may take. */
-const CUTS = 0.7;
+const CUTS = 0.85;
 /** Cases that are taken after a look before one is judged in full. */
 const MOST_LOOKS = 12;
 /** Cases of so few tokens are left as they are. */
