@@ -75,6 +75,19 @@ describe('on a model without a formula', () => {
     expect(again.failure).toEqual(failure);
   });
 
+  test('what is no number is seen at a look', async () => {
+    const env = meanEnv(path, bytes, { fault: 'nan' });
+    const first_look = new FirstLook();
+    first_look.learn({ type_kv: 'F32' }, 1, 1);
+    first_look.on = true;
+    const outcomes = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => solo.run({ ...env, first_look }, solo.generate(env, i))),
+    );
+    const found = outcomes.filter(({ status }) => status === 'failed');
+    expect(found.length).toBeGreaterThan(5);
+    expect(found.every(({ failure }) => failure!.difference.got === 'NaN')).toBe(true);
+  });
+
   test('a healthy case passes at a look without any copy', async () => {
     const calls = { decode: 0, load: 0 };
     const first_look = new FirstLook();

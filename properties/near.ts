@@ -82,7 +82,8 @@ export class Near {
     let far: Far = { index: 0, difference: 0, got: 0, want: 0 };
     for (let index = 0; index < this.#rowWidth; index++) {
       const [have, wanted] = [got[at + index]!, want[wantAt + index]!];
-      const difference = Math.abs(have - wanted);
+      const gap = Math.abs(have - wanted);
+      const difference = Number.isNaN(gap) ? Number.POSITIVE_INFINITY : gap;
       if (difference > far.difference) far = { index, difference, got: have, want: wanted };
     }
     return far;

@@ -29,7 +29,9 @@ export type MeanFault =
   /** A sequence also sees the token that stands before it in the batch. */
   | 'leak'
   /** After a removal inside, the removed key is still seen. */
-  | 'stale';
+  | 'stale'
+  /** A row is no number if another sequence stands before it in the batch. */
+  | 'nan';
 
 export interface MeanOptions {
   readonly fault?: MeanFault;
@@ -115,7 +117,9 @@ class MeanContext implements SubjectContext {
       if (this.#options.fault === 'leak' && before !== undefined && !before.includes(ids[0]!))
         seen.unshift(complete.token[i - 1]!);
       if (this.#options.fault === 'stale') seen.unshift(...this.#removed);
-      if (complete.logits[i]) rows.push(this.#answer(seen));
+      if (!complete.logits[i]) return;
+      const lost = this.#options.fault === 'nan' && before !== undefined && !before.includes(ids[0]!);
+      rows.push(lost ? this.#answer(seen).fill(Number.NaN) : this.#answer(seen));
     });
     const logits = new Float32Array(rows.length * N_VOCAB);
     rows.forEach((row, k) => {

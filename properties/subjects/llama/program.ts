@@ -4,6 +4,9 @@ import type { Program } from '../remote.ts';
 import { checkPlatform } from './builds.ts';
 import { resolveLib } from './fetch.ts';
 
+/** A folder that does not exist. */
+const NO_PROGRAMS = '/nonexistent';
+
 /** Fetches a release if it must. Throws `usage` for an unknown release, `file` for what cannot be had. */
 export async function llamaProgram(lib: string, isa?: string): Promise<Program> {
   checkPlatform();
@@ -13,7 +16,7 @@ export async function llamaProgram(lib: string, isa?: string): Promise<Program> 
     name: `llama.cpp ${lib}`,
     file: process.execPath,
     args: [main, JSON.stringify({ files, isa })],
-    // Without it an abort of ggml starts a debugger.
-    env: { ...process.env, GGML_NO_BACKTRACE: '1' },
+    // An abort of ggml starts a debugger, which takes seconds: newer releases can be told not to, older ones find none.
+    env: { ...process.env, GGML_NO_BACKTRACE: '1', PATH: NO_PROGRAMS },
   };
 }
