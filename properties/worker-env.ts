@@ -62,6 +62,8 @@ export class WorkerState {
   readonly #models = new Map<string, Promise<LoadedModel>>();
   readonly #envs = new Map<string, Promise<Env>>();
 
+  #turned: string | undefined;
+
   constructor(setting: Setting) {
     this.setting = setting;
   }
@@ -166,6 +168,13 @@ export class WorkerState {
       about_sharing: property.name === 'share',
       restrict: this.setting.restrict,
     };
+  }
+
+  /** Cases of this model follow: a subject that is restarted between models is, if it ran another one. */
+  async turnTo(model: string): Promise<void> {
+    const before = this.#turned;
+    this.#turned = model;
+    if (before !== undefined && before !== model) await (await this.subject()).restart?.();
   }
 
   /** Runs a case on the model that it names; a model that the subject does not take is no finding. */

@@ -62,6 +62,26 @@ function thrownOutcome(env: Env, c: Case, error: unknown): Outcome {
   return { status: 'failed', compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0, failure };
 }
 
+/**
+ * As `runCase`. A case whose subject dies is run once more, in the new process: a library may lose its memory to one
+ * case and die of it in another, of another property or model, and then that case is not to blame.
+ */
+async function runSurely(property: Property, env: Env, c: Case): Promise<Outcome> {
+  const outcome = await runCase(property, env, c);
+  const { failure } = outcome;
+  if (failure === undefined || !/\/died: |refused\.subject/.test(failure.signature)) return outcome;
+  if ((await runCase(property, env, c)).status === 'failed') return outcome;
+  const alone = 'run again in a new process, the case does not fail: what ran before it matters';
+  return {
+    ...outcome,
+    failure: {
+      ...failure,
+      message: `${failure.message}; ${alone}`,
+      signature: `${failure.signature}, not repeatable`,
+    },
+  };
+}
+
 /** A bug in a generator must not look like a finding about the subject. */
 export function generate(property: Property, env: Env, index: number): Case {
   try {
@@ -135,7 +155,7 @@ export async function runRange(
     const count = Math.min(request.block, end - first);
     emit({ event: 'case', property: property.name, model, first, count });
     for (let i = first; i < first + count; i++)
-      pending.add(await runCase(property, env, generate(property, env, i)));
+      pending.add(await runSurely(property, env, generate(property, env, i)));
     pending.flush(first + count, false);
     if (Date.now() - turned < YIELD_MS) continue;
     await turn();

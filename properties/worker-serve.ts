@@ -164,6 +164,7 @@ function rulesInfo({ policies, keep_tail, quirks }: RulesInfo): RulesInfo {
 }
 
 async function campaign(s: WorkerState, request: CampaignRequest, emit: Emit): Promise<object> {
+  await s.turnTo(request.model);
   const { property, env } = await unit(s, request.property, request.model, emit);
   // Ranges report what they add to the histograms, so that this does not count.
   const fingerprint = request.fingerprint ? fingerprintOf(property, env) : undefined;

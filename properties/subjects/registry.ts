@@ -30,6 +30,8 @@ export interface OpenSubject {
   readonly complete?: CompleteBatchRule;
   /** Ends a child process of the subject at once. */
   kill?(): void;
+  /** Goes on in a new child process, so that what one model did to the memory of a library is no other model's. */
+  restart?(): Promise<void>;
 }
 
 export interface OpenOptions {
@@ -105,7 +107,12 @@ export async function openSubject(spec: SubjectSpec, options: OpenOptions = {}):
 async function openLlama(lib: string, isa: string | undefined, options: OpenOptions): Promise<OpenSubject> {
   const { llamaProgram } = await import('./llama/program.ts');
   const subject = await remoteSubject(await llamaProgram(lib, isa), { timeout_s: options.call_timeout_s });
-  return { subject, shown: () => shownRules(subject), kill: () => subject.kill() };
+  return {
+    subject,
+    shown: () => shownRules(subject),
+    kill: () => subject.kill(),
+    restart: () => subject.restart(),
+  };
 }
 
 async function openModule(path: string): Promise<OpenSubject> {

@@ -247,6 +247,13 @@ class Remote implements Subject {
     clearTimeout(timer);
   }
 
+  /** Goes on in a new process, with the next request. */
+  async restart(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.peer.stop();
+  }
+
   /** Ends the process at once; for a worker that is told to end. */
   kill(): void {
     void this.#connection?.peer.stop();
@@ -490,6 +497,8 @@ export type RemoteSubject = Subject & {
   cells(): Promise<readonly MemoryKind[]>;
   /** Ends the process at once. */
   kill(): void;
+  /** Goes on in a new process, with the next request. */
+  restart(): Promise<void>;
 };
 
 /**
