@@ -47,7 +47,7 @@ type Says =
   | { readonly rule: DriverRule };
 
 /** Rules of the adapter. */
-export type DriverRule = 'v_f32' | 'flash_f32' | 'completes_positions';
+export type DriverRule = 'v_f32' | 'flash_f32' | 'completes_positions' | 'small_windows';
 
 export type ReleaseRule = Says & {
   /** The first and the last release that it holds for. */
@@ -160,6 +160,14 @@ export const RULES: readonly ReleaseRule[] = [
     last: YOUNGEST,
     what: 'missing positions go on where each sequence ends',
     source: `${PULL}14177; before, where all of memory ends`,
+  },
+  {
+    rule: 'small_windows',
+    first: 'b6673',
+    last: YOUNGEST,
+    what: 'a cache of no more than the window (swa_full off) takes a batch wherever its free cells lie',
+    source:
+      'measured: b5640 and b6122 answer 1 for want of neighbouring cells, and n_ctx does not change that',
   },
 ];
 

@@ -42,7 +42,9 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
     remove_anywhere: true,
     choices: {
       ...(fields.kv_unified === undefined ? {} : { kv_unified: [false, true] }),
-      ...(fields.swa_full === undefined ? {} : { swa_full: [false, true] }),
+      ...(fields.swa_full === undefined
+        ? {}
+        : { swa_full: drives(era, 'small_windows') ? [false, true] : [true] }),
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
       n_threads: [1, 2],
       embeddings: [false, true],
