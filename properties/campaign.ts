@@ -53,9 +53,9 @@ export interface VerifyOptions {
   readonly fault?: string;
   /** Chance of a false alarm in one comparison with a derived bound, default 1e-10. */
   readonly p?: number;
-  /** Time for shrinking one failure, default 10. */
+  /** Time for shrinking one failure, default 10, on llama.cpp 5. */
   readonly shrink_seconds?: number;
-  /** Stop after this many different failures, default 20. */
+  /** Stop after this many different failures, default 20, on llama.cpp 40. */
   readonly max_failures?: number;
   /** A worker without progress for this long hangs, default 30. */
   readonly watchdog_s?: number;
@@ -89,8 +89,11 @@ export interface VerifyHooks {
   readonly onProgress?: (progress: Progress) => void;
 }
 
-/** Cases of a campaign on real llama.cpp, for each property and model: an answer within five minutes. */
-const LLAMA_CASES = 100;
+/**
+ * A campaign on real llama.cpp, if nobody says how large: cases for each property and model, different failures, and
+ * seconds for making one smaller. An answer within five minutes on two cores, with a few dozen failures too.
+ */
+const LLAMA = { cases: 10, max_failures: 40, shrink_seconds: 5 };
 
 /** Time limit of a call of a remote subject: below the watchdog, so that the worker ends its own child. */
 export function callTimeout(watchdog_s: number): number {
@@ -115,7 +118,7 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     subject,
     models,
     properties: [...new Set(options.properties ?? [])],
-    cases: real && unsaid ? LLAMA_CASES : options.cases,
+    cases: real && unsaid ? LLAMA.cases : options.cases,
     minutes: options.minutes,
     scale: options.scale,
     ...(unsaid ? { unsaid } : {}),
@@ -126,8 +129,8 @@ export function settingsOf(options: VerifyOptions): CampaignSettings {
     ...(options.threads === undefined ? {} : { threads: options.threads }),
     fault: options.fault,
     p: options.p ?? DEFAULT_P,
-    shrink_seconds: options.shrink_seconds ?? 10,
-    max_failures: options.max_failures ?? 20,
+    shrink_seconds: options.shrink_seconds ?? (real ? LLAMA.shrink_seconds : 10),
+    max_failures: options.max_failures ?? (real ? LLAMA.max_failures : 20),
     watchdog_s: options.watchdog_s ?? (options.threads === undefined ? 30 : SLOW_WATCHDOG_S),
     reference: options.reference,
     properties_module: options.properties_module,
