@@ -30,7 +30,7 @@ const DEFAULT_RECIPES: readonly string[] = recipes
   .filter(({ engine, name }) => !engine || name.endsWith('-loadable'))
   .map(({ name }) => `recipe:${name}`);
 
-const CASES = 100;
+const CASES = 20;
 /** A matrix wants every cell, so one release full of faults must not end early. */
 const MAX_FAILURES = 1000;
 

@@ -89,7 +89,7 @@ export const commands: readonly Command[] = [
       cases: {
         type: 'string',
         value: 'N',
-        describe: 'cases for each property and model (golden models: a tenth)',
+        describe: 'cases for each property and model (golden models: a tenth; on llama.cpp 10)',
       },
       minutes: { type: 'string', value: 'M', describe: 'instead: rounds until the time is up' },
       scale: { type: 'string', value: 'K', describe: 'instead: K times the default campaign' },
@@ -115,7 +115,7 @@ export const commands: readonly Command[] = [
       'shrink-seconds': {
         type: 'string',
         value: 'S',
-        describe: 'time for making one failure smaller (10); 0: no',
+        describe: 'time for making one failure smaller (10; on llama.cpp 5); 0: no',
       },
       known: {
         type: 'string',
@@ -127,7 +127,11 @@ export const commands: readonly Command[] = [
         value: 'SUBJECT',
         describe: 'only what this subject does not show too: "engine", a module, or "cmd:CMD"',
       },
-      'max-failures': { type: 'string', value: 'N', describe: 'stop after N different failures (20)' },
+      'max-failures': {
+        type: 'string',
+        value: 'N',
+        describe: 'stop after N different failures (20; on llama.cpp 40)',
+      },
       out: { type: 'string', value: 'DIR', describe: 'where the report goes (isobatch-report)' },
       ...QUIET,
       ...COMMON,
@@ -206,7 +210,7 @@ export const commands: readonly Command[] = [
         describe: 'recipe:NAME or a GGUF file; repeatable (default: a recipe of each architecture)',
       },
       property: { type: 'string', multiple: true, value: 'NAME', describe: 'only this property; repeatable' },
-      cases: { type: 'string', value: 'N', describe: 'cases for each release, property and model (100)' },
+      cases: { type: 'string', value: 'N', describe: 'cases for each release, property and model (20)' },
       minutes: {
         type: 'string',
         value: 'M',
@@ -219,7 +223,7 @@ export const commands: readonly Command[] = [
       'shrink-seconds': {
         type: 'string',
         value: 'S',
-        describe: 'time for making one failure smaller (10); 0: no',
+        describe: 'time for making one failure smaller (5); 0: no',
       },
       'watchdog-seconds': ENGINE['watchdog-seconds']!,
       out: { type: 'string', value: 'DIR', describe: 'where the reports go (isobatch-releases)' },
