@@ -51,6 +51,7 @@ describe('the rules', () => {
     expect(ERAS.filter((era) => drives(era, 'flash_f32'))[0]).toBe('b5640');
     expect(ERAS.filter((era) => !drives(era, 'v_f32'))).toEqual(['b3889']);
     expect(ERAS.filter((era) => drives(era, 'completes_positions'))[0]).toBe('b6122');
+    expect(ERAS.filter((era) => drives(era, 'small_windows'))[0]).toBe('b8095');
   });
 
   it('make the legal differences of each era', () => {

@@ -163,11 +163,10 @@ export const RULES: readonly ReleaseRule[] = [
   },
   {
     rule: 'small_windows',
-    first: 'b6673',
+    first: 'b8095',
     last: YOUNGEST,
-    what: 'a cache of no more than the window (swa_full off) takes a batch wherever its free cells lie',
-    source:
-      'measured: b5640 and b6122 answer 1 for want of neighbouring cells, and n_ctx does not change that',
+    what: 'a cache of no more than the window (swa_full off) takes every batch that n_ctx has room for',
+    source: 'measured: b5640 to b6673 answer 1 with cells left in n_ctx, by which this cache is not sized',
   },
 ];
 
