@@ -60,7 +60,9 @@ describe('which of two answers is wrong', () => {
     expect(
       withTruth({ ...env, subject: { ...env.subject, rounding: undefined } }, known).truth,
     ).toBeUndefined();
-    expect(withTruth({ ...env, model: { ...env.model, arch: 'rwkv9' } }, known).truth).toBeUndefined();
+    // Another loaded model: where its bounds come from is kept with it.
+    const foreign = { ...env, model: { ...env.model, arch: 'rwkv9' }, loaded: { ...env.loaded } };
+    expect(withTruth(foreign, known).truth).toBeUndefined();
     const nowhere = { ...known, difference: { ...known.difference, at: undefined } };
     expect(withTruth(env, nowhere).truth).toBeUndefined();
   });
