@@ -130,7 +130,7 @@ export const commands: readonly Command[] = [
       'max-failures': {
         type: 'string',
         value: 'N',
-        describe: 'stop after N different failures (20; on llama.cpp 40)',
+        describe: 'stop after N different failures (20; on llama.cpp 60)',
       },
       out: { type: 'string', value: 'DIR', describe: 'where the report goes (isobatch-report)' },
       ...QUIET,

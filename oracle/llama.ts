@@ -10,7 +10,8 @@ import type { Operators } from './operators.ts';
 import { Weights } from './weights.ts';
 
 /**
- * Logits (n_vocab) of each entry, or what they are made of (n_embd). Throws `model`, `memory.overflow`; `internal` for an entry that was shifted.
+ * Logits (n_vocab) of each entry, or the embedding (n_embd) that they are made of. Throws `model`, `memory.overflow`;
+ * `internal` for an entry that was shifted.
  */
 export function rows<R>(
   model: Model,

@@ -17,7 +17,8 @@ interface State<R> {
 }
 
 /**
- * Logits (n_vocab) of each entry, or what they are made of (n_embd). Throws `model`; `internal` for a list that no recurrence can have.
+ * Logits (n_vocab) of each entry, or the embedding (n_embd) that they are made of. Throws `model`; `internal` for a
+ * list that no recurrence can have.
  */
 export function rows<R>(
   model: Model,

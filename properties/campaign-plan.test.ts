@@ -39,6 +39,15 @@ describe('the queue of tasks', () => {
     expect(byWorker.map((counts) => Object.keys(counts))).toEqual([['a'], ['b']]);
   });
 
+  it('lets a worker go through the properties of one model before it takes the next', () => {
+    const units = ['solo', 'permute'].flatMap((p) => ['a', 'b', 'c'].map((model) => unit(p, model, 5)));
+    const queue = new TaskQueue(units);
+    const given: string[] = [];
+    for (let task = queue.next(0); task !== undefined; task = queue.next(0, task.unit))
+      given.push(`${task.unit.property.name} ${task.unit.model}`);
+    expect(given).toEqual(['solo a', 'permute a', 'solo b', 'permute b', 'solo c', 'permute c']);
+  });
+
   it('lets a worker without work of its own take from another', () => {
     const { byWorker, total } = dealt([unit('solo', 'a', 100), unit('permute', 'a', 100)]);
     expect(total).toBe(200);

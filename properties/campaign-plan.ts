@@ -130,6 +130,8 @@ function isLooking({ unit, given }: { unit: Unit; given: number }): boolean {
  */
 const OTHERS = 1.5;
 const NOBODYS = 0.5;
+/** The same for another model than the last one: a library gets a new process for it. */
+const SWITCH = 0.25;
 
 /**
  * Hands out tasks: first short looks, unit by unit, then a worker stays with its unit while that has work, and takes
@@ -161,7 +163,7 @@ export class TaskQueue {
     );
     if (open.length === 0) return undefined;
     const looking = open.filter((u) => isLooking(u));
-    const turn = (u: { unit: Unit; given: number }) => u.given + this.#distance(u.unit, worker);
+    const turn = (u: { unit: Unit; given: number }) => u.given + this.#distance(u.unit, worker, current);
     const least = (looking.length > 0 ? looking : open).reduce((a, b) => (turn(b) < turn(a) ? b : a));
     // Open-ended units take turns, so that each has had its share when the time is up.
     const same = open.find((u) => u.unit === current && Number.isFinite(u.unit.end));
@@ -176,9 +178,10 @@ export class TaskQueue {
     return { unit: chosen.unit, first, count, block: chosen.unit.block };
   }
 
-  #distance({ model }: Unit, worker: number): number {
+  #distance({ model }: Unit, worker: number, current?: Unit): number {
     const owner = this.#owners.get(model);
-    if (model === RULES || owner === worker) return 0;
+    if (model === RULES || model === current?.model) return 0;
+    if (owner === worker) return SWITCH;
     return owner === undefined ? NOBODYS : OTHERS;
   }
 

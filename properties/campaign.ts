@@ -55,7 +55,7 @@ export interface VerifyOptions {
   readonly p?: number;
   /** Time for shrinking one failure, default 10, on llama.cpp 5. */
   readonly shrink_seconds?: number;
-  /** Stop after this many different failures, default 20, on llama.cpp 40. */
+  /** Stop after this many different failures, default 20, on llama.cpp 60. */
   readonly max_failures?: number;
   /** A worker without progress for this long hangs, default 30. */
   readonly watchdog_s?: number;
@@ -93,7 +93,7 @@ export interface VerifyHooks {
  * A campaign on real llama.cpp, if nobody says how large: cases for each property and model, different failures, and
  * seconds for making one smaller. An answer within five minutes on two cores, with a few dozen failures too.
  */
-const LLAMA = { cases: 10, max_failures: 40, shrink_seconds: 5 };
+const LLAMA = { cases: 10, max_failures: 60, shrink_seconds: 5 };
 
 /** Time limit of a call of a remote subject: below the watchdog, so that the worker ends its own child. */
 export function callTimeout(watchdog_s: number): number {

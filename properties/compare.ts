@@ -12,6 +12,7 @@ import { Near, type Pair } from './near.ts';
 import { mayOverflow } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
 import { rowName, runScript, type ScriptRun } from './run-script.ts';
+import { skipped } from './skipped.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Failure, MissedBound, Outcome, Script } from './types.ts';
 
@@ -65,10 +66,6 @@ export async function runCase(env: Env, c: Case): Promise<Outcome> {
 /** F16 cannot hold this history, and the subject says so: right, and nothing more to compare. */
 function overflown(run: ScriptRun): Outcome {
   return skipped('F16 cannot hold K or V of this history, and the subject refused it', run.tokens);
-}
-
-function skipped(reason: string, tokens: number): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
 }
 
 function outcome(env: Env, c: Case, run: ScriptRun, tally: Tally): Outcome {

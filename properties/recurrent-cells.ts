@@ -18,6 +18,7 @@ import { Lists } from './lists.ts';
 import { RecurrentBooks, type Touched } from './recurrent-books.ts';
 import { runScript, surprise, type Unexpected } from './run-script.ts';
 import { changed } from './shrink-params.ts';
+import { skipped } from './skipped.ts';
 import { applyCall, idsOf, trace } from './trace.ts';
 import type { Call, Case, Env, Outcome, Property, Script } from './types.ts';
 
@@ -95,10 +96,6 @@ async function run(env: Env, c: Case): Promise<Outcome> {
   if (unexpected === null) return { status: 'passed', ...counts };
   const { kind, ...difference } = unexpected;
   return { status: 'failed', ...counts, failure: failureOf(env, c, difference, kind) };
-}
-
-function skipped(reason: string, tokens: number): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
 }
 
 /** The lists and the books of one run. */

@@ -18,6 +18,7 @@ import { unprofiled } from './profiles.ts';
 import { runScript } from './run-script.ts';
 import { isLarge } from './sample.ts';
 import { compareWithSelf } from './self-reference.ts';
+import { skipped } from './skipped.ts';
 import { trace } from './trace.ts';
 import type { Case, Difference, Env, Outcome, Property, Script } from './types.ts';
 
@@ -70,10 +71,6 @@ function rowsOrReason(env: Env, script: Script): Map<string, OracleRow> | string
       return error.message;
     throw error;
   }
-}
-
-function skipped(reason: string, tokens: number): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens };
 }
 
 const OVERFLOW = 'refused.memory.overflow';

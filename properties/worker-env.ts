@@ -13,6 +13,7 @@ import { sha256OfFile } from './file-hash.ts';
 import type { FirstLook } from './first-look.ts';
 import { unknownName } from './names.ts';
 import { quantizedFile } from './quantized.ts';
+import { skipped } from './skipped.ts';
 import { type OpenSubject, openSubject } from './subjects/registry.ts';
 import { NO_CELLS, NO_RULES, shownKinds } from './subjects/shown.ts';
 import type { Case, Env, Outcome, Property } from './types.ts';
@@ -44,8 +45,6 @@ const NO_MODEL: SubjectModel = {
   },
   close() {},
 };
-
-const NOTHING = { compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 
 /** What a subject shows of its inside, where somebody has asked. */
 export interface Shown {
@@ -185,7 +184,7 @@ export class WorkerState {
       if (first_look !== undefined && !env.subject.bit_invariant) env = withLook(env, first_look);
     } catch (error) {
       if (!(error instanceof IsobatchError) || error.kind === 'subject') throw error;
-      return { status: 'skipped', reason: error.message, ...NOTHING };
+      return skipped(error.message);
     }
     return runCase(property, env, c);
   }

@@ -12,8 +12,9 @@ import type { Load } from './probe/story.ts';
 import { errorRecord } from './protocol.ts';
 import { sampleOf } from './sample.ts';
 import { shrinkCase } from './shrinker.ts';
+import { skipped } from './skipped.ts';
 import { withTruth } from './truth.ts';
-import type { Case, Env, Outcome, Property } from './types.ts';
+import type { Case, Env, Property } from './types.ts';
 import { fingerprintOf, type Shown, skipReason, WorkerState } from './worker-env.ts';
 import type {
   CampaignRequest,
@@ -184,14 +185,9 @@ async function replay(s: WorkerState, request: ReplayRequest, emit: Emit): Promi
   };
   const shown = await shownOf(s, [property], [env.model]);
   const reason = skipReason(property, await s.subject(), env.model, shown, s.setting);
-  if (reason !== null) return { outcome: skippedOutcome(reason), ...facts };
+  if (reason !== null) return { outcome: skipped(reason), ...facts };
   emit({ event: 'case', property: c.property, model: c.model, first: c.index, count: 1 });
   return { outcome: await runCase(property, env, c), ...facts };
-}
-
-/** The property does not apply to this subject (another one than the case was found on). */
-function skippedOutcome(reason: string): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 }
 
 async function shrink(s: WorkerState, request: ShrinkRequest, emit: Emit): Promise<ShrinkAnswer> {

@@ -1,5 +1,5 @@
 /** Both ends of the protocol, with the fake subject in a process of its own. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,14 @@ const fake = new URL('../fixtures/fake-subject.mjs', import.meta.url).href;
 const command = (env = '') => `${env === '' ? '' : `${env} exec `}"${process.execPath}" "${serve}"`;
 const MODEL = Buffer.from('a fake model');
 const PARAMS = { n_ctx: 64, n_batch: 32, n_ubatch: 8, n_seq_max: 2, split: 'equal' } as const;
+
+/** Pids of the processes that this one has started. */
+function childrenOfUs(): string[] {
+  const tasks = readdirSync('/proc/self/task');
+  return tasks.flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
+  );
+}
 
 let subject: RemoteSubject | undefined;
 
@@ -37,6 +45,20 @@ afterEach(async () => {
 });
 
 describe('a remote subject', () => {
+  it('goes on in a new process after a restart, with the same models', async () => {
+    const remote = await start();
+    const model = await remote.load(MODEL, 'm');
+    const row = async (): Promise<readonly number[]> => [
+      ...(await (await model.open(PARAMS)).decode({ token: [7] })).logits,
+    ];
+    const [before, children] = [await row(), childrenOfUs()];
+    expect(children.length).toBeGreaterThan(0);
+    await remote.restart();
+    expect(childrenOfUs()).not.toContain(children[0]);
+    expect(await row()).toEqual(before);
+    expect(childrenOfUs()).not.toEqual(children);
+  });
+
   it('answers like the one behind it', async () => {
     const remote = await start();
     const { subject: local, rowOf } = await import(fake);

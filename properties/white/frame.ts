@@ -7,6 +7,7 @@ import { IsobatchError } from '../../contract/errors.ts';
 import type { RulesInfo, ShownRules, WhiteBox } from '../../contract/white.ts';
 import { failureOf } from '../compare.ts';
 import { caseRandom, type Random } from '../random.ts';
+import { skipped } from '../skipped.ts';
 import type { Case, Coverage, Difference, Env, Outcome, Property } from '../types.ts';
 
 /** What a check has found. */
@@ -83,10 +84,6 @@ export function whiteProperty<Input>(p: WhiteProperty<Input>): Property {
 }
 
 const NO_RULES = 'the subject does not show its rules';
-
-function skipped(reason: string): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
-}
 
 function judged<Input>(p: WhiteProperty<Input>, env: Env, c: Case, check: () => Checked): Outcome {
   p.cover(env.coverage, c.white as Input);

@@ -14,6 +14,7 @@ import type {
 import type { RoundingProfile } from '../../contract/subject.ts';
 import { note } from '../coverage.ts';
 import { caseRandom } from '../random.ts';
+import { skipped } from '../skipped.ts';
 import type { Case, Coverage, Env, Outcome, Property } from '../types.ts';
 import { type BoundsTally, emptyBounds, emptyUse, judge, noteUse, type Verdict } from '../verdict.ts';
 import { drawSpec, inputOf, type KernelSpec, OPERATORS, ROW_KINDS, smallerSpecs } from './kernel-inputs.ts';
@@ -245,10 +246,6 @@ function outcomeOf(c: Comparison, spec: KernelSpec, theCase: Case): Outcome {
 /** JSON has no NaN and no infinity. */
 function shown(x: number | string): number | string {
   return typeof x === 'number' && !Number.isFinite(x) ? String(x) : x;
-}
-
-function skipped(reason: string): Outcome {
-  return { status: 'skipped', reason, compared: 0, equal: 0, rounding: 0, divergent: 0, tokens: 0 };
 }
 
 const NO_KERNELS = 'the subject does not show its kernels';

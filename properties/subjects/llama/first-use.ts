@@ -5,14 +5,24 @@
  * such a model would only say so thousands of times.
  */
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { ContextParams, TypeKv } from '../../../contract/subject.ts';
-import type { LlamaModel } from './model.ts';
+import type { ContextParams, DecodeResult, ModelInfo, TypeKv } from '../../../contract/subject.ts';
 
 const PARAMS: ContextParams = { n_ctx: 32, n_batch: 8, n_ubatch: 8, n_seq_max: 1, split: 'equal' };
 const TOKEN = { token: [1], pos: [0], seq_id: [[0]], logits: [true] };
 
+/** What is needed of a model. */
+export interface Usable {
+  readonly info: Pick<ModelInfo, 'encoder' | 'memory'>;
+  open(params: ContextParams): {
+    encode(batch: typeof TOKEN): unknown;
+    decode(batch: typeof TOKEN): DecodeResult;
+    seqPosMax(seq: number): number;
+    close(): void;
+  };
+}
+
 /** Throws `model` where the answer cannot be one; whatever the library does else is passed on. */
-export function useOnce(model: LlamaModel, name: string, type_kv: TypeKv): void {
+export function useOnce(model: Usable, name: string, type_kv: TypeKv): void {
   const { encoder, memory } = model.info;
   // An encoder alone has no logits.
   const rows = encoder === 'only' ? ({ embeddings: true, pooling: 'none' } as const) : {};
