@@ -1,6 +1,7 @@
 /**
  * Context parameters that only some subjects offer (`SubjectInfo.choices`): one cache or one a sequence, full or small
- * caches of windows, flash attention, threads, embeddings instead of logits. What is drawn, what a history demands of them, and what is plainer.
+ * caches of windows, flash attention, threads, embeddings instead of logits. What is drawn, what a history demands of
+ * them, and what is plainer.
  *
  * The demands are legal differences of llama.cpp: tokens of several sequences and ranged copies need one cache for
  * all, and flash attention keeps K and V in F16.

@@ -1,6 +1,7 @@
 /**
  * What a subject in another process shows of its inside: its rules, its recurrent cells. Whether it shows any is asked
- * once and apart from everything else: a program of an older protocol says no, and one that dies while it looks has lost its white box and nothing more.
+ * once and apart from everything else: a program of an older protocol says no, and one that dies while it looks
+ * has lost its white box and nothing more.
  */
 import type { MemoryKind } from '../../contract/batch.ts';
 import { IsobatchError } from '../../contract/errors.ts';

@@ -115,7 +115,8 @@ export class LlamaContext implements SubjectContext {
   }
 
   /**
-   * The last position of a sequence, -1 if it has none. Older libraries say 0 for both no token and one token; the state of the sequence is as large as an empty one then, or larger.
+   * The last position of a sequence, -1 if it has none. Older libraries say 0 for both no token and one token; the state
+   * of the sequence is as large as an empty one then, or larger.
    */
   #last(seq: number): number {
     if (this.#info.memory === 'none') return -1;
