@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { modelBytes, sha256Of } from '../properties/campaign-models.ts';
+import { platformRefusal, releaseNames } from '../properties/subjects/llama/builds.ts';
+import { cachedRelease } from '../properties/subjects/llama/cache.ts';
 import { caseOf, failureAt, LLAMA, PAIR } from '../properties/subjects/llama/export/testing.ts';
 import { BISECT_VERSION, caseSha256 } from '../reports/bisect-record.ts';
 import type { CaseFile } from '../reports/case-file.ts';
@@ -77,6 +79,34 @@ describe('isobatch export', () => {
       'first failing b6122, last failing b6122',
     );
   });
+
+  const last =
+    platformRefusal() === undefined
+      ? releaseNames.filter((r) => cachedRelease(r) !== null).at(-1)
+      : undefined;
+  const runs = last !== undefined && spawnSync('cc', ['--version']).status === 0;
+  it.skipIf(!runs)(
+    `runs it, says what fails and ends as it does${runs ? '' : ' (skipped: no release was fetched, or no C compiler)'}`,
+    () => {
+      const out = join(dir, 'run');
+      const words = ['--c', '--quiet', '--run', last!, '--out', out];
+      const loose: CaseFile = { ...file, failure: failureAt(1) };
+      expect(cli(words, loose)).toEqual({ code: 0, out: 'it holds in this build\n', err: '' });
+      const other = caseOf(PAIR, { alone: [{ call: 0, index: 3, tokens: [7, 9] }] });
+      const { code, out: said } = cli(words, { ...file, case: other });
+      expect([code, said]).toEqual([
+        1,
+        expect.stringMatching(/^FAILS: element 17 of the row of token 3 .*\nit FAILS in this build\n$/),
+      ]);
+      const path = join(dir, 'none.gguf');
+      writeFileSync(path, 'no model');
+      const gone = { ...file, case: { ...c, model: path }, model: path, model_sha256: '' };
+      expect(cli(words, gone)).toMatchObject({
+        code: 3,
+        err: expect.stringMatching(/could not be run on .*: cannot run: .*none.gguf is not loaded/),
+      });
+    },
+  );
 
   it('refuses with 2 what it cannot write, and writes nothing then', () => {
     const out = join(dir, 'none');

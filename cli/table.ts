@@ -174,6 +174,12 @@ export const commands: readonly Command[] = [
         value: 'FILE',
         describe: 'what bisect wrote of this case, for the text (OUT/bisect.json)',
       },
+      run: {
+        type: 'string',
+        value: 'LIB',
+        describe:
+          'compile it with cc, and run it on a release or a libllama.so: ends with 1 if it fails there',
+      },
       out: { type: 'string', value: 'DIR', describe: 'where the files go (isobatch-export)' },
       ...QUIET,
       ...COMMON,

@@ -10,6 +10,11 @@ import type { ContextParams, ModelInfo, SubjectContext, SubjectModel } from '../
 import { boundsBy } from './bounds-by.ts';
 import type { Env } from './types.ts';
 
+/** Properties whose cases are run through this view. */
+export function makesEmbeddings(property: string): boolean {
+  return property === 'encoder' || property === 'pooling';
+}
+
 /** `encodes`: by the encoder. */
 function viewOfContext(ctx: SubjectContext, encodes: boolean): SubjectContext {
   return {

@@ -3,6 +3,7 @@
  * was expected in llama.cpp's words, and how to build and run the C file beside it; it holds no path of this machine.
  */
 import { basename } from 'node:path';
+import { makesEmbeddings } from '../properties/encoder-view.ts';
 import type { Case, Difference, Script } from '../properties/types.ts';
 import { type BisectRecord, summaryLine } from './bisect-record.ts';
 import { callInWords } from './call-words.ts';
@@ -11,7 +12,13 @@ import type { CaseFile } from './case-file.ts';
 export interface UpstreamFacts {
   readonly file: CaseFile;
   /** What the program opens: `model.gguf`, or the user's own file. */
-  readonly model: { readonly path: string; readonly sha256: string; readonly written: boolean };
+  readonly model: {
+    readonly path: string;
+    readonly sha256: string;
+    readonly written: boolean;
+    /** The type to which llama_model_quantize makes it first. */
+    readonly quantized?: { readonly type: string };
+  };
   /** Where it fails, if that was looked at. */
   readonly bisect?: BisectRecord;
 }
@@ -40,9 +47,15 @@ function headLines({ file, model }: UpstreamFacts): string[] {
     `Found by a fuzzer of batches (isobatch ${file.isobatch}) and made smaller by it.`,
     '',
     `- Build: ${name} ${versionInWords(version)}`,
-    `- Model: \`${basename(model.path)}\`${size}, ${made}, sha256 \`${model.sha256}\``,
+    `- Model: \`${basename(model.path)}\`${size}, ${made}, sha256 \`${model.sha256}\`${asQuantized(model)}`,
     '- System: Linux x86-64, CPU backend, one thread per context unless said otherwise',
   ];
+}
+
+function asQuantized({ quantized }: UpstreamFacts['model']): string {
+  return quantized === undefined
+    ? ''
+    : `; then quantized to ${quantized.type} by llama_model_quantize itself`;
 }
 
 /** A build of one's own calls itself by its path. */
@@ -94,6 +107,16 @@ function historyLines(c: Case): string[] {
     '',
     ...scriptLines('The history', c.script!),
     ...base,
+    ...embeddingLines(c),
+  ];
+}
+
+/** What is run besides the calls of the history, where a property makes embeddings. */
+function embeddingLines({ property }: Case): string[] {
+  if (!makesEmbeddings(property)) return [];
+  return [
+    '',
+    'Contexts make embeddings (`embeddings` true). Each batch of an encoder goes to llama_encode (of BERT, to llama_decode); before each batch of another model memory is cleared.',
   ];
 }
 

@@ -21,6 +21,11 @@ const MEMORY: Readonly<Record<string, MemoryKind>> = {
   bert: 'none',
 };
 
+/** Of an architecture that the recipes cover; attention is the rule. */
+export function memoryOf(arch: string): MemoryKind {
+  return MEMORY[arch] ?? 'attention';
+}
+
 const WINDOWED: readonly string[] = ['gemma2', 'gemma3', 'llama4'];
 
 export class LlamaModel implements SubjectModel {

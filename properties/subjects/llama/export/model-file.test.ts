@@ -53,3 +53,12 @@ it('leaves a file of the user where it is, whatever its types are', () => {
   expect(refusalOf(() => exportedModel(path, sha256, false))).toMatch(/^gguf: /);
   rmSync(dir, { recursive: true });
 });
+
+it('leaves quantizing to the library, and knows its types', () => {
+  const base = exportedModel('recipe:mamba-loadable', '', true);
+  const quantized = exportedModel('recipe:mamba-loadable@Q8_0', base.sha256, true);
+  expect(quantized).toEqual({ ...base, quantized: { type: 'Q8_0', ftype: 7 } });
+  expect(refusalOf(() => exportedModel('recipe:mamba-loadable@Q9_9', '', true))).toBe(
+    'usage: recipe:mamba-loadable@Q9_9: llama.cpp knows no type Q9_9',
+  );
+});

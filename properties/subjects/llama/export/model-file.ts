@@ -5,8 +5,9 @@
 import { IsobatchError } from '../../../../contract/errors.ts';
 import { recipes } from '../../../../golden/recipes.ts';
 import { readGguf } from '../../../../model/gguf.ts';
-import { modelBytes, sha256Of } from '../../../campaign-models.ts';
+import { modelBytes, quantizedName, sha256Of } from '../../../campaign-models.ts';
 import { sha256OfFile } from '../../../file-hash.ts';
+import { FTYPES } from '../quantize.ts';
 
 export interface ExportedModel {
   readonly sha256: string;
@@ -16,6 +17,8 @@ export interface ExportedModel {
   readonly windowed?: boolean;
   /** To be written as `model.gguf`; undefined for a file of the user's. */
   readonly bytes?: Uint8Array;
+  /** The library quantizes it itself first: the type as users name it, and its number. */
+  readonly quantized?: { readonly type: string; readonly ftype: number };
   /** What the program opens if it is told nothing else. */
   readonly path: string;
 }
@@ -27,6 +30,16 @@ const ARCHITECTURES: ReadonlySet<string> = new Set(recipes.map(({ arch }) => arc
  * read, `model` if it is not the one of the case any more, `usage` if llama.cpp would not load it.
  */
 export function exportedModel(name: string, sha256: string, ran_on_llama: boolean): ExportedModel {
+  const quantized = quantizedName(name);
+  if (quantized === undefined) return fileOf(name, sha256, ran_on_llama);
+  const { base, type } = quantized;
+  const ftype = Object.hasOwn(FTYPES, type) ? FTYPES[type] : undefined;
+  if (ftype === undefined)
+    throw new IsobatchError('usage', `${name}: llama.cpp knows no type ${type}`, { model: name, type });
+  return { ...fileOf(base, sha256, ran_on_llama), quantized: { type, ftype } };
+}
+
+function fileOf(name: string, sha256: string, ran_on_llama: boolean): ExportedModel {
   const own = !/^(recipe|probe|golden):/.test(name);
   // A file of the user's may be large, and of types that our reader does not know: it is not read where it need not be.
   const bytes = own && ran_on_llama ? undefined : modelBytes(name);

@@ -1,5 +1,6 @@
 /** What exported programs do and compare, and of which cases none can be made. */
 import { describe, expect, it } from 'vitest';
+import type { ModelInfo } from '../../../../contract/subject.ts';
 import type { Call, Script } from '../../../types.ts';
 import { exportPlan, type Step } from './plan.ts';
 import { caseOf, DIED, failureAt, LLAMA, PAIR } from './testing.ts';
@@ -108,6 +109,43 @@ describe('the plan of an exported program', () => {
     ]);
   });
 
+  it('encodes from position 0 on, whatever was encoded before, and leaves memory to the decoder', () => {
+    const t5: ModelInfo = { ...LLAMA, arch: 't5', encoder: 'with decoder' };
+    const source = { token: [5, 6, 7], seq_id: [[0], [1], [0]] };
+    const calls: Call[] = [
+      { op: 'encode', batch: source },
+      { op: 'decode', batch: { token: [0], seq_id: [[1]] } },
+      { op: 'encode', batch: source },
+      { op: 'decode', batch: { token: [9], seq_id: [[1]] } },
+    ];
+    const plan = exportPlan(caseOf(withCalls(calls), { property: 'cross', alone: [] }), DIED, t5);
+    const [{ steps: made }] = plan.histories as [(typeof plan.histories)[0]];
+    expect(made.map((step) => [step.do, 'planned' in step && step.planned.pos])).toEqual([
+      ['encode', [0, 0, 1]],
+      ['decode', [0]],
+      ['encode', [0, 0, 1]],
+      ['decode', [1]],
+    ]);
+  });
+
+  it('asks for embeddings as `encoder` and `pooling` do: the encoder, or an empty memory for each batch', () => {
+    const [decode] = PAIR.calls as [Extract<Call, { op: 'decode' }>];
+    const twice: readonly Call[] = [decode, decode, { op: 'newContext' }, decode];
+    const planned = (property: string, model: ModelInfo) => {
+      const script = { ...withCalls(twice), params: { ...PAIR.params, pooling: 'mean' } as const };
+      return exportPlan(caseOf(script, { property, alone: [] }), DIED, model).histories[0]!;
+    };
+    const did = ({ steps: made }: { readonly steps: readonly Step[] }) => made.map((step) => step.do);
+    const pooled = planned('pooling', LLAMA);
+    expect(did(pooled)).toEqual(['decode', 'clear', 'decode', 'next_context', 'clear', 'decode']);
+    expect(pooled.params).toMatchObject({ embeddings: true, pooling: 'mean' });
+    const bert: ModelInfo = { ...LLAMA, arch: 'bert', memory: 'none', encoder: 'only' };
+    expect(did(planned('encoder', bert))).toEqual(['decode', 'decode', 'next_context', 'decode']);
+    const t5: ModelInfo = { ...LLAMA, arch: 't5', encoder: 'with decoder' };
+    expect(did(planned('encoder', t5))).toEqual(['encode', 'encode', 'next_context', 'encode']);
+    expect(did(planned('solo', LLAMA))).toEqual(['decode', 'decode', 'next_context', 'decode']);
+  });
+
   it('is refused where libllama cannot be asked', () => {
     const refusalOf = (run: () => unknown): string => {
       try {
@@ -120,12 +158,16 @@ describe('the plan of an exported program', () => {
     expect(refusalOf(() => exportPlan(caseOf(undefined, { white: {} }), DIED, LLAMA))).toBe(
       'usage: this kind of case (solo) cannot be exported to C: it asks a rule inside of a subject',
     );
-    const state = { op: 'encode', seq: 0 } as unknown as Call;
-    expect(refusalOf(() => steps([...PAIR.calls, state]))).toContain(
-      'cannot be exported to C: call 1 is a encode',
+    const unknown = { op: 'seqAdd', seq: 0 } as unknown as Call;
+    expect(refusalOf(() => steps([...PAIR.calls, unknown]))).toContain(
+      'cannot be exported to C: call 1 is a seqAdd',
     );
     const copy: Call = { op: 'seqCp', from: 0, to: 1, p0: -1, p1: -1, refused: 'ops.copy' };
     expect(refusalOf(() => steps([...PAIR.calls, copy]))).toContain('libllama has no answer to it');
+    const inside = { ...DIED, signature: 'recurrent-cells/mamba/259/INV-RS-2 after decode' };
+    expect(refusalOf(() => exportPlan(caseOf(PAIR, { alone: [] }), inside, LLAMA))).toContain(
+      'it looks at cells inside of memory',
+    );
     const lost = { ...failureAt(1e-5), difference: { ...failureAt(1e-5).difference, at: undefined } };
     expect(refusalOf(() => exportPlan(caseOf(PAIR), lost, LLAMA))).toContain('how far apart the rows may be');
   });

@@ -5,6 +5,7 @@
 import type { Batch } from '../../../../contract/batch.ts';
 import { IsobatchError } from '../../../../contract/errors.ts';
 import type { ContextParams, ModelInfo } from '../../../../contract/subject.ts';
+import { makesEmbeddings } from '../../../encoder-view.ts';
 import type { Lists } from '../../../lists.ts';
 import { idsOf, isOutput, trace } from '../../../trace.ts';
 import type { Call, Case, Failure, Script } from '../../../types.ts';
@@ -17,7 +18,7 @@ export interface PlannedBatch {
 
 export type Step =
   | {
-      readonly do: 'decode';
+      readonly do: 'decode' | 'encode';
       readonly call: number;
       readonly planned: PlannedBatch;
       readonly refused: boolean;
@@ -97,17 +98,22 @@ export interface Plan {
 export type Told = Pick<Failure, 'difference' | 'signature'>;
 
 /** Throws `usage` for cases of which no program can be made. */
-export function exportPlan(c: Case, failure: Told, model: ModelInfo): Plan {
+export function exportPlan(c: Case, failure: Told, loaded: ModelInfo): Plan {
   const { script } = c;
+  const way = wayOf(c, loaded);
+  // What makes embeddings remembers nothing from batch to batch.
+  const model: ModelInfo = way === 'as it is' ? loaded : { ...loaded, memory: 'none' };
   if (script === undefined) {
     const what = c.white === undefined ? 'it holds no history' : 'it asks a rule inside of a subject';
     throw refusal(c, what);
   }
   checkCalls(c, [script, c.base]);
   const rows: RowCheck[] = [];
-  const histories: History[] = [historyOf('script', 'the history', script, c, model)];
-  if (c.base !== undefined)
-    histories.push(historyOf('base', 'the other history', c.base, { ...c, positions: undefined }, model));
+  const histories: History[] = [historyOf('script', 'the history', script, c, model, way)];
+  if (c.base !== undefined) {
+    const base = { ...c, positions: undefined };
+    histories.push(historyOf('base', 'the other history', c.base, base, model, way));
+  }
   const describe = describer(script, model);
   for (const [call, index, baseCall, baseIndex] of c.pairs ?? [])
     rows.push({
@@ -133,6 +139,14 @@ export function exportPlan(c: Case, failure: Told, model: ModelInfo): Plan {
   };
 }
 
+/** How batches are run: as the history says; by the encoder, all of them; or decoded, each in an empty memory. */
+type Way = 'as it is' | 'encoded' | 'memory cleared';
+
+function wayOf({ property }: Case, { encoder }: ModelInfo): Way {
+  if (!makesEmbeddings(property)) return 'as it is';
+  return encoder === undefined ? 'memory cleared' : 'encoded';
+}
+
 function refusal(c: Case, why: string): IsobatchError {
   return new IsobatchError('usage', `this kind of case (${c.property}) cannot be exported to C: ${why}`, {
     property: c.property,
@@ -141,6 +155,7 @@ function refusal(c: Case, why: string): IsobatchError {
 
 const KNOWN_CALLS: readonly string[] = [
   'decode',
+  'encode',
   'seqRm',
   'seqCp',
   'seqKeep',
@@ -166,6 +181,8 @@ function checkCalls(c: Case, scripts: readonly (Script | undefined)[]): void {
 /** A row that differs decides by its element; else it is the calls that decide. */
 function checkDecides(c: Case, { difference, signature }: Told, rows: readonly RowCheck[]): void {
   if (rows.some(({ judged }) => judged !== undefined)) return;
+  if (/\/INV-/.test(signature))
+    throw refusal(c, 'it looks at cells inside of memory, which no function of llama.h shows');
   const byCalls = difference.index === undefined || typeof difference.got === 'string';
   if (byCalls || /\/died: /.test(signature)) return;
   throw refusal(c, `nothing says how far apart the rows may be (${difference.what})`);
@@ -197,21 +214,46 @@ function describer(script: Script, model: ModelInfo): Describe {
   };
 }
 
-function historyOf(name: string, title: string, script: Script, c: Case, model: ModelInfo): History {
+function historyOf(
+  name: string,
+  title: string,
+  script: Script,
+  c: Case,
+  model: ModelInfo,
+  way: Way,
+): History {
   const steps: Step[] = [];
+  const params: ContextParams =
+    way === 'as it is' ? script.params : { pooling: 'none', ...script.params, embeddings: true };
   const slots = new Map<string, number>();
   // What memory holds before each call, to complete positions; a copy, because the lists go on.
   let before: number[] = new Array<number>(script.params.n_seq_max).fill(-1);
   trace(script, model.memory, (lists, i) => {
-    steps.push(stepOf(script.calls[i]!, i, script.params, before, slots));
+    const call = script.calls[i]!;
+    if (way === 'memory cleared' && call.op === 'decode' && i > 0) steps.push({ do: 'clear', call: i });
+    const encodes = call.op === 'encode' || (way === 'encoded' && call.op !== 'newContext');
+    steps.push(encodes ? encodeStep(call, i, params, model) : stepOf(call, i, params, before, slots));
     before = positionsOf(lists);
     for (const [call, seq, min, max] of c.positions ?? [])
       if (call === i)
         // A window has forgotten what lies before it, and how soon is the library's business.
         steps.push({ do: 'positions', call, seq, min: model.windowed && min >= 0 ? null : min, max });
   });
-  return { name, title, params: script.params, steps };
+  return { name, title, params, steps };
 }
+
+/** BERT is no encoder to the library: its batches go to llama_decode. Each batch begins anew. */
+function encodeStep(call: Call, i: number, params: ContextParams, model: ModelInfo): Step {
+  if (call.op !== 'encode' && call.op !== 'decode') return { do: 'nothing', call: i, why: NOTHING_KEPT };
+  const why = uncallable(call.batch, params);
+  if (why !== undefined) return { do: 'nothing', call: i, why };
+  const pos = completePositions(call.batch, new Array<number>(params.n_seq_max).fill(-1));
+  const planned = { batch: { ...call.batch, pos }, pos };
+  const what = model.encoder === 'with decoder' ? 'encode' : 'decode';
+  return { do: what, call: i, planned, refused: call.refused !== undefined };
+}
+
+const NOTHING_KEPT = 'an encoder keeps nothing, so there is nothing to change';
 
 function positionsOf(lists: Lists): number[] {
   return Array.from({ length: lists.n_seq_max }, (_, seq) => lists.posMax(seq));
@@ -226,7 +268,7 @@ function stepOf(
   slots: Map<string, number>,
 ): Step {
   if (call.op === 'clear') return { do: 'clear', call: i };
-  if (call.op === 'encode') throw new RangeError('checkCalls lets no encode through');
+  if (call.op === 'encode') throw new RangeError('encodes are steps of their own');
   const refused = call.refused !== undefined;
   if (call.op === 'decode') {
     const why = uncallable(call.batch, params);

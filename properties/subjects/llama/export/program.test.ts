@@ -3,7 +3,7 @@
  * missing is named in the title of the skipped test.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,8 +31,9 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const ALONE = [{ call: 0, index: 3, tokens: [7, 8] }];
 
-function text(c: Case, told: Told, model: ModelInfo = LLAMA): string {
-  return programText(exportPlan(c, told, model), { about: ['a test'], model: join(dir, `${c.model}.gguf`) });
+function text(c: Case, told: Told, model: ModelInfo = LLAMA, ftype?: number): string {
+  const facts = { about: ['a test'], model: join(dir, `${c.model}.gguf`), ftype };
+  return programText(exportPlan(c, told, model), facts);
 }
 
 /** Compiles without a warning, and gives the program. */
@@ -161,6 +162,58 @@ describe.skipIf(!runs)(`an exported program runs${needs(runs, why)}`, () => {
     expect(fails.out).toMatch(
       /FAILS: the history, call 4: loading the state answered \d+, and it is cut short/,
     );
+  });
+
+  const PAIRED = [
+    [0, 1, 0, 1],
+    [0, 3, 0, 3],
+  ] as const;
+  const T5: ModelInfo = { ...LLAMA, arch: 't5', encoder: 'with decoder' };
+  const SOURCE = { token: [7, 8, 9], pos: [0, 0, 1], seq_id: [[0], [1], [1]] };
+
+  it('encodes before it decodes, and sees that another source says something else', () => {
+    const history = (batch: typeof SOURCE): Script => ({
+      params: { ...PAIR.params, type_kv: 'F32' },
+      calls: [{ op: 'encode', batch }, ...PAIR.calls],
+    });
+    const made = (other: Script) =>
+      caseOf(history(SOURCE), {
+        property: 'cross',
+        model: 'recipe:t5',
+        base: other,
+        pairs: PAIRED.map(([, a, , b]) => [1, a, 1, b] as const),
+      });
+    const told = failureAt(1e-6);
+    const at = { ...told, difference: { ...told.difference, at: { call: 1, index: 3 } } };
+    const same = run(compile('encoded', text(made(history(SOURCE)), at, T5)), 'recipe:t5', last);
+    expect(same.out).toContain('call 0: llama_encode, 3 tokens: 0');
+    expect(same.code).toBe(0);
+    // Token 3 is of sequence 0.
+    const moved = text(made(history({ ...SOURCE, token: [6, 8, 9] })), at, T5);
+    expect(run(compile('moved', moved), 'recipe:t5', last).code).toBe(1);
+  });
+
+  it('compares pooled embeddings of sequences', () => {
+    const pooled = (pooling: 'mean' | 'last') => ({ ...PAIR, params: { ...PAIR.params, pooling } });
+    const made = (other: Script) =>
+      caseOf(pooled('mean'), { property: 'pooling', base: other, pairs: PAIRED });
+    const same = run(compile('pooled', text(made(pooled('mean')), failureAt(1e-6))), c.model, last);
+    expect([same.code, same.out]).toEqual([0, expect.stringContaining('bound 1e-06')]);
+    const other = text(made(pooled('last')), failureAt(1e-6));
+    expect(run(compile('other', other), c.model, last).code).toBe(1);
+  });
+
+  it('has the library quantize the model, which moves its answers', () => {
+    const told = failureAt(1e-6);
+    const Q8_0 = 7;
+    const plain = run(compile('plain', text(c, told)), c.model, last);
+    const program = compile('quantized', text(c, told, LLAMA, Q8_0));
+    const { code, out } = run(program, c.model, last);
+    expect(code).not.toBe(2);
+    const firstRow = (printed: string) => /element 0 .*/.exec(printed)?.[0];
+    expect(firstRow(out)).toBeDefined();
+    expect(firstRow(out)).not.toBe(firstRow(plain.out));
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('reproduce-'))).toEqual([]);
   });
 
   it('ends with 2 where it cannot be run', () => {

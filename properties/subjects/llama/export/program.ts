@@ -5,7 +5,9 @@ import { contextValues } from '../context-params.ts';
 import { type ContextLayout, contextLayouts } from '../layout.ts';
 import { layoutTable, MOST_FIELDS } from './layouts.ts';
 import type { History, Plan, PlannedBatch, RowCheck, Step } from './plan.ts';
-import { BASE, HEAD, ROW_OF, SAME_ROW, SAME_VALUE, START, STEPS } from './runtime.ts';
+import { HISTORIES, STEPS } from './runtime-calls.ts';
+import { AS_IT_IS, BASE, HEAD, QUANTIZED, START } from './runtime-library.ts';
+import { ROW_OF, SAME_ROW, SAME_VALUE } from './runtime-rows.ts';
 
 export interface ProgramFacts {
   /** Lines for the head of the file: what fails. */
@@ -14,6 +16,8 @@ export interface ProgramFacts {
   readonly model: string;
   /** The one release that it is for; default: all that are known. */
   readonly layout?: ContextLayout;
+  /** The library quantizes the model itself: value of `enum llama_ftype`. */
+  readonly ftype?: number;
   /** Instruction set that is asked for, if the build has it as a file. */
   readonly isa?: string;
 }
@@ -34,14 +38,17 @@ export function programText(plan: Plan, facts: ProgramFacts): string {
     `#define _GNU_SOURCE`,
     `#define MODEL ${quoted(facts.model)}`,
     `#define ISA ${quoted(facts.isa ?? '')} /* instruction set of the CPU code, where the build has a choice */`,
+    ...(facts.ftype === undefined ? [] : [`#define FTYPE ${facts.ftype} /* of enum llama_ftype */`]),
     `#define MOST_IDS ${mostIds(plan)}`,
     `#define MOST_FIELDS ${MOST_FIELDS}`,
     HEAD,
     layoutTable(layouts),
     BASE,
+    facts.ftype === undefined ? AS_IT_IS : QUANTIZED,
+    START,
+    HISTORIES,
     ...slotLines(plan),
     ...usedParts(plan),
-    START,
     '/* ---- the case ---- */',
     ...plan.histories.map((history) => historyText(history, plan, layouts)),
     mainText(plan),
@@ -83,7 +90,7 @@ export function quoted(text: string): string {
 
 function batchesOf(plan: Plan): Batch[] {
   return plan.histories.flatMap(({ steps }) =>
-    steps.flatMap((s) => (s.do === 'decode' ? [s.planned.batch] : [])),
+    steps.flatMap((s) => (s.do === 'decode' || s.do === 'encode' ? [s.planned.batch] : [])),
   );
 }
 
@@ -125,7 +132,8 @@ function contextTables(suffix: string, params: ContextParams, layouts: readonly 
 }
 
 function tokenTable(step: Step): string[] {
-  if (step.do !== 'decode' || step.planned.batch.token.length === 0) return [];
+  if (step.do !== 'decode' && step.do !== 'encode') return [];
+  if (step.planned.batch.token.length === 0) return [];
   const { batch, pos } = step.planned;
   const rows = batch.token.map((token, i) => {
     const ids = batch.seq_id?.[i] ?? [0];
@@ -147,7 +155,8 @@ function int(value: number): string {
 function stepText(step: Step): string {
   switch (step.do) {
     case 'decode':
-      return decodeText(step.call, step.planned, step.refused);
+    case 'encode':
+      return batchText(step.do, step.call, step.planned, step.refused);
     case 'seq_rm':
       return `seq_rm(h, ${step.call}, ${step.args.map(int).join(', ')}, ${step.refused ? 1 : 0});`;
     case 'seq_cp':
@@ -164,18 +173,18 @@ function stepText(step: Step): string {
     case 'positions':
       return `positions(h, ${step.call}, ${step.seq}, ${step.min ?? 'NOT_ASKED'}, ${step.max});`;
     case 'nothing':
-      return `/* call ${step.call} is refused by the caller: ${step.why} */`;
+      return `/* call ${step.call} is not made: ${step.why} */`;
   }
 }
 
-function decodeText(call: number, { batch }: PlannedBatch, refused: boolean): string {
+function batchText(what: string, call: number, { batch }: PlannedBatch, refused: boolean): string {
   const given = [
     ...(batch.pos === undefined ? [] : ['POS']),
     ...(batch.seq_id === undefined ? [] : ['SEQ_ID']),
     ...(batch.logits === undefined ? [] : ['LOGITS']),
   ];
   const n = batch.token.length;
-  return `decode(h, ${call}, ${n === 0 ? 'NULL' : `CALL_${call}`}, ${n}, ${given.join(' | ') || '0'}, ${refused ? 1 : 0});`;
+  return `${what}(h, ${call}, ${n === 0 ? 'NULL' : `CALL_${call}`}, ${n}, ${given.join(' | ') || '0'}, ${refused ? 1 : 0});`;
 }
 
 function mainText({ histories, rows, hangs }: Plan): string {
