@@ -12,13 +12,11 @@ import { FlatBatch } from './flat-batch.ts';
 import { type BuiltPlan, type IndexLayout, indexLayout, type Network } from './layout.ts';
 import { AttentionMemory, type Memory, RecurrentMemory, type UbatchTarget } from './memory.ts';
 import { ubatchOutputs } from './outputs.ts';
-import type { RopeTable } from './rope.ts';
 import { Splitter } from './split.ts';
 
 export interface ContextModel {
   readonly network: Network;
   readonly n_vocab: number;
-  readonly rope: RopeTable | null;
 }
 
 export class EngineContext implements SubjectContext {
@@ -95,11 +93,12 @@ export class EngineContext implements SubjectContext {
     this.memory.place(batch, splitter, u, this.#spaces);
     const { index, act } = this.#spaces;
     for (let j = 0; j < n; j++) index[this.#layout.tokenIds + j] = batch.token[splitter.index[begin + j]!]!;
-    const { rope } = this.#model;
-    if (rope !== null) {
-      const stride = pad16(rope.n_rot);
+    const { ropes } = this.#model.network;
+    for (let r = 0; r < ropes.length; r++) {
+      const rows = this.#built.ropeRows[r]!;
+      const stride = pad16(ropes[r]!.n_rot);
       for (let j = 0; j < n; j++) {
-        rope.copyRow(batch.pos[splitter.index[begin + j]!]!, act, this.#built.ropeTable + j * stride);
+        ropes[r]!.copyRow(batch.pos[splitter.index[begin + j]!]!, act, rows + j * stride);
       }
     }
     const { outIds, outRows } = this.#layout;

@@ -3,6 +3,7 @@
  * vector. A context has one layout, made when it is opened, and its plan refers to it.
  */
 import { pad16 } from '../native/plan.ts';
+import type { RopeTable } from './rope.ts';
 
 /** Hands out offsets. */
 export class Arena {
@@ -80,13 +81,15 @@ export interface BuiltPlan {
   readonly n_ops: number;
   readonly actWords: number;
   readonly cacheBytes: number;
-  /** Offset (act) of the rows of cosines and sines, -1 if the model has none. */
-  readonly ropeTable: number;
+  /** Where the rows of each table of `Network.ropes` lie (act), each of pad16(n_rot) words a token. */
+  readonly ropeRows: readonly number[];
 }
 
 /** A model, packed, and able to build a plan for a context. */
 export interface Network {
   readonly memory: 'attention' | 'recurrent';
   readonly weights: Uint8Array;
+  /** The tables of cosines and sines that its plans read; the context fills their rows for every ubatch. */
+  readonly ropes: readonly RopeTable[];
   build(context: PlanContext): BuiltPlan;
 }

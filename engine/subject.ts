@@ -14,10 +14,8 @@ import type { Model } from '../model/types.ts';
 import { loadKernels } from '../native/binding.ts';
 import { EngineContext } from './context.ts';
 import type { Network } from './layout.ts';
-import { llamaNetwork } from './llama.ts';
-import { mambaNetwork } from './mamba.ts';
+import { architectures, networkOf } from './models/registry.ts';
 import { checkParams, LEGAL_SPLITS } from './params.ts';
-import { RopeTable } from './rope.ts';
 
 /** Version of the bit contract (ARCHITECTURE.md); golden figures carry it. */
 export const BIT_CONTRACT = 1;
@@ -41,16 +39,11 @@ class EngineModel implements SubjectModel {
   readonly info: ModelInfo;
   readonly #kernels: KernelLibrary;
   readonly #network: Network;
-  readonly #rope: RopeTable | null;
 
   constructor(model: Model, kernels: KernelLibrary) {
     const { hparams } = model;
     this.#kernels = kernels;
-    this.#network = hparams.arch === 'llama' ? llamaNetwork(model, hparams) : mambaNetwork(model, hparams);
-    this.#rope =
-      hparams.arch === 'llama'
-        ? new RopeTable(hparams.n_rot, hparams.rope_freq_base, hparams.rope_freq_scale)
-        : null;
+    this.#network = networkOf(model);
     this.info = {
       arch: hparams.arch,
       memory: this.#network.memory satisfies MemoryKind,
@@ -66,11 +59,7 @@ class EngineModel implements SubjectModel {
     checkParams(params, this.info.memory, this.#kernels.isas);
     const kernels = this.#kernels.get(params.isa ?? this.#kernels.isas.at(-1)!);
     try {
-      return new EngineContext(
-        { network: this.#network, n_vocab: this.info.n_vocab, rope: this.#rope },
-        params,
-        kernels,
-      );
+      return new EngineContext({ network: this.#network, n_vocab: this.info.n_vocab }, params, kernels);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       const { n_ctx, n_ubatch, n_seq_max } = params;
@@ -95,7 +84,7 @@ export class EngineSubject implements Subject {
       name: 'engine',
       version: `bit contract ${BIT_CONTRACT}`,
       protocol: 1,
-      architectures: ['llama', 'mamba'],
+      architectures,
       splits: LEGAL_SPLITS,
       isas: kernels.isas,
       types_kv: ['F32', 'F16'],

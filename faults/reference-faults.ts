@@ -17,9 +17,9 @@ export const referenceFaults: readonly PlantedFault[] = [
   },
   {
     name: 'norm-eps-doubled',
-    file: 'engine/llama.ts',
-    find: 'eps: hparams.norm_rms_eps',
-    replace: 'eps: 2 * hparams.norm_rms_eps',
+    file: 'engine/models/llama.ts',
+    find: 'eps = hparams.norm_rms_eps',
+    replace: 'eps = 2 * hparams.norm_rms_eps',
     standsFor: 'L46, llama.cpp PR 15811: a parameter of the model was not the one that the file names',
     describe: 'RMS norms of llama add twice the eps of the model',
     shows: 'first call',
@@ -27,7 +27,7 @@ export const referenceFaults: readonly PlantedFault[] = [
   },
   {
     name: 'attention-scale',
-    file: 'engine/llama.ts',
+    file: 'engine/models/llama.ts',
     find: '1 / Math.sqrt(d)',
     replace: '1 / Math.sqrt(d + 1)',
     standsFor: 'G01, ggml PR 143: a factor of the scores was wrong by one',
@@ -37,7 +37,7 @@ export const referenceFaults: readonly PlantedFault[] = [
   },
   {
     name: 'scan-decay-order',
-    file: 'engine/mamba.ts',
+    file: 'engine/models/mamba.ts',
     find: '(Math.floor(i / 16) % d_state)',
     replace: '(d_state - 1 - (Math.floor(i / 16) % d_state))',
     standsFor: 'F01, flash-linear-attention issue 351: a state was laid out the other way round',

@@ -2,8 +2,8 @@
  * The recipes: tiny models that are made from a name, so that a campaign needs no files. `llama` and `mamba` are the
  * fuzz models (at most about 20,000 parameters, last logits depend on the first token); `-loadable` have the size,
  * keys and vocabulary that real llama.cpp loads too; `-f16` have matrices in half precision, rounded from the same
- * weights. The others, named as their architectures, are for real llama.cpp only: our engine cannot run them. Bytes of
- * all are pinned in `recipes.test.ts`.
+ * weights. The others, named as their architectures, are made for real llama.cpp, and `engine` says of each whether our
+ * loader, and so our engine, has its architecture too. Bytes of all are pinned in `recipes.test.ts`.
  *
  * A fuzz model can be asked for in another size, so that a failure can be shown on the smallest model that has it:
  * `llama@1x16` is `llama` with 1 layer and width 16. Layers are 1 to 8, the width is a multiple of 8, 16 to 64; heads
@@ -11,6 +11,7 @@
  * the weights of these gains look at one key only, and the last logits hardly depend on the first token.)
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
 import { buildBert, buildT5 } from './recipe-encoder.ts';
 import { buildGemma2, buildGemma3 } from './recipe-gemma.ts';
@@ -27,13 +28,18 @@ export interface Recipe {
   readonly name: string;
   /** `general.architecture` of the file. */
   readonly arch: string;
-  /** Our loader, engine and oracle take it; else it is for subjects that run the architecture. */
+  /** Our loader, oracle and engine have its architecture; else it is for subjects that run it. */
   readonly engine: boolean;
   /** One line for people. */
   readonly describe: string;
   /** The bytes of the GGUF file; `type` (of matrices) replaces the recipe's own. */
   build(type?: TensorType): Uint8Array;
+  /** The bytes of such a model in another size; none if it has only one. */
+  readonly sized?: Sized;
 }
+
+/** Layers and width are legal (`sized`, below); the vocabulary is 64. */
+type Sized = (n_layer: number, n_embd: number, type: TensorType) => Uint8Array;
 
 const LLAMA_FUZZ: LlamaShape = {
   n_vocab: 64,
@@ -84,24 +90,25 @@ const MAMBA_LOADABLE: MambaShape = {
 /** A recipe and its half-precision twin. */
 function pair(
   name: string,
-  arch: 'llama' | 'mamba',
+  arch: string,
   describe: string,
   build: (type: TensorType) => Uint8Array,
+  sized?: Sized,
 ): Recipe[] {
+  const both = { arch, engine: architectures.includes(arch), ...(sized === undefined ? {} : { sized }) };
   return [
-    { name, arch, engine: true, describe, build: (type = 'F32') => build(type) },
+    { ...both, name, describe, build: (type = 'F32') => build(type) },
     {
+      ...both,
       name: `${name}-f16`,
-      arch,
-      engine: true,
       describe: `${describe}, matrices in F16`,
       build: (type = 'F16') => build(type),
     },
   ];
 }
 
-/** A recipe for real llama.cpp, which has no half-precision twin. */
-function foreign(
+/** A recipe of the size that real llama.cpp loads, without a half-precision twin. */
+function single(
   name: string,
   arch: string,
   describe: string,
@@ -110,18 +117,26 @@ function foreign(
   return {
     name,
     arch,
-    engine: false,
+    engine: architectures.includes(arch),
     describe: `random ${arch} for llama.cpp: ${describe}`,
     build: (type = 'F32') => build(name, type),
   };
 }
 
 export const recipes: readonly Recipe[] = [
-  ...pair('llama', 'llama', 'random llama: 2 layers, width 32, 4 heads on 2, vocabulary 64', (type) =>
-    buildLlama('llama', LLAMA_FUZZ, type),
+  ...pair(
+    'llama',
+    'llama',
+    'random llama: 2 layers, width 32, 4 heads on 2, vocabulary 64',
+    (type) => buildLlama('llama', LLAMA_FUZZ, type),
+    (n_layer, n_embd, type) => buildLlama('llama', llamaOf(n_layer, n_embd), type),
   ),
-  ...pair('mamba', 'mamba', 'random mamba: 2 layers, width 32, state 8, vocabulary 64', (type) =>
-    buildMamba('mamba', MAMBA_FUZZ, type),
+  ...pair(
+    'mamba',
+    'mamba',
+    'random mamba: 2 layers, width 32, state 8, vocabulary 64',
+    (type) => buildMamba('mamba', MAMBA_FUZZ, type),
+    (n_layer, n_embd, type) => buildMamba('mamba', mambaOf(n_layer, n_embd), type),
   ),
   ...pair('llama-loadable', 'llama', 'random llama that llama.cpp loads: 2 layers, width 64, bytes', (type) =>
     buildLlama('llama-loadable', LLAMA_LOADABLE, type),
@@ -129,25 +144,25 @@ export const recipes: readonly Recipe[] = [
   ...pair('mamba-loadable', 'mamba', 'random mamba that llama.cpp loads: 2 layers, width 64, bytes', (type) =>
     buildMamba('mamba-loadable', MAMBA_LOADABLE, type),
   ),
-  foreign('mamba2', 'mamba2', '2 layers, 8 heads in 2 groups', buildMamba2),
-  foreign('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
+  single('mamba2', 'mamba2', '2 layers, 8 heads in 2 groups', buildMamba2),
+  single('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
     buildGemma2(name, 4, type),
   ),
-  foreign('gemma2-26', 'gemma2', '26 layers, which releases before b5640 demand', (name, type) =>
+  single('gemma2-26', 'gemma2', '26 layers, which releases before b5640 demand', (name, type) =>
     buildGemma2(name, 26, type),
   ),
-  foreign('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
+  single('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
     buildGemma3(name, 7, type),
   ),
-  foreign('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
-  foreign('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
-  foreign('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
-  foreign('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
-  foreign('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
-  foreign('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
-  foreign('bert', 'bert', '2 layers, embeddings pooled by their mean', buildBert),
-  foreign('t5', 't5', '2 layers of encoder, 2 of decoder', buildT5),
-  foreign('llama4', 'llama4', '4 layers, 16 experts in every second', buildLlama4),
+  single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
+  single('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
+  single('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
+  single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
+  single('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
+  single('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
+  single('bert', 'bert', '2 layers, embeddings pooled by their mean', buildBert),
+  single('t5', 't5', '2 layers of encoder, 2 of decoder', buildT5),
+  single('llama4', 'llama4', '4 layers, 16 experts in every second', buildLlama4),
 ];
 
 export const recipeNames: readonly string[] = recipes.map((recipe) => recipe.name);
@@ -156,7 +171,7 @@ export const recipeNames: readonly string[] = recipes.map((recipe) => recipe.nam
 export const engineRecipes: readonly string[] = recipes.filter((r) => r.engine).map((r) => r.name);
 
 /** Names of the recipes that can be asked for in another size: `NAME@LAYERSxWIDTH`. */
-export const sizableRecipes: readonly string[] = engineRecipes.filter((name) => !name.includes('loadable'));
+export const sizableRecipes: readonly string[] = recipes.filter((r) => r.sized).map((r) => r.name);
 
 const MOST_LAYERS = 8;
 const LEAST_WIDTH = 16;
@@ -183,8 +198,8 @@ function badRecipe(name: string, message: string): IsobatchError {
 /** `size` is what stands behind the @. */
 function sized(base: Recipe, name: string, size: string): Recipe {
   const wrong = (why: string) => badRecipe(name, `recipe ${JSON.stringify(name)}: ${why}`);
-  if (!sizableRecipes.includes(base.name))
-    throw wrong(`only ${sizableRecipes.join(', ')} can be asked for in another size`);
+  const { sized: build } = base;
+  if (build === undefined) throw wrong(`only ${sizableRecipes.join(', ')} can be asked for in another size`);
   const [, layers, width] = /^([1-9]\d*)x([1-9]\d*)$/.exec(size) ?? [];
   if (layers === undefined || width === undefined)
     throw wrong(`after @ come layers and width, as in ${base.name}@1x16`);
@@ -194,16 +209,12 @@ function sized(base: Recipe, name: string, size: string): Recipe {
   if (n_embd < LEAST_WIDTH || n_embd > MOST_WIDTH || n_embd % 8 !== 0)
     throw wrong(`the width must be a multiple of 8, ${LEAST_WIDTH} to ${MOST_WIDTH}`);
   const plain = base.name.endsWith('-f16') ? 'F16' : 'F32';
-  const build =
-    base.arch === 'llama'
-      ? (type: TensorType) => buildLlama('llama', llamaOf(n_layer, n_embd), type)
-      : (type: TensorType) => buildMamba('mamba', mambaOf(n_layer, n_embd), type);
   return {
     name,
     arch: base.arch,
     engine: base.engine,
     describe: `${base.name} with ${n_layer} ${n_layer === 1 ? 'layer' : 'layers'} and width ${n_embd}`,
-    build: (type = plain) => build(type),
+    build: (type = plain) => build(n_layer, n_embd, type),
   };
 }
 

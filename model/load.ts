@@ -1,43 +1,18 @@
 /**
  * From the bytes of a file to a checked `Model`: hyperparameters, and every tensor that the architecture needs in
- * the shape that it needs. One file an architecture says what is needed (`arch-llama.ts`, `arch-mamba.ts`); here are
- * the checks that they share.
+ * the shape that it needs. One file an architecture says what is needed (`archs/`); here are the checks that all share.
  *
  * Nothing is ignored that would change the answer: a key of the architecture or a tensor that we do not know is
  * refused by name (spec: architectures.md 0, 1, 3).
  */
 import { IsobatchError } from '../contract/errors.ts';
-import { llama } from './arch-llama.ts';
-import { mamba } from './arch-mamba.ts';
+import type { Architecture, Wanted } from './archs/parts.ts';
+import { architectures, archs } from './archs/registry.ts';
 import { type GgufFile, readGguf } from './gguf.ts';
 import { Keys } from './keys.ts';
-import type { Hparams, Model, Tensor, TensorType } from './types.ts';
+import type { Hparams, Model, Tensor } from './types.ts';
 
-/** A tensor that an architecture asks for. */
-export interface Wanted {
-  readonly name: string;
-  readonly ne: readonly number[];
-  /** F32 where other numbers are scaled or summed; matrices may be F16 too. */
-  readonly types: readonly TensorType[];
-  readonly optional?: boolean;
-}
-
-export interface Architecture<H extends Hparams = Hparams> {
-  readonly name: string;
-  /** Reads its keys; n_vocab comes from the token embeddings. Throws `model`. */
-  hparams(keys: Keys, n_vocab: number): H;
-  /** Every tensor that a model with these hyperparameters has. */
-  tensors(hparams: H): Wanted[];
-  /** Why a tensor that is not wanted cannot be supported, if that is known. */
-  explain(tensor: string): string | undefined;
-}
-
-const ARCHITECTURES: ReadonlyMap<string, Architecture> = new Map(
-  [llama, mamba].map((arch) => [arch.name, arch as Architecture]),
-);
-
-/** Values of `general.architecture` that can be loaded. */
-export const architectures: readonly string[] = [...ARCHITECTURES.keys()];
+export { architectures } from './archs/registry.ts';
 
 /** Loads a model from the bytes of a GGUF file; `name` is for messages. Throws `gguf` or `model`. */
 export function loadModel(bytes: Uint8Array, name: string): Model {
@@ -58,9 +33,9 @@ export function modelOf(file: GgufFile, name: string): Model {
   return { name, hparams, tensors, n_params, ...(bos === undefined ? {} : { bos }) };
 }
 
-function architectureOf(file: GgufFile, name: string): Architecture {
+function architectureOf(file: GgufFile, name: string): Architecture<Hparams> {
   const found = new Keys(file.metadata, name, 'general').string('general.architecture');
-  const arch = ARCHITECTURES.get(found);
+  const arch = archs.get(found);
   if (arch !== undefined) return arch;
   throw new IsobatchError(
     'model',
@@ -103,7 +78,7 @@ function vocabularySize(file: GgufFile, keys: Keys): number {
 function checkTensors(
   file: GgufFile,
   wanted: readonly Wanted[],
-  arch: Architecture,
+  arch: Architecture<Hparams>,
   name: string,
 ): Map<string, Tensor> {
   const fail = (tensor: string, what: string, detail: Record<string, unknown> = {}): never => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { LlamaHparams, MambaHparams, Model } from '../model/types.ts';
+import type { HparamsOf, Model } from '../model/types.ts';
 import { completeBatch } from './batch.ts';
 import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
@@ -28,7 +28,7 @@ const normalized = (x: number[], eps: number) => x.map((v) => v / Math.sqrt(dot(
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
 function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) => x): Rows {
-  const { norm_rms_eps: eps } = model.hparams as LlamaHparams;
+  const { norm_rms_eps: eps } = model.hparams as HparamsOf<'llama'>;
   const w = (name: string) => rowsOf(model, name);
   const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
   let h = tokens.map((token) => w('token_embd.weight')[token]!);
@@ -71,7 +71,7 @@ function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) 
 }
 
 function plainMamba(model: Model, tokens: readonly number[]): Rows {
-  const { norm_rms_eps: eps, dt_b_c_rms } = model.hparams as MambaHparams;
+  const { norm_rms_eps: eps, dt_b_c_rms } = model.hparams as HparamsOf<'mamba'>;
   const w = (name: string) => rowsOf(model, name);
   const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
   const maybe = (x: number[]) => (dt_b_c_rms ? normalized(x, eps) : x);

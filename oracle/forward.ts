@@ -2,11 +2,13 @@
 import type { RoundingProfile } from '../contract/subject.ts';
 import type { Model } from '../model/types.ts';
 import type { Entry } from './entries.ts';
-import * as llama from './llama.ts';
-import * as mamba from './mamba.ts';
+import { passOf } from './models/parts.ts';
+import { rows } from './models/registry.ts';
 import { type Operators, plain } from './operators.ts';
 import type { Rounding } from './rounding.ts';
 import { type Carried, carried } from './variance.ts';
+
+export { architectures } from './models/registry.ts';
 
 export interface ForwardOptions {
   /** F16: K and V are rounded once, when they are stored. Recurrent states are never rounded. */
@@ -14,9 +16,6 @@ export interface ForwardOptions {
   /** The row after the last norm (n_embd) instead of logits. */
   readonly embeddings?: boolean;
 }
-
-/** Architectures that have a forward pass here. */
-export const architectures: readonly string[] = ['llama', 'mamba'];
 
 /**
  * Logits (Float64Array of n_vocab, or the embedding of n_embd) of each entry, from nothing but the entries that it saw.
@@ -58,10 +57,8 @@ function forward<R>(
   ops: Operators<R>,
   { embeddings = false }: ForwardOptions,
 ): R[] {
-  switch (model.hparams.arch) {
-    case 'llama':
-      return llama.rows(model, entries, ops, embeddings);
-    case 'mamba':
-      return mamba.rows(model, entries, ops, embeddings);
-  }
+  const pass = passOf(model, entries, ops, embeddings);
+  const answers = rows(model.hparams.arch, pass, model.hparams);
+  pass.weights.allRead();
+  return answers;
 }

@@ -3,7 +3,7 @@
  * directly. Nothing of the product uses this file.
  */
 import type { CompleteBatch, SeqId } from '../contract/batch.ts';
-import type { LlamaHparams, MambaHparams, Model, Tensor } from '../model/types.ts';
+import type { Hparams, Model, Tensor } from '../model/types.ts';
 import { completeBatch } from './batch.ts';
 import type { Entry, Sequences } from './entries.ts';
 
@@ -82,7 +82,7 @@ function randomTensor(random: Random, name: string, ne: readonly number[]): [str
   return [name, { name, ne, type: 'F32', data }];
 }
 
-function modelOf(hparams: LlamaHparams | MambaHparams, tensors: [string, Tensor][]): Model {
+function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
   return {
     name: `micro-${hparams.arch}`,
     hparams,

@@ -9,20 +9,26 @@ import { resolve } from 'node:path';
 import { IsobatchError } from '../contract/errors.ts';
 import { goldenModel, goldenModelNames } from '../golden/assets.ts';
 import { buildProbe, probeNames } from '../golden/probes/registry.ts';
-import { buildRecipe, recipeNames, recipeOf } from '../golden/recipes.ts';
+import { buildRecipe, recipeNames, recipeOf, recipes } from '../golden/recipes.ts';
+import { architectures } from '../model/archs/registry.ts';
 import { unknownName } from './names.ts';
 
 /** The name under which white-box properties run: they look at rules and need no model. */
 export const RULES = 'rules';
 
-/** What a campaign runs on if nobody says otherwise. */
-export const DEFAULT_MODELS: readonly string[] = [
-  'recipe:llama',
-  'recipe:llama-f16',
-  'recipe:mamba',
-  'recipe:mamba-f16',
-  ...goldenModelNames.map((name) => `golden:${name}`),
-];
+/**
+ * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the recipe named as each,
+ * its half-precision twin if there is one, and the trained models.
+ */
+export function usualModels(architectures: readonly string[]): string[] {
+  const usual = recipes.filter(
+    ({ name, arch }) => architectures.includes(arch) && (name === arch || name === `${arch}-f16`),
+  );
+  return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
+}
+
+/** The usual models of our engine. */
+export const DEFAULT_MODELS: readonly string[] = usualModels(architectures);
 
 const QUANTIZED = /^(.+)@((?:B?F|I?Q)\d\w*)$/;
 

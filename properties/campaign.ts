@@ -23,6 +23,7 @@ import { shrinkFailure } from './campaign-shrink.ts';
 import { concludeUnits, missingOf, verdictOf } from './campaign-verdict.ts';
 import { type KnownFailure, knownFor } from './known.ts';
 import { isLarge } from './sample.ts';
+import { PLAIN_MODELS } from './subjects/plain/subject.ts';
 import type { SubjectSpec } from './subjects/registry.ts';
 import type { Coverage, Reference } from './types.ts';
 import { DEFAULT_P, widthOf } from './verdict.ts';
@@ -100,12 +101,16 @@ export function callTimeout(watchdog_s: number): number {
   return watchdog_s * 0.8;
 }
 
+function usualModelsOf(kind: SubjectSpec['kind']): readonly string[] {
+  if (kind === 'llama') return LLAMA_MODELS;
+  return kind === 'plain' ? PLAIN_MODELS : DEFAULT_MODELS;
+}
+
 /** The options with every default filled in. Throws `usage` on impossible ones. */
 export function settingsOf(options: VerifyOptions): CampaignSettings {
   const subject = options.subject ?? { kind: 'engine' };
   const real = subject.kind === 'llama';
-  const usual = real ? LLAMA_MODELS : DEFAULT_MODELS;
-  const models = [...new Set(options.models?.length ? options.models : usual)];
+  const models = [...new Set(options.models?.length ? options.models : usualModelsOf(subject.kind))];
   for (const model of models) checkModelName(model);
   const unsaid = [options.cases, options.minutes, options.scale, options.range].every((x) => x === undefined);
   widthOf(options.p ?? DEFAULT_P);

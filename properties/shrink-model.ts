@@ -19,7 +19,7 @@ function ladder(arch: string): readonly string[] {
 }
 
 const LADDERS: ReadonlyMap<string, readonly string[]> = new Map(
-  ['llama', 'mamba'].map((arch) => [arch, ladder(arch)]),
+  sizableRecipes.map((name) => recipeOf(name).arch).map((arch) => [arch, ladder(arch)]),
 );
 
 const RANKS: ReadonlyMap<string, number> = new Map(

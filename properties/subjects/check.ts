@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { IsobatchError } from '../../contract/errors.ts';
+import { recipes } from '../../golden/recipes.ts';
 import { modelBytes } from '../campaign-models.ts';
 import { encodeFrame } from '../frames.ts';
 import { errorRecord, objectField, PROTOCOL_VERSION, subjectInfoOf } from '../protocol.ts';
@@ -186,11 +187,11 @@ function garbledFrame(header: string): Uint8Array {
   return out;
 }
 
-/** Recipes of the architectures that it runs. */
+/** Recipes of the architectures that it runs and that our engine runs too. */
 function defaultModels(kit: Kit): string[] {
-  return ['llama', 'mamba']
-    .filter((arch) => kit.info?.architectures.includes(arch))
-    .map((arch) => `recipe:${arch}`);
+  return recipes
+    .filter(({ name, arch, engine }) => engine && name === arch && kit.info?.architectures.includes(arch))
+    .map(({ name }) => `recipe:${name}`);
 }
 
 async function runOne(name: string, run: () => Promise<void>): Promise<CheckResult> {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Batch } from '../../../contract/batch.ts';
 import type { ContextParams } from '../../../contract/subject.ts';
 import { loadModel } from '../../../model/load.ts';
-import type { Model, Tensor } from '../../../model/types.ts';
+import type { HparamsOf, Model, Tensor } from '../../../model/types.ts';
 import { modelBytes } from '../../campaign-models.ts';
 import { applies, DEVIATIONS, type DeviationKind, deviantWeight } from './deviation.ts';
 import { type PlainOptions, plainModel } from './subject.ts';
@@ -119,10 +119,8 @@ describe.each([
 ] as const)('%s', (name, deviation: DeviationKind) => {
   it('eps is that of a model with twice the epsilon', () => {
     const model = named(name);
-    const wrong = {
-      ...model,
-      hparams: { ...model.hparams, norm_rms_eps: 2 * model.hparams.norm_rms_eps },
-    };
+    const hparams = model.hparams as HparamsOf<'llama' | 'mamba'>;
+    const wrong = { ...model, hparams: { ...hparams, norm_rms_eps: 2 * hparams.norm_rms_eps } };
     expect(rowsOf(model, { deviation })).toEqual(rowsOf(wrong));
   });
 });

@@ -6,7 +6,7 @@
  * frequency, are float32 products; cosine and sine of that angle are rounded once.
  */
 import { IsobatchError } from '../../../contract/errors.ts';
-import type { LlamaHparams, Model } from '../../../model/types.ts';
+import type { HparamsOf, Model } from '../../../model/types.ts';
 import type { Deviation } from './deviation.ts';
 import type { Entry, Forward, Step } from './forward.ts';
 import { addTo, dot, exp, rmsNorm, roundToHalf, silu } from './numbers.ts';
@@ -53,7 +53,7 @@ class Rope {
   readonly #scale: number;
   readonly #rows = new Map<number, Float32Array>();
 
-  constructor({ n_rot, rope_freq_base, rope_freq_scale }: LlamaHparams) {
+  constructor({ n_rot, rope_freq_base, rope_freq_scale }: HparamsOf<'llama'>) {
     this.#frequency = Float32Array.from(
       { length: n_rot / 2 },
       (_, i) => rope_freq_base ** ((-2 * i) / n_rot),
@@ -106,7 +106,7 @@ function roundRow(x: Float32Array, what: 'K' | 'V', step: Step): void {
 
 export class Llama implements Forward {
   readonly memory = 'attention';
-  readonly #h: LlamaHparams;
+  readonly #h: HparamsOf<'llama'>;
   readonly #always_f16: boolean;
   readonly #eps: number;
   readonly #scale: number;
@@ -129,7 +129,7 @@ export class Llama implements Forward {
   #p = new Float32Array(64);
 
   constructor(model: Model, deviation: Deviation) {
-    const h = model.hparams as LlamaHparams;
+    const h = model.hparams as HparamsOf<'llama'>;
     const w = new Weights(model, deviation);
     const [n_q, n_kv] = [h.n_head * h.n_embd_head, h.n_head_kv * h.n_embd_head];
     this.#h = h;

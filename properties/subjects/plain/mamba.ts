@@ -2,7 +2,7 @@
  * mamba, one token at a time: a causal convolution over the last inputs and a selective scan over a state (spec:
  * architectures.md 1, batching.md 11 "ssm_conv", "ssm_scan"). Positions play no part.
  */
-import type { MambaHparams, Model } from '../../../model/types.ts';
+import type { HparamsOf, Model } from '../../../model/types.ts';
 import type { Deviation } from './deviation.ts';
 import type { Entry, Forward, Step } from './forward.ts';
 import { addTo, dot, exp, rmsNorm, rmsNormPlain, silu, softplus } from './numbers.ts';
@@ -49,7 +49,7 @@ function blockOf(w: Weights, il: number): Block {
 
 export class Mamba implements Forward {
   readonly memory = 'recurrent';
-  readonly #h: MambaHparams;
+  readonly #h: HparamsOf<'mamba'>;
   readonly #eps: number;
   readonly #threshold: number;
   readonly #blocks: readonly Block[];
@@ -70,7 +70,7 @@ export class Mamba implements Forward {
   readonly #y: Float32Array;
 
   constructor(model: Model, deviation: Deviation) {
-    const h = model.hparams as MambaHparams;
+    const h = model.hparams as HparamsOf<'mamba'>;
     const w = new Weights(model, deviation);
     this.#h = h;
     this.#eps = deviation.kind === 'eps' ? 2 * h.norm_rms_eps : h.norm_rms_eps;

@@ -8,10 +8,10 @@
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { IsobatchError } from '../../../contract/errors.ts';
-import { DEFAULT_MODELS } from '../../campaign-models.ts';
 import { propertyByName } from '../../registry.ts';
 import { DEVIATIONS, type DeviationKind } from './deviation.ts';
 import { measurePower, type Power, type PowerOptions } from './power.ts';
+import { PLAIN_MODELS } from './subject.ts';
 
 const COLUMNS = [20, 16, 6, 8, 6, 7, 17, 14, 8] as const;
 const HEAD = [
@@ -71,7 +71,7 @@ function optionsOf(args: readonly string[]): Omit<PowerOptions, 'onRow'> {
   const type_kv = values.kv;
   if (type_kv !== undefined && type_kv !== 'F32' && type_kv !== 'F16') throw usage('--kv is F32 or F16');
   const deviations = values.deviation as DeviationKind[] | undefined;
-  return { property, models: values.model ?? DEFAULT_MODELS, deviations, cases, seed: values.seed, type_kv };
+  return { property, models: values.model ?? PLAIN_MODELS, deviations, cases, seed: values.seed, type_kv };
 }
 
 /** Runs, prints, and gives the exit code. */

@@ -10,6 +10,8 @@
  *
  * How it rounds: `ROUNDING`. Planted deviations: `deviation.ts`.
  */
+
+import { IsobatchError } from '../../../contract/errors.ts';
 import type {
   ContextParams,
   ModelInfo,
@@ -18,8 +20,9 @@ import type {
   SubjectInfo,
   SubjectModel,
 } from '../../../contract/subject.ts';
-import { architectures, loadModel } from '../../../model/load.ts';
-import type { Model } from '../../../model/types.ts';
+import { loadModel } from '../../../model/load.ts';
+import type { Arch, Model } from '../../../model/types.ts';
+import { usualModels } from '../../campaign-models.ts';
 import { PROTOCOL_VERSION } from '../../protocol.ts';
 import { checkParams, PlainContext } from './context.ts';
 import { type Deviation, type DeviationKind, DroppedKey } from './deviation.ts';
@@ -46,6 +49,15 @@ const ROUNDING: RoundingProfile = {
   kv: 'as asked',
 };
 
+type ForwardClass = new (model: Model, deviation: Deviation) => Forward;
+
+/** Of the architectures that can be loaded it runs these. */
+const FORWARDS: { readonly [A in Arch]?: ForwardClass } = { llama: Llama, mamba: Mamba };
+const architectures = Object.keys(FORWARDS);
+
+/** What it runs on if nobody says otherwise. */
+export const PLAIN_MODELS: readonly string[] = usualModels(architectures);
+
 const INFO: SubjectInfo = {
   name: 'plain',
   version: '1',
@@ -67,8 +79,15 @@ export class PlainModel implements SubjectModel {
 
   constructor(model: Model, deviation: Deviation) {
     const { arch, n_vocab, n_embd, n_layer } = model.hparams;
+    const Forward = FORWARDS[arch];
+    if (Forward === undefined)
+      throw new IsobatchError(
+        'model',
+        `${model.name}: the plain subject does not run ${arch}; it runs ${architectures.join(', ')}`,
+        { file: model.name, found: arch, wanted: architectures },
+      );
     this.#deviation = deviation;
-    this.#forward = arch === 'llama' ? new Llama(model, deviation) : new Mamba(model, deviation);
+    this.#forward = new Forward(model, deviation);
     this.info = { arch, memory: this.#forward.memory, n_vocab, n_embd, n_layer, n_params: model.n_params };
   }
 
@@ -82,7 +101,7 @@ export class PlainModel implements SubjectModel {
   close(): void {}
 }
 
-/** A model that was read already, ready to be opened. */
+/** A model that was read already, ready to be opened. Throws `model` if its architecture is not run here. */
 export function plainModel(model: Model, { deviation = 'none', seed = 0 }: PlainOptions = {}): PlainModel {
   return new PlainModel(model, { kind: deviation, seed });
 }

@@ -1,0 +1,136 @@
+/** Blocks that several architectures have: attention over the cache, gated feed-forward nets, recurrent states. */
+import { pad16, TYPE } from '../../native/plan.ts';
+import type { Matrix, WeightsBuilder } from '../weights.ts';
+import type { Draft, Rows } from './draft.ts';
+
+export interface HeadShape {
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  /** Channels of a head of q, k and v. */
+  readonly n_embd_head: number;
+}
+
+/** Rotates the first n_rot channels of n_head heads by the angles of the table whose rows are `angles`. */
+export function rotate(
+  draft: Draft,
+  x: Rows,
+  n_head: number,
+  { n_embd_head, n_rot }: { readonly n_embd_head: number; readonly n_rot: number },
+  angles: Rows,
+): void {
+  draft.plan.rope({
+    rows: draft.rows,
+    x: x.at,
+    stride: x.stride,
+    nHead: n_head,
+    d: n_embd_head,
+    nRot: n_rot,
+    table: angles.at,
+    tableStride: angles.stride,
+  });
+}
+
+/**
+ * K and V of one more layer go to the cache, and dst = attention of every query over the keys that it sees. Scores are
+ * multiplied by `scale`, a float32.
+ */
+export function attend(
+  draft: Draft,
+  { q, k, v, dst }: Readonly<Record<'q' | 'k' | 'v' | 'dst', Rows>>,
+  { n_head, n_head_kv, n_embd_head: d }: HeadShape,
+  scale: number,
+): void {
+  const { n_ctx, typeKv: type, index } = draft.context;
+  const n = n_head_kv * d;
+  const store = (src: Rows): number => {
+    const cells = draft.cache.take((n_ctx * n * (type === TYPE.F16 ? 2 : 4)) / 4);
+    draft.plan.kvStore({
+      rows: draft.rows,
+      src: src.at,
+      stride: src.stride,
+      n,
+      dst: cells,
+      type,
+      cells: index.cells,
+    });
+    return cells;
+  };
+  const [keys, values] = [store(k), store(v)];
+  draft.plan.attention({
+    q: q.at,
+    qStride: q.stride,
+    dst: dst.at,
+    dstStride: dst.stride,
+    nHead: n_head,
+    nHeadKv: n_head_kv,
+    d,
+    k: keys,
+    v: values,
+    type,
+    scale,
+    index: index.attention,
+  });
+}
+
+export interface GatedWeights {
+  readonly gate: Matrix;
+  readonly up: Matrix;
+  readonly down: Matrix;
+}
+
+export function packGated(builder: WeightsBuilder, prefix: string): GatedWeights {
+  return {
+    gate: builder.matrix(`${prefix}ffn_gate.weight`),
+    up: builder.matrix(`${prefix}ffn_up.weight`),
+    down: builder.matrix(`${prefix}ffn_down.weight`),
+  };
+}
+
+/** x += down(SiLU(gate n) * up n), for the rows n; `room` is what the two inner products need. */
+export function gatedFeedForward(
+  draft: Draft,
+  { gate, up, down }: GatedWeights,
+  n: Rows,
+  x: Rows,
+  room: { readonly gate: Rows; readonly up: Rows },
+): void {
+  draft.project(gate, n, room.gate);
+  draft.project(up, n, room.up);
+  const { at, stride } = room.gate;
+  draft.plan.siluMul({ rows: draft.rows, gate: at, up: room.up.at, dst: at, stride, n: gate.n });
+  draft.project(down, room.gate, x, { add: true });
+}
+
+/** Where an operation finds the states of its layer and puts the new ones (`PlanBuilder.ssmConv`). */
+export interface LayerState {
+  readonly state: number;
+  readonly srcIds: number;
+  readonly dstIds: number;
+  readonly moved: number;
+}
+
+/** One kind of recurrent state, of `width` words (whole vectors) a slot, in every layer. */
+export class States {
+  readonly #draft: Draft;
+  readonly #width: number;
+  /** Rows that move, shared by the layers. */
+  readonly #moved: number;
+
+  constructor(draft: Draft, width: number) {
+    if (width !== pad16(width)) throw new Error('a state must have whole vectors');
+    this.#draft = draft;
+    this.#width = width;
+    this.#moved = draft.act.take(draft.context.n_seq_max * width);
+  }
+
+  /** The states of one more layer. Rows follow their slots first: those that move are read before any is written. */
+  next(): LayerState {
+    const { plan, cache, context } = this.#draft;
+    const { index, n_seq_max } = context;
+    const state = cache.take(n_seq_max * this.#width);
+    const [width, moved] = [this.#width, this.#moved];
+    plan.stateGather({ src: state, width, ids: index.movedIds, dst: moved });
+    plan.stateScatter({ src: moved, width, srcIds: index.extraSrc, dst: state, dstIds: index.extraDst });
+    return { state, srcIds: index.srcIds, dstIds: index.dstIds, moved };
+  }
+}

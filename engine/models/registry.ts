@@ -1,0 +1,22 @@
+/** The architectures that the engine has plans for: all that can be loaded. One line each. */
+import type { Arch, HparamsOf, Model } from '../../model/types.ts';
+import type { Network } from '../layout.ts';
+import { llama } from './llama.ts';
+import { mamba } from './mamba.ts';
+
+const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
+  llama,
+  mamba,
+};
+
+/** Names of the architectures that the engine runs. */
+export const architectures: readonly string[] = Object.keys(NETWORKS);
+
+/** A model, packed, and able to build plans. */
+export function networkOf(model: Model): Network {
+  return pack(model.hparams.arch, model, model.hparams);
+}
+
+function pack<A extends Arch>(arch: A, model: Model, hparams: HparamsOf<A>): Network {
+  return NETWORKS[arch](model, hparams);
+}

@@ -1,0 +1,91 @@
+/**
+ * Keys and tensors of `llama`: grouped-query attention with rotated pairs, and a gated feed-forward net.
+ *
+ * Rule: spec: architectures.md 0.1 and 3. Refused, because nothing here computes them: experts, biases, factors of
+ * rope frequencies, YaRN, values of another head size than keys, partial rotation.
+ */
+import type { Keys } from '../keys.ts';
+import {
+  type Architecture,
+  type CommonHparams,
+  commonHparams,
+  ends,
+  gatedFeedForward,
+  headCounts,
+  headSize,
+  matrix,
+  norm,
+  refuseAttentionVariants,
+  rmsEps,
+  ropeBase,
+  ropeScale,
+  rotatedChannels,
+  type Wanted,
+} from './parts.ts';
+
+export interface LlamaHparams extends CommonHparams {
+  readonly arch: 'llama';
+  /** See `rmsEps`. */
+  readonly norm_rms_eps: number;
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  /** Size of a head of q, k and v. */
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+  /** Rotated channels of a head; equals n_embd_head. */
+  readonly n_rot: number;
+  readonly rope_freq_base: number;
+  /** 1 / factor of linear scaling, 1 if none. */
+  readonly rope_freq_scale: number;
+}
+
+function hparams(keys: Keys, n_vocab: number): LlamaHparams {
+  const common = commonHparams(keys, n_vocab);
+  const n_ff = keys.integerPerLayer('feed_forward_length', common.n_layer, { min: 1 });
+  const heads = headCounts(keys, common.n_layer);
+  const n_embd_head = headSize(keys, common.n_embd, heads.n_head);
+  const n_rot = rotatedChannels(keys, n_embd_head);
+  refuseAttentionVariants(keys);
+  keys.ignore('tensor_data_layout'); // names the order of q and k rows that every file of this architecture has
+  return {
+    arch: 'llama',
+    ...common,
+    norm_rms_eps: rmsEps(keys),
+    ...heads,
+    n_embd_head,
+    n_ff,
+    n_rot,
+    rope_freq_base: ropeBase(keys),
+    rope_freq_scale: ropeScale(keys),
+  };
+}
+
+function tensors(h: LlamaHparams): Wanted[] {
+  const { n_embd: e } = h;
+  const n_q = h.n_head * h.n_embd_head;
+  const n_kv = h.n_head_kv * h.n_embd_head;
+  const all = ends(h);
+  for (let i = 0; i < h.n_layer; i++) {
+    const blk = `blk.${i}`;
+    all.push(
+      norm(`${blk}.attn_norm`, e),
+      matrix(`${blk}.attn_q`, e, n_q),
+      matrix(`${blk}.attn_k`, e, n_kv),
+      matrix(`${blk}.attn_v`, e, n_kv),
+      matrix(`${blk}.attn_output`, n_q, e),
+      ...gatedFeedForward(blk, e, h.n_ff),
+    );
+  }
+  return all;
+}
+
+function explain(tensor: string): string | undefined {
+  if (tensor.endsWith('.bias')) return 'is a bias; models with biases are not supported';
+  if (/(^|\.)rope_(freqs|factors_\w+)\.weight$/.test(tensor)) {
+    return 'changes the rope frequencies, which is not supported';
+  }
+  if (/ffn_(gate_inp|(gate|up|down)_exps)/.test(tensor)) return 'belongs to experts, which are not supported';
+  return undefined;
+}
+
+export const llama: Architecture<LlamaHparams> = { name: 'llama', hparams, tensors, explain };

@@ -1,0 +1,26 @@
+/**
+ * The architectures that can be loaded: a file each, listed here and nowhere else. Oracle and engine have registries of
+ * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
+ */
+import { llama } from './llama.ts';
+import { mamba } from './mamba.ts';
+import type { Architecture } from './parts.ts';
+
+const LIST = [llama, mamba] as const;
+
+/** Hyperparameters of any architecture; `arch` tells them apart. */
+export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;
+
+/** Values of `general.architecture` that can be loaded. */
+export type Arch = Hparams['arch'];
+
+/** Hyperparameters of one architecture (or of several). */
+export type HparamsOf<A extends Arch> = { readonly [H in Hparams as H['arch']]: H }[A];
+
+/** The architectures by name. */
+export const archs: ReadonlyMap<string, Architecture<Hparams>> = new Map(
+  LIST.map((arch): [string, Architecture<Hparams>] => [arch.name, arch]),
+);
+
+/** Names of the architectures that can be loaded. */
+export const architectures: readonly string[] = [...archs.keys()];

@@ -1,0 +1,71 @@
+/**
+ * llama over lists of entries (spec: architectures.md 3). Every entry on which the answer depends is evaluated once,
+ * layer by layer; an entry attends to exactly the entries that it saw. Keys are rotated by the position at which they
+ * were evaluated.
+ */
+import type { HparamsOf } from '../../model/types.ts';
+import {
+  attended,
+  embedded,
+  gatedFeedForward,
+  linear,
+  outputs,
+  type Pass,
+  refuseShifted,
+  rmsNorm,
+  sawPlaces,
+} from './parts.ts';
+
+type Hparams = HparamsOf<'llama'>;
+
+/** See `Rows`. */
+export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
+  refuseShifted(pass.order);
+  const pos = pass.order.map((entry) => entry.pos_eval);
+  const saw = sawPlaces(pass);
+  let h = embedded(pass);
+  for (let il = 0; il < hparams.n_layer; il++) {
+    h = attention(pass, hparams, il, h, pos, saw);
+    h = feedForward(pass, hparams, il, h);
+  }
+  return outputs(pass, h, rmsNorm(pass, 'output_norm', hparams.norm_rms_eps));
+}
+
+/** h + Wo * attention(rope(Wq a), rope(Wk a), Wv a), a = RMSNorm(h). */
+function attention<R>(
+  pass: Pass<R>,
+  hparams: Hparams,
+  il: number,
+  h: readonly R[],
+  pos: readonly number[],
+  saw: readonly (readonly number[])[],
+): R[] {
+  const { ops } = pass;
+  const blk = `blk.${il}`;
+  const turned = {
+    n_embd_head: hparams.n_embd_head,
+    n_rot: hparams.n_rot,
+    freq_base: hparams.rope_freq_base,
+    freq_scale: hparams.rope_freq_scale,
+  };
+  const [wq, wk, wv] = [
+    linear(pass, `${blk}.attn_q`),
+    linear(pass, `${blk}.attn_k`),
+    linear(pass, `${blk}.attn_v`),
+  ];
+  const wo = linear(pass, `${blk}.attn_output`);
+  const a = h.map(rmsNorm(pass, `${blk}.attn_norm`, hparams.norm_rms_eps));
+  const q = a.map((x, t) => ops.rope(wq(x), pos[t]!, turned));
+  const k = a.map((x, t) => ops.rope(wk(x), pos[t]!, turned));
+  const v = a.map(wv);
+  const o = attended(pass, il, { q, k, v }, saw, hparams);
+  return h.map((x, t) => ops.add(x, wo(o[t]!), `${blk}.attn_add`));
+}
+
+/** h + down(SiLU(gate n) * up n), n = RMSNorm(h). */
+function feedForward<R>(pass: Pass<R>, hparams: Hparams, il: number, h: readonly R[]): R[] {
+  const blk = `blk.${il}`;
+  const norm = rmsNorm(pass, `${blk}.ffn_norm`, hparams.norm_rms_eps);
+  const ffn = gatedFeedForward(pass, blk);
+  return h.map((x) => pass.ops.add(x, ffn(norm(x)), `${blk}.ffn_add`));
+}

@@ -1,0 +1,135 @@
+/**
+ * What the formulas of several architectures are written with: a pass over entries, named norms and products, and the
+ * blocks that they share. Operations are named as their tensors, such as `blk.0.attn_q` (see `operators.ts`).
+ */
+import { IsobatchError } from '../../contract/errors.ts';
+import type { Arch, HparamsOf, Model } from '../../model/types.ts';
+import type { AttentionShape } from '../attention.ts';
+import { type Entry, evaluationOrder } from '../entries.ts';
+import type { Operators } from '../operators.ts';
+import { Weights } from '../weights.ts';
+
+/** One evaluation of a model: of the entries asked for, and of all on which they depend. */
+export interface Pass<R> {
+  readonly weights: Weights;
+  readonly ops: Operators<R>;
+  /** What is evaluated, layer by layer; each entry after everything that it saw. A "list" below has a row for each. */
+  readonly order: readonly Entry[];
+  /** Places in `order`. */
+  readonly place: ReadonlyMap<Entry, number>;
+  readonly asked: readonly Entry[];
+  /** The row after the last norm (n_embd) is asked for instead of logits (n_vocab). */
+  readonly embeddings: boolean;
+}
+
+/**
+ * The formula of an architecture: a row for each entry that was asked for. Throws `batch.token`, `memory.overflow`
+ * (F16), `model` for a tensor that is missing, `internal` for entries that its memory cannot have.
+ */
+export type Rows<A extends Arch> = <R>(pass: Pass<R>, hparams: HparamsOf<A>) => R[];
+
+export function passOf<R>(
+  model: Model,
+  asked: readonly Entry[],
+  ops: Operators<R>,
+  embeddings: boolean,
+): Pass<R> {
+  const order = evaluationOrder(asked);
+  const place = new Map(order.map((entry, t) => [entry, t]));
+  return { weights: new Weights(model), ops, order, place, asked, embeddings };
+}
+
+/** x -> W x with W = `name`.weight. */
+export function linear<R>({ weights, ops }: Pass<R>, name: string): (x: R) => R {
+  const w = weights.matrix(`${name}.weight`);
+  return (x) => ops.matVec(w, x, name);
+}
+
+/** x -> RMSNorm(x, `name`.weight). */
+export function rmsNorm<R>({ weights, ops }: Pass<R>, name: string, eps: number): (x: R) => R {
+  const w = weights.vector(`${name}.weight`);
+  return (x) => ops.rmsNorm(x, eps, w, name);
+}
+
+/** The list of the tokens' embeddings. Throws `batch.token`. */
+export function embedded<R>({ weights, ops, order }: Pass<R>): R[] {
+  const token_embd = weights.matrix('token_embd.weight');
+  return order.map((entry) => ops.row(token_embd, entry.token));
+}
+
+/** The end of a pass: the rows that were asked for, normed, and through the output (token_embd if there is none). */
+export function outputs<R>(pass: Pass<R>, h: readonly R[], normed: (x: R) => R): R[] {
+  const { weights, ops, place, asked, embeddings } = pass;
+  const output = weights.matrix(weights.has('output.weight') ? 'output.weight' : 'token_embd.weight');
+  return asked.map((entry) => {
+    const last = normed(h[place.get(entry)!]!);
+    return embeddings ? last : ops.matVec(output, last, 'output');
+  });
+}
+
+/** Places of the entries that each entry saw, itself last. */
+export function sawPlaces({ order, place }: Pass<unknown>): number[][] {
+  return order.map((entry) => entry.saw.map((seen) => place.get(seen)!));
+}
+
+/**
+ * Attention of every entry over those that it saw, K and V as memory keeps them: the list of softmax(q k / sqrt(d)) v,
+ * before the output matrix. Throws `memory.overflow` (F16).
+ */
+export function attended<R>(
+  { ops }: Pass<R>,
+  il: number,
+  { q, k, v }: { readonly q: readonly R[]; readonly k: readonly R[]; readonly v: readonly R[] },
+  saw: readonly (readonly number[])[],
+  shape: AttentionShape,
+): R[] {
+  const keys = k.map((x) => ops.stored(x, `K of layer ${il}`));
+  const values = v.map((x) => ops.stored(x, `V of layer ${il}`));
+  return q.map((x, t) => {
+    const seen = (of: readonly R[]) => saw[t]!.map((j) => of[j]!);
+    return ops.attend(x, seen(keys), seen(values), shape, `blk.${il}.attn`);
+  });
+}
+
+/** n -> down(SiLU(gate n) * up n) */
+export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
+  const { ops } = pass;
+  const gate = linear(pass, `${blk}.ffn_gate`);
+  const up = linear(pass, `${blk}.ffn_up`);
+  const down = linear(pass, `${blk}.ffn_down`);
+  return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
+}
+
+/** Throws `internal` if an entry is not at the position at which its key was rotated. */
+export function refuseShifted(order: readonly Entry[]): void {
+  const shifted = order.find((entry) => entry.pos !== entry.pos_eval);
+  if (shifted) {
+    throw new IsobatchError(
+      'internal',
+      `an entry moved from position ${shifted.pos_eval} to ${shifted.pos}; shifted keys are not specified here`,
+      { pos_eval: shifted.pos_eval, pos: shifted.pos },
+    );
+  }
+}
+
+/**
+ * For recurrences: the place of the entry after which each entry was evaluated, -1 for the first of a list. Throws
+ * `internal` for an entry that does not continue the one before it.
+ */
+export function previousPlaces({ order, place }: Pass<unknown>): number[] {
+  return order.map((entry) => place.get(predecessor(entry)!) ?? -1);
+}
+
+/** The entry after which this one was evaluated; none for the first of a list. */
+function predecessor(entry: Entry): Entry | undefined {
+  const previous = entry.saw.at(-2);
+  const history = previous?.saw ?? [];
+  if (history.length !== entry.saw.length - 1 || history.some((seen, i) => seen !== entry.saw[i])) {
+    throw new IsobatchError(
+      'internal',
+      `the entry at position ${entry.pos_eval} does not continue the one before it; a recurrent state has no such history`,
+      { pos: entry.pos_eval },
+    );
+  }
+  return previous;
+}

@@ -1,0 +1,18 @@
+/** The architectures that have a forward pass here: all that can be loaded. One line each. */
+import type { Arch, HparamsOf } from '../../model/types.ts';
+import * as llama from './llama.ts';
+import * as mamba from './mamba.ts';
+import type { Pass, Rows } from './parts.ts';
+
+const MODELS: { readonly [A in Arch]: Rows<A> } = {
+  llama: llama.rows,
+  mamba: mamba.rows,
+};
+
+/** Names of the architectures that have a forward pass here. */
+export const architectures: readonly string[] = Object.keys(MODELS);
+
+/** A row for each entry that was asked for, by the formula of the architecture. Throws as `Rows`. */
+export function rows<A extends Arch, R>(arch: A, pass: Pass<R>, hparams: HparamsOf<A>): R[] {
+  return MODELS[arch](pass, hparams);
+}
