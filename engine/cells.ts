@@ -97,7 +97,7 @@ export class Cells implements CellMemory {
     this.used--;
   }
 
-  /** Takes the cells of one sequence in [from, to) out of it; cells that nobody owns any more become free. */
+  /** Takes the cells of one sequence in [from, to) out of it. */
   #removeRange(seq: number, from: number, to: number): void {
     const list = this.list[seq]!;
     const n = this.count[seq]!;
@@ -109,13 +109,32 @@ export class Cells implements CellMemory {
         list[kept++] = cell;
         continue;
       }
-      this.lo[cell]! &= ~loOf(seq);
-      this.hi[cell]! &= ~hiOf(seq);
-      if (this.lo[cell] !== 0 || this.hi[cell] !== 0) continue;
-      this.#free(cell);
-      if (cell < this.head) this.head = cell;
+      this.#disown(seq, cell);
     }
     this.count[seq] = kept;
+  }
+
+  /** A cell that nobody owns any more becomes free. */
+  #disown(seq: number, cell: number): void {
+    this.lo[cell]! &= ~loOf(seq);
+    this.hi[cell]! &= ~hiOf(seq);
+    if (this.lo[cell] !== 0 || this.hi[cell] !== 0) return;
+    this.#free(cell);
+    if (cell < this.head) this.head = cell;
+  }
+
+  /**
+   * Takes the first n cells of a sequence out of it: those of its smallest positions. Their positions are told to
+   * `gone` one by one.
+   */
+  evict(seq: number, n: number, gone: (seq: number, pos: number) => void): void {
+    const list = this.list[seq]!;
+    for (let j = 0; j < n; j++) {
+      gone(seq, this.pos[list[j]!]!);
+      this.#disown(seq, list[j]!);
+    }
+    list.copyWithin(0, n, this.count[seq]!);
+    this.count[seq]! -= n;
   }
 
   seqRm(seq: number, p0: number, p1: number): boolean {
@@ -161,6 +180,15 @@ export class Cells implements CellMemory {
   seqPosMax(seq: number): number {
     const n = this.count[seq]!;
     return n === 0 ? -1 : this.pos[this.list[seq]![n - 1]!]!;
+  }
+
+  /** The largest position of a sequence that `keeps` answers true for, -1 if there is none. */
+  lastOf(seq: number, keeps: (pos: number) => boolean): number {
+    for (let j = this.count[seq]! - 1; j >= 0; j--) {
+      const pos = this.pos[this.list[seq]![j]!]!;
+      if (keeps(pos)) return pos;
+    }
+    return -1;
   }
 
   /** Cells of a sequence in order of position. A view: valid until the next change. */

@@ -10,7 +10,8 @@ import { DIM, type Kernels, N_DIMS, pad16, type Memory as Spaces, STATUS, TYPE }
 import { BatchReader } from './batch.ts';
 import { FlatBatch } from './flat-batch.ts';
 import { type BuiltPlan, type IndexLayout, indexLayout, type Network } from './layout.ts';
-import { AttentionMemory, type Memory, RecurrentMemory, type UbatchTarget } from './memory.ts';
+import type { Memory, UbatchTarget } from './memory/memory.ts';
+import { openMemory } from './memory/open.ts';
 import { ubatchOutputs } from './outputs.ts';
 import { Splitter } from './split.ts';
 
@@ -44,26 +45,20 @@ export class EngineContext implements SubjectContext {
     this.#params = params;
     this.#kernels = kernels;
     this.#limits = { n_vocab: model.n_vocab, n_batch: params.n_batch, n_seq_max: params.n_seq_max };
-    this.memory =
-      network.memory === 'attention'
-        ? new AttentionMemory(params.n_ctx, params.n_batch)
-        : new RecurrentMemory(params.n_seq_max);
     const tokens = Math.min(params.n_ubatch, params.n_batch);
-    this.#layout = indexLayout(tokens, params.n_seq_max);
-    this.#built = network.build({
-      tokens,
-      n_ctx: params.n_ctx,
-      n_seq_max: params.n_seq_max,
-      typeKv: params.type_kv === 'F16' ? TYPE.F16 : TYPE.F32,
-      index: this.#layout,
-    });
+    const { n_ctx, n_batch, n_seq_max } = params;
+    const sizes = { tokens, n_ctx, n_batch, n_seq_max };
+    this.#layout = indexLayout(network.caches, sizes);
+    this.memory = openMemory(this.#layout.caches, n_batch);
+    const typeKv = params.type_kv === 'F16' ? TYPE.F16 : TYPE.F32;
+    this.#built = network.build({ ...sizes, typeKv, index: this.#layout });
     this.#spaces = {
       weights: network.weights,
       act: new Float32Array(this.#built.actWords),
       cache: new Uint8Array(this.#built.cacheBytes),
-      index: new Int32Array(this.#layout.keys + (network.memory === 'attention' ? 256 : 0)),
+      index: new Int32Array(this.#layout.end + 256),
+      indexEnd: this.#layout.end,
       out: new Float32Array(model.n_vocab),
-      layout: this.#layout,
       dims: this.#dims,
     };
   }
@@ -79,6 +74,7 @@ export class EngineContext implements SubjectContext {
       const status = this.#kernels.run(this.#built.plan, this.#built.n_ops, this.#dims, this.#spaces);
       if (status !== 0) this.#fail(status, u);
     }
+    this.memory.commit(this.batch);
     return result;
   }
 
@@ -90,6 +86,7 @@ export class EngineContext implements SubjectContext {
     this.#dims[DIM.tokens] = n;
     this.#dims[DIM.seqs] = splitter.nSeqs[u]!;
     this.#dims[DIM.seq_tokens] = splitter.nSeqTokens[u]!;
+    this.#spaces.indexEnd = this.#layout.end;
     this.memory.place(batch, splitter, u, this.#spaces);
     const { index, act } = this.#spaces;
     for (let j = 0; j < n; j++) index[this.#layout.tokenIds + j] = batch.token[splitter.index[begin + j]!]!;
@@ -137,6 +134,7 @@ export class EngineContext implements SubjectContext {
     this.#checkOpen();
     if (seq !== -1) this.#checkSeq(seq);
     checkRange(p0, p1);
+    this.memory.checkRm(seq, p0, p1);
     this.memory.seqRm(seq, p0, p1);
   }
 
@@ -154,6 +152,7 @@ export class EngineContext implements SubjectContext {
         { from, to },
       );
     }
+    this.memory.checkCp(from, to, p0, p1);
     this.memory.seqCp(from, to, p0, p1);
   }
 

@@ -3,6 +3,7 @@
  * vector. A context has one layout, made when it is opened, and its plan refers to it.
  */
 import { pad16 } from '../native/plan.ts';
+import type { Window } from './mask.ts';
 import type { RopeTable } from './rope.ts';
 
 /** Hands out offsets. */
@@ -17,11 +18,17 @@ export class Arena {
   }
 }
 
-/** Index space: what changes from ubatch to ubatch. The key lists come last, because they grow. */
-export interface IndexLayout {
-  readonly tokenIds: number;
-  readonly outIds: number;
-  readonly outRows: number;
+/** A cache that a model needs: cells for the layers that attend (of one window), or states for the recurrent ones. */
+export type CacheSpec =
+  | { readonly kind: 'attention'; readonly window?: Window }
+  | { readonly kind: 'recurrent' };
+
+/** Where the queries and keys of an attention cache stand; the key lists themselves come last, because they grow. */
+export interface AttentionIndex {
+  readonly kind: 'attention';
+  readonly window?: Window;
+  /** Cells of the cache. */
+  readonly size: number;
   /** Cells of the ubatch's tokens. */
   readonly cells: number;
   /** Seven offsets for `PlanBuilder.attention`. */
@@ -31,45 +38,82 @@ export interface IndexLayout {
   readonly queryRow: number;
   readonly queryBegin: number;
   readonly queryEnd: number;
-  /** Recurrent state rows: where each set's state comes from and goes to, rows that move, rows carried along. */
+}
+
+/** State rows: where each set's state comes from and goes to, rows that move, rows carried along. */
+export interface RecurrentIndex {
+  readonly kind: 'recurrent';
+  /** Slots. */
+  readonly size: number;
   readonly srcIds: number;
   readonly dstIds: number;
   readonly movedIds: number;
   readonly extraSrc: number;
   readonly extraDst: number;
-  /** Key cells, then key positions, each of `keyRoom` words in a buffer that may be replaced by a larger one. */
-  readonly keys: number;
 }
 
-/** For ubatches of at most `tokens` tokens and contexts of `seqs` sequences. */
-export function indexLayout(tokens: number, seqs: number): IndexLayout {
+export type CacheIndex = AttentionIndex | RecurrentIndex;
+
+/** Index space: what changes from ubatch to ubatch. */
+export interface IndexLayout {
+  readonly tokenIds: number;
+  readonly outIds: number;
+  readonly outRows: number;
+  /** In the order of `Network.caches`. */
+  readonly caches: readonly CacheIndex[];
+  /** Behind all that has a fixed place: key cells, then key positions, of each attention cache in turn. */
+  readonly end: number;
+}
+
+export interface ContextSizes {
+  /** Most tokens of a ubatch. */
+  readonly tokens: number;
+  readonly n_ctx: number;
+  readonly n_batch: number;
+  readonly n_seq_max: number;
+}
+
+export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): IndexLayout {
   const arena = new Arena();
+  const { tokens } = sizes;
+  const fixed = { tokenIds: arena.take(tokens), outIds: arena.take(tokens), outRows: arena.take(tokens) };
+  const caches = specs.map((spec) =>
+    spec.kind === 'attention' ? attentionIndex(arena, sizes, spec.window) : recurrentIndex(arena, sizes),
+  );
+  return { ...fixed, caches, end: arena.words };
+}
+
+/** With a window: room for what all sequences see of the past, and for one batch, which forgets nothing (`commit`). */
+function attentionIndex(arena: Arena, sizes: ContextSizes, window?: Window): AttentionIndex {
+  const { tokens, n_ctx, n_batch, n_seq_max } = sizes;
   return {
-    tokenIds: arena.take(tokens),
-    outIds: arena.take(tokens),
-    outRows: arena.take(tokens),
+    kind: 'attention',
+    window,
+    size: window === undefined ? n_ctx : Math.min(n_ctx, n_seq_max * window.size + n_batch),
     cells: arena.take(tokens),
     attention: arena.take(7),
-    groupKey: arena.take(seqs + 1),
-    groupQuery: arena.take(seqs + 1),
+    groupKey: arena.take(n_seq_max + 1),
+    groupQuery: arena.take(n_seq_max + 1),
     queryRow: arena.take(tokens),
     queryBegin: arena.take(tokens),
     queryEnd: arena.take(tokens),
-    srcIds: arena.take(seqs),
-    dstIds: arena.take(seqs),
-    movedIds: arena.take(seqs),
-    extraSrc: arena.take(seqs),
-    extraDst: arena.take(seqs),
-    keys: arena.words,
+  };
+}
+
+function recurrentIndex(arena: Arena, { n_seq_max }: ContextSizes): RecurrentIndex {
+  return {
+    kind: 'recurrent',
+    size: n_seq_max,
+    srcIds: arena.take(n_seq_max),
+    dstIds: arena.take(n_seq_max),
+    movedIds: arena.take(n_seq_max),
+    extraSrc: arena.take(n_seq_max),
+    extraDst: arena.take(n_seq_max),
   };
 }
 
 /** What an architecture's builder needs to know about the context. */
-export interface PlanContext {
-  /** Most tokens of a ubatch. */
-  readonly tokens: number;
-  readonly n_ctx: number;
-  readonly n_seq_max: number;
+export interface PlanContext extends ContextSizes {
   /** TYPE of K and V. */
   readonly typeKv: number;
   readonly index: IndexLayout;
@@ -87,7 +131,8 @@ export interface BuiltPlan {
 
 /** A model, packed, and able to build a plan for a context. */
 export interface Network {
-  readonly memory: 'attention' | 'recurrent';
+  /** At least one. A plan names them by their place here. */
+  readonly caches: readonly CacheSpec[];
   readonly weights: Uint8Array;
   /** The tables of cosines and sines that its plans read; the context fills their rows for every ubatch. */
   readonly ropes: readonly RopeTable[];

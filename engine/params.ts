@@ -4,10 +4,14 @@ import { IsobatchError } from '../contract/errors.ts';
 import type { ContextParams } from '../contract/subject.ts';
 import { MAX_SEQ } from './sets.ts';
 
-/** Legal policies by kind of memory; recurrent memory would need a slot a token under `simple`. */
-export const LEGAL_SPLITS: Readonly<Record<'attention' | 'recurrent', readonly SplitPolicy[]>> = {
+/** Recurrent memory would need a slot a token under `simple`. */
+const WITH_STATES = SPLIT_POLICIES.filter((policy) => policy !== 'simple');
+
+/** Legal policies by kind of memory. */
+export const LEGAL_SPLITS: Readonly<Record<Exclude<MemoryKind, 'none'>, readonly SplitPolicy[]>> = {
   attention: SPLIT_POLICIES,
-  recurrent: SPLIT_POLICIES.filter((policy) => policy !== 'simple'),
+  recurrent: WITH_STATES,
+  hybrid: WITH_STATES,
 };
 
 /** 2^20 cells, tokens or sequences are beyond anything that this engine is for. */
@@ -40,7 +44,7 @@ export function checkParams(params: ContextParams, memory: MemoryKind, isas: rea
   checkCount('n_batch', params.n_batch, 1, LARGEST);
   checkCount('n_seq_max', params.n_seq_max, 1, MAX_SEQ);
   checkSplit(params.n_ubatch, params.n_keep_tail ?? 0);
-  const legal = LEGAL_SPLITS[memory === 'recurrent' ? 'recurrent' : 'attention'];
+  const legal = memory === 'none' ? SPLIT_POLICIES : LEGAL_SPLITS[memory];
   if (!legal.includes(params.split)) {
     throw new IsobatchError(
       'params',

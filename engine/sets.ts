@@ -42,3 +42,8 @@ export function idsOf(lo: number, hi: number): number[] {
   for (let rest = hi; rest !== 0; rest &= rest - 1) ids.push(63 - Math.clz32(rest & -rest));
   return ids;
 }
+
+/** Whether a position lies in [p0, p1); a negative p0 means 0, a negative p1 the end. */
+export function isIn(pos: number, p0: number, p1: number): boolean {
+  return pos >= p0 && (p1 < 0 || pos < p1);
+}

@@ -1,5 +1,4 @@
 /** Our engine as a subject: loads models, opens contexts, and states what it can do. */
-import type { MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type {
   ContextParams,
@@ -14,6 +13,7 @@ import type { Model } from '../model/types.ts';
 import { loadKernels } from '../native/binding.ts';
 import { EngineContext } from './context.ts';
 import type { Network } from './layout.ts';
+import { isWindowed, kindOf } from './memory/open.ts';
 import { architectures, networkOf } from './models/registry.ts';
 import { checkParams, LEGAL_SPLITS } from './params.ts';
 
@@ -46,11 +46,12 @@ class EngineModel implements SubjectModel {
     this.#network = networkOf(model);
     this.info = {
       arch: hparams.arch,
-      memory: this.#network.memory satisfies MemoryKind,
+      memory: kindOf(this.#network.caches),
       n_vocab: hparams.n_vocab,
       n_embd: hparams.n_embd,
       n_layer: hparams.n_layer,
       n_params: model.n_params,
+      ...(isWindowed(this.#network.caches) ? { windowed: true } : {}),
     };
   }
 

@@ -11,8 +11,8 @@ export const canaries: readonly Canary[] = [
   {
     name: 'mask-next-token',
     file: 'engine/mask.ts',
-    find: '<= pos)',
-    replace: '<= pos + 1)',
+    find: 'countBelow(cells, seq, pos + 1)',
+    replace: 'countBelow(cells, seq, pos + 2)',
     standsFor:
       'X01, mlx-lm PR 390: a mask that was one position too wide; it shows in any ubatch of two tokens',
     describe: 'a query sees the token behind it if that is in the same ubatch',

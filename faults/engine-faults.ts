@@ -91,7 +91,7 @@ const SLOTS: readonly PlantedFault[] = [
   },
   {
     name: 'slots-stale-bystander',
-    file: 'engine/memory.ts',
+    file: 'engine/memory/recurrent.ts',
     find: 'src !== row) {',
     replace: 'src >= 0 && src !== row) {',
     standsFor: 'batching.md 4.3, INV-RS-11; this engine had it while it was written',
@@ -101,7 +101,7 @@ const SLOTS: readonly PlantedFault[] = [
   },
   {
     name: 'slots-read-in-place',
-    file: 'engine/memory.ts',
+    file: 'engine/memory/recurrent.ts',
     find: 'src === row || !inWindow',
     replace: 'src === row || src >= 0',
     standsFor: 'I02, ik_llama.cpp PR 1933: states of one ubatch ran into each other',
@@ -110,7 +110,7 @@ const SLOTS: readonly PlantedFault[] = [
   },
   {
     name: 'slots-position-of-first',
-    file: 'engine/memory.ts',
+    file: 'engine/memory/recurrent.ts',
     find: 'this.#lastPos[s] = batch.pos[i]',
     replace: 'this.#lastPos[s] = batch.pos[split.index[split.begin[u] + length - 1]]',
     standsFor: 'V04, vLLM PR 20838: what was known of the first request was used for all',
@@ -285,8 +285,8 @@ const REST: readonly PlantedFault[] = [
   {
     name: 'mask-cell-order',
     file: 'engine/mask.ts',
-    find: 'cells.pos[list[middle]] <= pos',
-    replace: 'list[middle] <= pos',
+    find: 'cells.pos[list[middle]] < pos',
+    replace: 'list[middle] < pos',
     standsFor: 'L10, llama.cpp PR 12615: the mask was right only where the batch sits at cell 0',
     describe: 'the mask compares numbers of cells with positions',
     shows: 'first call',

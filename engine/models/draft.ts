@@ -4,7 +4,7 @@
  */
 import type { Model } from '../../model/types.ts';
 import { DIM, PlanBuilder, pad16, SPACE } from '../../native/plan.ts';
-import { Arena, type BuiltPlan, type PlanContext } from '../layout.ts';
+import { Arena, type BuiltPlan, type CacheIndex, type PlanContext } from '../layout.ts';
 import type { RopeTable } from '../rope.ts';
 import { type Matrix, type Table, WeightsBuilder } from '../weights.ts';
 
@@ -48,6 +48,13 @@ export class Draft {
 
   constructor(context: PlanContext) {
     this.context = context;
+  }
+
+  /** Cache number `at` of the network, which must be of this kind. */
+  cacheIndex<K extends CacheIndex['kind']>(kind: K, at: number): Extract<CacheIndex, { kind: K }> {
+    const cache = this.context.index.caches[at];
+    if (cache?.kind !== kind) throw new Error(`cache ${at} of the network is not ${kind}`);
+    return cache as Extract<CacheIndex, { kind: K }>;
   }
 
   /** Room for rows of n values, padded to whole vectors. */

@@ -43,7 +43,7 @@ export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
     return draft.built();
   }
 
-  return { memory: 'attention', weights, ropes: [rope], build };
+  return { caches: [{ kind: 'attention' }], weights, ropes: [rope], build };
 }
 
 function packLayer(builder: WeightsBuilder, prefix: string) {

@@ -1,5 +1,6 @@
 /** Blocks that several architectures have: attention over the cache, gated feed-forward nets, recurrent states. */
 import { pad16, TYPE } from '../../native/plan.ts';
+import type { RecurrentIndex } from '../layout.ts';
 import type { Matrix, WeightsBuilder } from '../weights.ts';
 import type { Draft, Rows } from './draft.ts';
 
@@ -31,19 +32,21 @@ export function rotate(
 }
 
 /**
- * K and V of one more layer go to the cache, and dst = attention of every query over the keys that it sees. Scores are
- * multiplied by `scale`, a float32.
+ * K and V of one more layer go to its cache (number `cache` of the network), and dst = attention of every query over the
+ * keys that it sees. Scores are multiplied by `scale`, a float32.
  */
 export function attend(
   draft: Draft,
   { q, k, v, dst }: Readonly<Record<'q' | 'k' | 'v' | 'dst', Rows>>,
   { n_head, n_head_kv, n_embd_head: d }: HeadShape,
   scale: number,
+  cache = 0,
 ): void {
-  const { n_ctx, typeKv: type, index } = draft.context;
+  const type = draft.context.typeKv;
+  const index = draft.cacheIndex('attention', cache);
   const n = n_head_kv * d;
   const store = (src: Rows): number => {
-    const cells = draft.cache.take((n_ctx * n * (type === TYPE.F16 ? 2 : 4)) / 4);
+    const cells = draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4);
     draft.plan.kvStore({
       rows: draft.rows,
       src: src.at,
@@ -116,18 +119,22 @@ export class States {
   /** Rows that move, shared by the layers. */
   readonly #moved: number;
 
-  constructor(draft: Draft, width: number) {
+  readonly #index: RecurrentIndex;
+
+  /** `cache`: its number in the network. */
+  constructor(draft: Draft, width: number, cache = 0) {
     if (width !== pad16(width)) throw new Error('a state must have whole vectors');
     this.#draft = draft;
     this.#width = width;
-    this.#moved = draft.act.take(draft.context.n_seq_max * width);
+    this.#index = draft.cacheIndex('recurrent', cache);
+    this.#moved = draft.act.take(this.#index.size * width);
   }
 
   /** The states of one more layer. Rows follow their slots first: those that move are read before any is written. */
   next(): LayerState {
-    const { plan, cache, context } = this.#draft;
-    const { index, n_seq_max } = context;
-    const state = cache.take(n_seq_max * this.#width);
+    const { plan, cache } = this.#draft;
+    const index = this.#index;
+    const state = cache.take(index.size * this.#width);
     const [width, moved] = [this.#width, this.#moved];
     plan.stateGather({ src: state, width, ids: index.movedIds, dst: moved });
     plan.stateScatter({ src: moved, width, srcIds: index.extraSrc, dst: state, dstIds: index.extraDst });

@@ -1,0 +1,28 @@
+/** The memory of a context: one for each cache that its model needs. */
+import type { MemoryKind } from '../../contract/batch.ts';
+import type { CacheIndex, CacheSpec } from '../layout.ts';
+import { AttentionMemory } from './attention.ts';
+import type { Memory } from './memory.ts';
+import { RecurrentMemory } from './recurrent.ts';
+import { SeveralMemories } from './several.ts';
+
+/** What kind of memory a model with these caches has. */
+export function kindOf(caches: readonly CacheSpec[]): MemoryKind {
+  const recurrent = caches.some(({ kind }) => kind === 'recurrent');
+  const attention = caches.some(({ kind }) => kind === 'attention');
+  return recurrent && attention ? 'hybrid' : recurrent ? 'recurrent' : 'attention';
+}
+
+/** Whether some layers forget what lies before their window. */
+export function isWindowed(caches: readonly CacheSpec[]): boolean {
+  return caches.some((cache) => cache.kind === 'attention' && cache.window !== undefined);
+}
+
+/** `layouts` has at least one. */
+export function openMemory(layouts: readonly CacheIndex[], n_batch: number): Memory {
+  const caches: readonly Memory[] = layouts.map((layout) =>
+    layout.kind === 'attention' ? new AttentionMemory(layout, n_batch) : new RecurrentMemory(layout),
+  );
+  const whole = layouts.findIndex((layout) => layout.kind === 'attention' && layout.window === undefined);
+  return caches.length === 1 ? caches[0]! : new SeveralMemories(caches, caches[Math.max(0, whole)]!);
+}

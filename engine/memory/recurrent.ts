@@ -1,0 +1,136 @@
+/** Recurrent memory: the books of slots, and for each ubatch where states come from and go to. */
+import { IsobatchError } from '../../contract/errors.ts';
+import { DIM } from '../../native/plan.ts';
+import type { FlatBatch } from '../flat-batch.ts';
+import type { RecurrentIndex } from '../layout.ts';
+import { Slots } from '../slots.ts';
+import type { Splitter } from '../split.ts';
+import type { Memory, UbatchTarget } from './memory.ts';
+
+export class RecurrentMemory implements Memory {
+  readonly slots: Slots;
+  readonly #layout: RecurrentIndex;
+  readonly #lo: Int32Array;
+  readonly #hi: Int32Array;
+  readonly #lastPos: Int32Array;
+
+  constructor(layout: RecurrentIndex) {
+    const n_seq_max = layout.size;
+    this.#layout = layout;
+    this.slots = new Slots(n_seq_max);
+    this.#lo = new Int32Array(n_seq_max);
+    this.#hi = new Int32Array(n_seq_max);
+    this.#lastPos = new Int32Array(n_seq_max);
+  }
+
+  posMax(seq: number): number {
+    return this.slots.seqPosMax(seq);
+  }
+
+  posMin(seq: number): number {
+    return this.slots.seqPosMin(seq);
+  }
+
+  owned(seq: number): ArrayLike<unknown> {
+    const slot = this.slots.tail[seq]!;
+    return slot < 0 ? [] : [slot];
+  }
+
+  /** There is a slot for every sequence, so a legal batch always fits. */
+  begin(): void {}
+
+  place(batch: FlatBatch, split: Splitter, u: number, target: UbatchTarget): void {
+    const n = split.nSeqs[u]!;
+    const length = split.nSeqTokens[u]!;
+    for (let s = 0; s < n; s++) {
+      const i = split.index[split.begin[u]! + s * length + length - 1]!;
+      const set = batch.set[i]!;
+      this.#lo[s] = batch.setLo[set]!;
+      this.#hi[s] = batch.setHi[set]!;
+      this.#lastPos[s] = batch.pos[i]!;
+    }
+    this.slots.place(n, this.#lo, this.#hi, this.#lastPos);
+    this.#writeStates(n, target);
+  }
+
+  /**
+   * States that are computed on are read from their row directly, unless that row is one that this ubatch writes for
+   * another slot; those, and states that only move, are gathered first. An empty slot in the window gets the zero
+   * state, for the books say from now on that its state lies in its own row.
+   */
+  #writeStates(n: number, { index, dims }: UbatchTarget): void {
+    const layout = this.#layout;
+    const { head, window, src0 } = this.slots;
+    let moved = 0;
+    let extra = 0;
+    for (let i = 0; i < window; i++) {
+      const row = head + i;
+      const src = src0[i]!;
+      const inWindow = src >= head && src < head + window;
+      if (i < n) {
+        index[layout.dstIds + i] = row;
+        const direct = src === row || !inWindow;
+        index[layout.srcIds + i] = direct ? src : -2 - moved;
+        if (!direct) index[layout.movedIds + moved++] = src;
+      } else if (src !== row) {
+        index[layout.extraSrc + extra] = moved;
+        index[layout.extraDst + extra++] = row;
+        index[layout.movedIds + moved++] = src;
+      }
+    }
+    dims[DIM.moved] = moved;
+    dims[DIM.extra] = extra;
+  }
+
+  commit(): void {}
+
+  /** Nothing of a recurrent plan can fail. */
+  rollback(): void {
+    throw new IsobatchError('internal', 'recurrent memory cannot be rolled back');
+  }
+
+  checkRm(seq: number, p0: number, p1: number): void {
+    if (!this.slots.cuts(seq, p0, p1)) return;
+    const who =
+      seq < 0 ? 'all sequences' : `sequence ${seq}, which ends at position ${this.slots.seqPosMax(seq)}`;
+    throw new IsobatchError(
+      'ops.partial',
+      `recurrent memory cannot remove the part [${p0}, ${p1}) of ${who}`,
+      { seq, p0, p1 },
+    );
+  }
+
+  seqRm(seq: number, p0: number, p1: number): void {
+    this.slots.seqRm(seq, p0, p1);
+  }
+
+  checkCp(from: number, to: number, p0: number, p1: number): void {
+    const last = this.slots.seqPosMax(from);
+    const begin = Math.max(p0, 0);
+    const end = p1 < 0 ? Infinity : p1;
+    if (isEmpty(begin, end, last) || (begin === 0 && end > last)) return;
+    throw new IsobatchError(
+      'ops.partial',
+      `recurrent memory cannot copy the part [${p0}, ${p1}) of sequence ${from}, which ends at position ${last}`,
+      { from, to, p0, p1 },
+    );
+  }
+
+  seqCp(from: number, to: number, p0: number, p1: number): void {
+    if (isEmpty(Math.max(p0, 0), p1 < 0 ? Infinity : p1, this.slots.seqPosMax(from))) return;
+    this.slots.seqCp(from, to);
+  }
+
+  seqKeep(seq: number): void {
+    this.slots.seqKeep(seq);
+  }
+
+  clear(): void {
+    this.slots.clear();
+  }
+}
+
+/** Whether nothing of a sequence that ends at `last` lies in [begin, end). */
+function isEmpty(begin: number, end: number, last: number): boolean {
+  return begin > last || begin >= end;
+}
