@@ -104,6 +104,10 @@ export interface LegalDifferences {
   readonly unshared?: readonly MemoryKind[];
   /** Removing an empty range of a state that has reached it is refused as a part would be. */
   readonly no_empty_ranges?: boolean;
+  /** Moving an entry moves it for all sequences that own it: never asked of shared ones. */
+  readonly moves_all_owners?: boolean;
+  /** Kinds of memory whose positions are not moved, though others are. */
+  readonly unmoved?: readonly MemoryKind[];
   /** Largest position of a sequence without tokens, if not -1. */
   readonly pos_of_empty?: Pos;
   /** It does not tell the smallest position of a sequence. */
@@ -142,6 +146,8 @@ export interface SubjectInfo {
   readonly legal?: LegalDifferences;
   /** It takes whole histories at once (verb `script` of the protocol). */
   readonly scripts?: boolean;
+  /** It moves positions (`seqAdd`, `seqDiv`). */
+  readonly shifts?: boolean;
   /** It saves and restores the state of contexts and of single sequences. */
   readonly state?: boolean;
   /** Types to which it quantizes model files (`Subject.quantize`), by its own names. */
@@ -207,6 +213,14 @@ export interface SubjectContext {
   seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): MaybePromise<void>;
   seqKeep(seq: SeqId): MaybePromise<void>;
   clear(): MaybePromise<void>;
+  /**
+   * Adds `delta` to the positions of one sequence in the range; keys are turned to where they stand now. Throws
+   * `ops.range` where entries would change their order or stand below 0, `ops.partial` where a part cannot be moved.
+   * Only where `SubjectInfo.shifts` says so, like `seqDiv`.
+   */
+  seqAdd?(seq: SeqId, p0: Pos, p1: Pos, delta: number): MaybePromise<void>;
+  /** Divides positions by `divisor` (at least 1), rounding down; two may become equal. Throws as `seqAdd`. */
+  seqDiv?(seq: SeqId, p0: Pos, p1: Pos, divisor: number): MaybePromise<void>;
   /** Smallest and largest position that memory holds, -1 if none. */
   seqPosMin(seq: SeqId): MaybePromise<Pos>;
   seqPosMax(seq: SeqId): MaybePromise<Pos>;

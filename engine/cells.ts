@@ -81,13 +81,13 @@ export class Cells implements CellMemory {
     }
     list[n] = cell;
     this.count[seq] = n + 1;
-    if (n > 0 && this.pos[list[n - 1]!]! >= this.pos[cell]!) this.#sort(seq);
+    if (n > 0 && this.pos[list[n - 1]!]! > this.pos[cell]!) this.#sort(seq);
   }
 
-  /** By position, ties by cell. Only a copy onto a sequence that was not empty needs it. */
+  /** By position, ties as they came. Only a copy onto a sequence that was not empty needs it. */
   #sort(seq: number): void {
     const cells = this.list[seq]!.subarray(0, this.count[seq]!);
-    cells.sort((a, b) => this.pos[a]! - this.pos[b]! || a - b);
+    cells.sort((a, b) => this.pos[a]! - this.pos[b]!);
   }
 
   #free(cell: number): void {
@@ -158,6 +158,23 @@ export class Cells implements CellMemory {
       this.hi[cell]! |= hiOf(to);
       this.#append(to, cell);
     }
+  }
+
+  /**
+   * Number j of a sequence's list stands at `pos` from now on, in `cell`: its own, or a free one where others share its
+   * own. The order of the list stays.
+   */
+  restand(seq: number, j: number, cell: number, pos: number): void {
+    const own = this.list[seq]![j]!;
+    if (cell !== own) {
+      this.lo[own]! &= ~loOf(seq);
+      this.hi[own]! &= ~hiOf(seq);
+      this.lo[cell] = loOf(seq);
+      this.hi[cell] = hiOf(seq);
+      this.used++;
+      this.list[seq]![j] = cell;
+    }
+    this.pos[cell] = pos;
   }
 
   seqKeep(seq: number): void {

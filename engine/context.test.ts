@@ -38,6 +38,60 @@ describe('parameters', () => {
   });
 });
 
+describe('moves', () => {
+  const roomy = { ...params, n_ctx: 16, n_batch: 16, n_ubatch: 2 };
+  /** Largest difference of two rows. */
+  const apart = (a: Float32Array, b: Float32Array): number =>
+    a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0);
+
+  test('a whole sequence that moves says what it said: only distances matter', () => {
+    for (const type_kv of ['F32', 'F16'] as const) {
+      const context = llama.open({ ...roomy, type_kv });
+      context.decode({ token: [1, 2, 3, 4, 5] });
+      context.seqCp(0, 1, 0, -1);
+      context.seqAdd(1, 0, -1, 7);
+      expect([context.seqPosMin(1), context.seqPosMax(1), context.seqPosMax(0)]).toEqual([7, 11, 4]);
+      const both = context.decode({ token: [6, 6], seq_id: [[0], [1]], logits: [true, true] }).logits;
+      const [stayed, moved] = [both.slice(0, 64), both.slice(64)];
+      expect(apart(stayed, moved)).toBeLessThan(type_kv === 'F32' ? 1e-4 : 2e-2);
+      expect(apart(stayed, moved)).toBeGreaterThan(0);
+    }
+  });
+
+  test('a state moves without a change, also away from who shares it', () => {
+    const context = mamba.open(roomy);
+    context.decode({ token: [1, 2, 3] });
+    context.seqCp(0, 1, 0, -1);
+    context.seqAdd(1, 0, -1, 4);
+    context.seqDiv(1, 0, -1, 2);
+    expect([context.seqPosMax(0), context.seqPosMax(1)]).toEqual([2, 3]);
+    const both = context.decode({ token: [6, 6], seq_id: [[0], [1]], logits: [true, true] }).logits;
+    expect(Array.from(both.subarray(0, 64))).toEqual(Array.from(both.subarray(64)));
+  });
+
+  test('what would change the order, go below 0, or need cells that there are not, is refused and changes nothing', () => {
+    const context = llama.open({ ...params, n_ctx: 5 });
+    const twin = llama.open({ ...params, n_ctx: 5 });
+    for (const each of [context, twin]) {
+      each.decode({ token: [1, 2, 3] });
+      each.seqCp(0, 1, 0, -1);
+    }
+    expect(kindOf(() => context.seqAdd(0, 0, -1, -1))).toBe('ops.range');
+    expect(kindOf(() => context.seqAdd(0, 0, 1, 2))).toBe('ops.range');
+    expect(kindOf(() => context.seqAdd(0, 0, -1, 0.5))).toBe('ops.range');
+    expect(kindOf(() => context.seqDiv(0, 0, -1, 0))).toBe('ops.range');
+    expect(kindOf(() => context.seqAdd(2, 0, -1, 1))).toBe('ops.seq_id');
+    expect(kindOf(() => context.seqAdd(0, 0, -1, 1))).toBe('memory.full');
+    const answer = (of: typeof context) =>
+      Array.from(of.decode({ token: [4, 4], seq_id: [[0], [1]], logits: [true, true] }).logits);
+    expect(answer(context)).toEqual(answer(twin));
+    const state = mamba.open(params);
+    state.decode({ token: [1, 2, 3] });
+    expect(kindOf(() => state.seqAdd(0, 1, -1, 1))).toBe('ops.partial');
+    expect(kindOf(() => state.seqAdd(0, 0, -1, -3))).toBe('ops.range');
+  });
+});
+
 describe('refusals', () => {
   test('a batch that does not fit changes nothing', () => {
     const context = llama.open(params);

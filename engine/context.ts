@@ -9,8 +9,14 @@ import type { ContextParams, DecodeResult, SubjectContext } from '../contract/su
 import { DIM, type Kernels, N_DIMS, pad16, type Memory as Spaces, STATUS, TYPE } from '../native/plan.ts';
 import { BatchReader } from './batch.ts';
 import { FlatBatch } from './flat-batch.ts';
-import { type BuiltPlan, type IndexLayout, indexLayout, type Network } from './layout.ts';
-import type { Memory, UbatchTarget } from './memory/memory.ts';
+import {
+  type AttentionIndex,
+  type BuiltPlan,
+  type IndexLayout,
+  indexLayout,
+  type Network,
+} from './layout.ts';
+import type { Memory, Move, MovedRows, UbatchTarget } from './memory/memory.ts';
 import { openMemory } from './memory/open.ts';
 import { ubatchOutputs } from './outputs.ts';
 import { Splitter } from './split.ts';
@@ -31,6 +37,8 @@ export class EngineContext implements SubjectContext {
   readonly #reader = new BatchReader();
   readonly #built: BuiltPlan;
   readonly #layout: IndexLayout;
+  /** Most tokens of a ubatch. */
+  readonly #tokens: number;
   readonly #dims = new Int32Array(N_DIMS);
   readonly #spaces: Spaces & UbatchTarget;
   readonly #limits: { n_vocab: number; n_batch: number; n_seq_max: number };
@@ -48,6 +56,7 @@ export class EngineContext implements SubjectContext {
     const tokens = Math.min(params.n_ubatch, params.n_batch);
     const { n_ctx, n_batch, n_seq_max } = params;
     const sizes = { tokens, n_ctx, n_batch, n_seq_max };
+    this.#tokens = tokens;
     this.#layout = indexLayout(network.caches, sizes);
     this.memory = openMemory(this.#layout.caches, n_batch);
     const typeKv = params.type_kv === 'F16' ? TYPE.F16 : TYPE.F32;
@@ -154,6 +163,70 @@ export class EngineContext implements SubjectContext {
     }
     this.memory.checkCp(from, to, p0, p1);
     this.memory.seqCp(from, to, p0, p1);
+  }
+
+  seqAdd(seq: number, p0: number, p1: number, delta: number): void {
+    if (!Number.isInteger(delta)) throw new IsobatchError('ops.range', `${delta} is no step`, { delta });
+    this.#move(seq, { p0, p1, to: (pos) => pos + delta });
+  }
+
+  seqDiv(seq: number, p0: number, p1: number, divisor: number): void {
+    if (!Number.isInteger(divisor) || divisor < 1)
+      throw new IsobatchError('ops.range', `${divisor} is no divisor: it must be at least 1`, { divisor });
+    this.#move(seq, { p0, p1, to: (pos) => Math.floor(pos / divisor) });
+  }
+
+  /** Rows first, then the books, which nothing can refuse any more. */
+  #move(seq: number, move: Move): void {
+    this.#checkOpen();
+    this.#checkSeq(seq);
+    checkRange(move.p0, move.p1);
+    const undo: (() => void)[] = [];
+    for (const rows of this.memory.planMove(seq, move)) {
+      const status = this.#moveRows(rows, undo);
+      if (status === 0) continue;
+      for (const back of undo) back();
+      throw new IsobatchError(
+        'memory.overflow',
+        `a key does not fit ${this.#params.type_kv} when it is turned`,
+      );
+    }
+    this.memory.move(seq, move);
+  }
+
+  /** Copies and turns rows of one cache; `undo` gets what puts the turned ones back. Answers a status of the kernels. */
+  #moveRows({ cache, from, to, delta }: MovedRows, undo: (() => void)[]): number {
+    const { kept, shift } = this.#built.caches[cache]!;
+    const bytes = this.#spaces.cache;
+    for (const { at, bytes: n, turned } of kept)
+      for (const [j, row] of to.entries()) {
+        const [source, target] = [at + from[j]! * n, at + row * n];
+        if (source !== target) bytes.copyWithin(target, source, source + n);
+        else if (turned) {
+          const before = bytes.slice(target, target + n);
+          undo.push(() => bytes.set(before, target));
+        }
+      }
+    if (shift === undefined) return 0;
+    const index = this.#layout.caches[cache] as AttentionIndex;
+    const tokens = this.#tokens;
+    for (let first = 0; first < to.length; first += tokens) {
+      const n = Math.min(tokens, to.length - first);
+      for (let j = 0; j < n; j++) {
+        this.#spaces.index[index.cells + j] = to[first + j]!;
+        this.#turnRows(j, delta[first + j]!);
+      }
+      this.#dims[DIM.tokens] = n;
+      const status = this.#kernels.run(shift.plan, shift.n_ops, this.#dims, this.#spaces);
+      if (status !== 0) return status;
+    }
+    return 0;
+  }
+
+  /** Row j of every rope table: a step of delta. */
+  #turnRows(j: number, delta: number): void {
+    for (const [r, rope] of this.#model.network.ropes.entries())
+      rope.copyTurn(delta, this.#spaces.act, this.#built.ropeRows[r]! + j * pad16(rope.n_rot));
   }
 
   seqKeep(seq: number): void {

@@ -45,6 +45,11 @@ export class Evicted {
     }
   }
 
+  /** What a sequence has forgotten, in order. A view: valid until the next change. */
+  of(seq: number): Int32Array {
+    return this.#pos[seq]!.subarray(0, this.#count[seq]!);
+  }
+
   clear(): void {
     this.#count.fill(0);
   }

@@ -119,6 +119,27 @@ export interface PlanContext extends ContextSizes {
   readonly index: IndexLayout;
 }
 
+/** A plan that turns the keys of one cache in place: those of the cells in `AttentionIndex.cells`, by the rope rows. */
+export interface ShiftPlan {
+  readonly plan: Int32Array;
+  readonly n_ops: number;
+}
+
+/** What a cache keeps in the cache space: so many rows of `bytes` bytes, one a cell or slot, from byte `at` on. */
+export interface KeptRows {
+  readonly at: number;
+  readonly bytes: number;
+  /** Keys, which a shift turns. */
+  readonly turned: boolean;
+}
+
+/** What a context needs to move rows of a cache. */
+export interface CacheRows {
+  readonly kept: readonly KeptRows[];
+  /** Absent where nothing depends on positions. */
+  readonly shift?: ShiftPlan;
+}
+
 /** A plan and the sizes of the spaces that it uses. */
 export interface BuiltPlan {
   readonly plan: Int32Array;
@@ -127,6 +148,8 @@ export interface BuiltPlan {
   readonly cacheBytes: number;
   /** Where the rows of each table of `Network.ropes` lie (act), each of pad16(n_rot) words a token. */
   readonly ropeRows: readonly number[];
+  /** In the order of `Network.caches`. */
+  readonly caches: readonly CacheRows[];
 }
 
 /** A model, packed, and able to build a plan for a context. */

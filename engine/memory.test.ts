@@ -104,4 +104,14 @@ describe('rotary table', () => {
     table.copyRow(5000, row, 0);
     expect(row[0]).toBeCloseTo(Math.cos(2500), 6);
   });
+
+  test('a step back undoes a step', () => {
+    const table = new RopeTable(4, 10_000, 1);
+    const [there, back] = [new Float32Array(4), new Float32Array(4)];
+    table.copyTurn(3, there, 0);
+    table.copyTurn(-3, back, 0);
+    expect(Array.from(back)).toEqual([there[0], -there[1]!, there[2], -there[3]!]);
+    table.copyRow(3, back, 0);
+    expect(back).toEqual(there);
+  });
 });

@@ -85,6 +85,12 @@ export class RopeTable {
     for (let i = 0; i < this.n_rot; i++) out[at + i] = rows[from + i]!;
   }
 
+  /** The same for a step to another position, which may go back: cosines are even, sines are odd. */
+  copyTurn(delta: number, out: Float32Array, at: number): void {
+    this.copyRow(Math.abs(delta), out, at);
+    if (delta < 0) for (let i = 1; i < this.n_rot; i += 2) out[at + i] = -out[at + i]!;
+  }
+
   #extend(pos: number): void {
     const wanted = Math.max(pos + 1, 2 * this.#known, 64);
     const rows = new Float32Array(wanted * this.n_rot);

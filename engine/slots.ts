@@ -185,6 +185,24 @@ export class Slots implements SlotMemory {
     this.hi[slot]! |= hiOf(to);
   }
 
+  /** The slot in which a sequence, which has one, can change its state's books: its own, or an empty one if it is shared. */
+  slotFor(seq: number): number {
+    const own = this.tail[seq]!;
+    return sizeOf(this.lo[own]!, this.hi[own]!) === 1 ? own : this.#nextEmpty(0);
+  }
+
+  /** A sequence stands at `pos` from now on, in `slotFor`; if that is another slot, the state was copied there. */
+  restand(seq: number, pos: number): void {
+    const own = this.tail[seq]!;
+    const slot = this.slotFor(seq);
+    if (slot !== own) {
+      this.#claimFor(seq, own, slot);
+      this.src[slot] = slot;
+      this.used++;
+    }
+    this.pos[slot] = pos;
+  }
+
   seqKeep(seq: number): void {
     for (let q = 0; q < this.size; q++) {
       if (q === seq) continue;

@@ -92,6 +92,7 @@ export class EngineSubject implements Subject {
       bit_invariant: true,
       shared_tokens: true,
       remove_anywhere: true,
+      shifts: true,
       rounding: ROUNDING,
     };
   }

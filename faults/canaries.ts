@@ -53,8 +53,8 @@ export const canaries: readonly Canary[] = [
   {
     name: 'canary-nan',
     file: 'engine/context.ts',
-    find: 'status !== 0',
-    replace: '(result.logits.fill(NaN, 0, 1), status !== 0)',
+    find: 'this.memory.commit(this.batch)',
+    replace: '(result.logits.fill(NaN, 0, 1), this.memory.commit(this.batch))',
     standsFor,
     describe: 'the first logit of every answer is NaN',
   },

@@ -281,6 +281,47 @@ const CELLS: readonly PlantedFault[] = [
   },
 ];
 
+const MOVES: readonly PlantedFault[] = [
+  {
+    name: 'move-turn-back',
+    file: 'engine/rope.ts',
+    find: 'delta < 0',
+    replace: 'delta > 0',
+    standsFor: 'batching.md 5.4: the turn of a divided key had the other sign',
+    describe: 'keys are turned the wrong way when their positions are moved',
+    shows: 'second call',
+  },
+  {
+    name: 'move-shared-in-place',
+    file: 'engine/memory/attention.ts',
+    find: 'free[taken++] : cell',
+    replace: 'cell : cell',
+    standsFor: 'batching.md 5.4: a move reached all sequences that shared the cell',
+    describe: 'a shared cell is moved for all its owners',
+    shows: 'second call',
+    needs: 'shared tokens',
+  },
+  {
+    name: 'move-first-rows',
+    file: 'engine/context.ts',
+    find: 'to[first + j]',
+    replace: 'to[j]',
+    standsFor: 'L32, llama.cpp PR 14742: keys beyond the first part were not turned',
+    describe: 'of a long move, the keys of the first part are turned again and again',
+    shows: 'second call',
+  },
+  {
+    name: 'move-state-left',
+    file: 'engine/context.ts',
+    find: 'source !== target',
+    replace: 'source !== target && turned',
+    standsFor: 'V03, vLLM PR 56196: what was shared was not copied before one of its owners went on',
+    describe: 'values, and the state of a sequence that moves away from others, are not copied',
+    shows: 'second call',
+    needs: 'shared tokens',
+  },
+];
+
 const REST: readonly PlantedFault[] = [
   {
     name: 'mask-cell-order',
@@ -320,4 +361,11 @@ const REST: readonly PlantedFault[] = [
   },
 ];
 
-export const engineFaults: readonly PlantedFault[] = [...BATCH, ...SPLIT, ...SLOTS, ...CELLS, ...REST];
+export const engineFaults: readonly PlantedFault[] = [
+  ...BATCH,
+  ...SPLIT,
+  ...SLOTS,
+  ...CELLS,
+  ...MOVES,
+  ...REST,
+];

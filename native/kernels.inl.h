@@ -86,6 +86,7 @@ enum Op {
   OP_SSM_CONV,
   OP_SSM_SCAN,
   OP_SSM_GATE,
+  OP_KV_LOAD,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -107,6 +108,10 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_KV_STORE:
       if (!knownType(a[6])) return IB_BAD_OP;
       return kvStore(a, rows, m) ? 0 : IB_KV_OVERFLOW;
+    case OP_KV_LOAD:
+      if (!knownType(a[6])) return IB_BAD_OP;
+      kvLoad(a, rows, m);
+      return 0;
     case OP_ATTENTION:
       if (!knownType(a[11])) return IB_BAD_OP;
       attention(a, rows, m);

@@ -48,6 +48,7 @@ export const OP = {
   ssmConv: 11,
   ssmScan: 12,
   ssmGate: 13,
+  kvLoad: 14,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -191,6 +192,19 @@ export class PlanBuilder {
     cells: number;
   }): void {
     this.#push(OP.kvStore, a.rows, a.src, a.stride, a.n, a.dst, a.type, a.cells);
+  }
+
+  /** act dst[r, 0..n) = cache row cells[r] (n values of `type`), widened; zeros behind: what `kvStore` stored. */
+  kvLoad(a: {
+    rows: number;
+    dst: number;
+    stride: number;
+    n: number;
+    src: number;
+    type: number;
+    cells: number;
+  }): void {
+    this.#push(OP.kvLoad, a.rows, a.dst, a.stride, a.n, a.src, a.type, a.cells);
   }
 
   /**

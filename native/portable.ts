@@ -9,6 +9,7 @@ import { matmul } from './portable/matmul.ts';
 import {
   embed,
   gatherRows,
+  kvLoad,
   kvStore,
   rmsNorm,
   rope,
@@ -24,6 +25,7 @@ const TYPE_OPERAND: Readonly<Record<number, number>> = {
   [OP.embed]: 6,
   [OP.matmul]: 11,
   [OP.kvStore]: 6,
+  [OP.kvLoad]: 6,
   [OP.attention]: 11,
 };
 
@@ -48,6 +50,9 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.kvStore:
       return kvStore(a, rows, m) ? 0 : STATUS.kvOverflow;
+    case OP.kvLoad:
+      kvLoad(a, rows, m);
+      return 0;
     case OP.attention:
       attention(a, rows, m);
       return 0;

@@ -6,18 +6,21 @@
 
 namespace {
 
+/* to[0..n) = n elements of `type`, widened, from element `first` behind p; zeros up to the next whole vector. */
+void loadRow(float* to, const float* p, long first, int type, int n) {
+  const float* wide = p + first;
+  const uint16_t* half = reinterpret_cast<const uint16_t*>(p) + first;
+  for (int c = 0; c < n; c += 16) {
+    const int live = n - c;
+    if (type == TYPE_F32) vstore(to + c, live < 16 ? vloadN(wide + c, live) : vload(wide + c));
+    else vstore(to + c, live < 16 ? vloadN(half + c, live) : vload(half + c));
+  }
+}
+
 void embed(const int32_t* a, int rows, const Memory& m) {
-  const int n = a[7];
   for (int r = 0; r < rows; r++) {
-    float* to = m.act + a[2] + static_cast<long>(r) * a[3];
     const long first = static_cast<long>(m.index[a[8] + r]) * a[5];
-    const float* wide = m.weight(a[4]) + first;
-    const uint16_t* half = reinterpret_cast<const uint16_t*>(m.weight(a[4])) + first;
-    for (int c = 0; c < n; c += 16) {
-      const int live = n - c;
-      if (a[6] == TYPE_F32) vstore(to + c, live < 16 ? vloadN(wide + c, live) : vload(wide + c));
-      else vstore(to + c, live < 16 ? vloadN(half + c, live) : vload(half + c));
-    }
+    loadRow(m.act + a[2] + static_cast<long>(r) * a[3], m.weight(a[4]), first, a[6], a[7]);
   }
 }
 
@@ -84,6 +87,13 @@ bool kvStore(const int32_t* a, int rows, const Memory& m) {
     else for (int c = 0; c < n; c += 16) vstoreHalfN(narrow + c, vloadN(from + c, n - c), n - c);
   }
   return true;
+}
+
+void kvLoad(const int32_t* a, int rows, const Memory& m) {
+  for (int r = 0; r < rows; r++) {
+    const long first = static_cast<long>(m.index[a[7] + r]) * a[4];
+    loadRow(m.act + a[2] + static_cast<long>(r) * a[3], m.state(a[5]), first, a[6], a[4]);
+  }
 }
 
 void siluMul(const int32_t* a, int rows, const Memory& m) {

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { loadKernels } from './binding.ts';
 import { OP_WORDS, STATUS } from './plan.ts';
-import { HALF } from './portable/math.ts';
+import { HALF, toHalf } from './portable/math.ts';
 import { DIM, Layout, pad16, Random, runEverywhere, runOn, TYPE, typed } from './testkit.ts';
 
 const NS = [1, 2, 15, 16, 17, 31, 64, 65, 130];
@@ -275,6 +275,33 @@ describe('kvStore', () => {
     expect(store(18, TYPE.F16, fits).status).toBe(0);
     fits[35] = 3e38;
     expect(store(18, TYPE.F32, fits).status).toBe(0);
+  });
+});
+
+describe('kvLoad', () => {
+  test('widens what was stored, wherever it lies, and clears the rest of the row', () => {
+    const random = new Random(9);
+    for (const type of [TYPE.F32, TYPE.F16])
+      for (const n of [2, 14, 16, 18, 130]) {
+        const layout = new Layout();
+        layout.dims[DIM.tokens] = 2;
+        const values = Float32Array.from({ length: 2 * n }, () => random.float() * 2 ** random.int(-28, 15));
+        const src = layout.cache(type === TYPE.F32 ? new Float32Array(4 * n) : new Uint16Array(4 * n));
+        const cells = layout.index([3, 1]);
+        const stored = { rows: DIM.tokens, stride: pad16(n), n, type, cells };
+        layout.plan.kvStore({ ...stored, src: layout.rows(values, n), dst: src });
+        const dst = layout.rows(new Float32Array(2 * n).fill(7), n);
+        layout.plan.kvLoad({ ...stored, dst, src });
+        const { status, memory } = runEverywhere(layout);
+        expect(status).toBe(0);
+        for (const r of [0, 1]) {
+          const row = memory.act.subarray(dst + r * pad16(n), dst + (r + 1) * pad16(n));
+          const want = values.subarray(r * n, (r + 1) * n);
+          const rounded = type === TYPE.F32 ? want : want.map((x) => HALF[toHalf(x)]!);
+          expect([...row.subarray(0, n)]).toEqual([...rounded]);
+          expect(row.subarray(n).every((x) => x === 0)).toBe(true);
+        }
+      }
   });
 });
 

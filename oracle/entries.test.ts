@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { completeBatch } from './batch.ts';
-import { type Entry, evaluationOrder, Sequences } from './entries.ts';
+import { type Entry, evaluationOf, evaluationOrder, Sequences } from './entries.ts';
 
 const limits = { n_vocab: 100, n_batch: 100, n_seq_max: 4 };
 
@@ -74,5 +74,41 @@ describe('Sequences', () => {
     ]) {
       expect(call).toThrow(expect.objectContaining({ kind: 'ops.seq_id' }));
     }
+  });
+
+  it('moves positions of one sequence, and leaves those who shared them where they were', () => {
+    const sequences = new Sequences(3);
+    decode(sequences, [1, 2, 3], [[0], [0], [0]]);
+    sequences.seqCp(0, 1, 0, -1);
+    sequences.seqAdd(1, 1, -1, 4);
+    expect([0, 1].map((seq) => sequences.list(seq).map(({ pos }) => pos))).toEqual([
+      [0, 1, 2],
+      [0, 5, 6],
+    ]);
+    const [, moved] = sequences.list(1);
+    expect(moved).toMatchObject({ token: 2, pos_eval: 1, turns: [4] });
+    expect(evaluationOf(moved!)).toBe(sequences.list(0)[1]);
+    sequences.seqDiv(1, 5, -1, 5);
+    expect(sequences.list(1).map(({ pos, turns }) => [pos, turns])).toEqual([
+      [0, undefined],
+      [1, [4, -4]],
+      [1, [4, -5]],
+    ]);
+    expect(sequences.posMax(1)).toBe(1);
+  });
+
+  it('refuses a move that would change the order or go below 0, and changes nothing then', () => {
+    const sequences = new Sequences(1);
+    decode(sequences, [1, 2, 3], [[0], [0], [0]]);
+    const moves: (() => void)[] = [
+      () => sequences.seqAdd(0, 0, -1, -1),
+      () => sequences.seqAdd(0, 0, 1, 2),
+      () => sequences.seqAdd(0, 2, -1, -2),
+      () => sequences.seqDiv(0, 2, -1, 3),
+    ];
+    for (const move of moves) expect(move).toThrow(expect.objectContaining({ kind: 'ops.range' }));
+    expect(sequences.list(0).map(({ pos }) => pos)).toEqual([0, 1, 2]);
+    sequences.seqAdd(0, 2, -1, -1);
+    expect(sequences.list(0).map(({ pos }) => pos)).toEqual([0, 1, 1]);
   });
 });

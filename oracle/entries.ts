@@ -13,8 +13,17 @@ export interface Entry {
   readonly pos_eval: Pos;
   /** Position now. */
   readonly pos: Pos;
-  /** The list of its sequence at that moment, itself last. */
+  /** The list of its sequence at that moment, itself last; each entry as it stood then. */
   readonly saw: readonly Entry[];
+  /** By how much it was moved, move by move: its key was turned as often. Absent: never. */
+  readonly turns?: readonly number[];
+  /** The entry as it was evaluated, if this is one that was moved. */
+  readonly evaluated?: Entry;
+}
+
+/** The evaluation that an entry stands for, wherever it was moved to. */
+export function evaluationOf(entry: Entry): Entry {
+  return entry.evaluated ?? entry;
 }
 
 /** Lists of entries by sequence id, and the sequence operations on them. Empty ranges change nothing. */
@@ -72,6 +81,37 @@ export class Sequences {
     this.#lists[to] = source.filter((entry) => inRange(entry.pos, r));
   }
 
+  /** Adds delta to the positions [p0, p1) of a sequence. Throws `ops.range` if their order would change. */
+  seqAdd(seq: SeqId, p0: Pos, p1: Pos, delta: number): void {
+    this.#move(seq, p0, p1, (pos) => pos + delta);
+  }
+
+  /** Divides the positions [p0, p1) of a sequence, rounding down. Throws `ops.range` if their order would change. */
+  seqDiv(seq: SeqId, p0: Pos, p1: Pos, divisor: number): void {
+    this.#move(seq, p0, p1, (pos) => Math.floor(pos / divisor));
+  }
+
+  /** What moves is an entry of its own from then on: other sequences keep it where it was. */
+  #move(seq: SeqId, p0: Pos, p1: Pos, to: (pos: Pos) => Pos): void {
+    const r = range(p0, p1);
+    const list = this.#listOf(seq).map((entry) => {
+      const pos = inRange(entry.pos, r) ? to(entry.pos) : entry.pos;
+      if (pos === entry.pos) {
+        return entry;
+      }
+      const turns = [...(entry.turns ?? []), pos - entry.pos];
+      return { ...entry, pos, turns, evaluated: evaluationOf(entry) };
+    });
+    const bad = list.find((entry, i) => entry.pos < (list[i - 1]?.pos ?? 0));
+    if (bad) {
+      throw new IsobatchError('ops.range', `an entry of sequence ${seq} would stand at ${bad.pos}`, {
+        seq,
+        pos: bad.pos,
+      });
+    }
+    this.#lists[seq] = list;
+  }
+
   seqKeep(seq: SeqId): void {
     const kept = this.#listOf(seq);
     this.clear();
@@ -122,7 +162,7 @@ export class Sequences {
   }
 }
 
-/** All entries on which the given ones depend, themselves included; each after everything that it saw. */
+/** All evaluations on which the given entries depend, their own included; each after everything that it saw. */
 export function evaluationOrder(entries: readonly Entry[]): Entry[] {
   const order = new Set<Entry>();
   const visit = (entry: Entry): void => {
@@ -131,11 +171,11 @@ export function evaluationOrder(entries: readonly Entry[]): Entry[] {
     }
     for (const seen of entry.saw) {
       if (seen !== entry) {
-        visit(seen);
+        visit(evaluationOf(seen));
       }
     }
     order.add(entry);
   };
-  entries.forEach(visit);
+  entries.map(evaluationOf).forEach(visit);
   return [...order];
 }

@@ -174,11 +174,39 @@ describe('llama', () => {
     expect(Math.max(...answer!.map((value, i) => Math.abs(value - replayed[i]!)))).toBeGreaterThan(1e-3);
   });
 
-  it('refuses shifted entries', () => {
-    const saw: Entry[] = [];
-    const moved: Entry = { token: 1, pos_eval: 0, pos: 3, saw };
-    saw.push(moved);
-    expect(() => logits(microLlama(), [moved])).toThrow(expect.objectContaining({ kind: 'internal' }));
+  it('turns what is moved: only distances matter', () => {
+    const model = microLlama();
+    const limits = { n_vocab: 6, n_batch: 8, n_seq_max: 2 };
+    const sequences = new Sequences(2);
+    const decode = (seq: number, token: number[]) =>
+      sequences.decode(completeBatch({ token, seq_id: token.map(() => [seq]) }, sequences, limits));
+    decode(0, [1, 2, 3]);
+    sequences.seqCp(0, 1, 0, -1);
+    const [stayed] = decode(0, [4]);
+    sequences.seqAdd(1, 0, -1, 7);
+    sequences.seqAdd(1, 0, -1, -2);
+    const [moved] = decode(1, [4]);
+    expect([stayed!.pos, moved!.pos]).toEqual([3, 8]);
+    const [there, here] = logits(model, [moved!, stayed!]);
+    expectClose([there!], [[...here!]]);
+    // A part that moves changes distances.
+    sequences.seqAdd(1, 7, -1, 1);
+    const [apart] = logits(model, decode(1, [5]));
+    const [next] = logits(model, decode(0, [5]));
+    expect(Math.max(...apart!.map((x, i) => Math.abs(x - next![i]!)))).toBeGreaterThan(1e-3);
+  });
+
+  it('after a middle was removed and the rest moved down, sees the distances that are left', () => {
+    const model = microLlama(1, { n_layer: 1 });
+    const limits = { n_vocab: 6, n_batch: 8, n_seq_max: 1 };
+    const sequences = new Sequences(1);
+    const decode = (token: number[]) => sequences.decode(completeBatch({ token }, sequences, limits));
+    // With one layer, what keys and values are made of does not depend on what was seen.
+    decode([1, 2, 3, 4]);
+    sequences.seqRm(0, 1, 3);
+    sequences.seqAdd(0, 3, -1, -2);
+    const [last] = decode([5]);
+    expectClose(logits(model, [last!]), [plainLlama(model, [1, 4, 5])[2]!]);
   });
 });
 

@@ -154,6 +154,10 @@ function isShown(histogram: string, name: string, { policies, keep_tail }: Rules
   return histogram !== 'n_keep_tail' || name === '0' || keep_tail;
 }
 
+function moves({ shifts, legal }: SubjectInfo, memory: MemoryKind): boolean {
+  return shifts === true && legal?.unmoved?.includes(memory) !== true;
+}
+
 function isPossible(histogram: string, name: string, { subject, memory }: Offered): boolean {
   const recurrent = memory === 'recurrent';
   if (subject.legal?.unshared?.includes(memory) && histogram === 'shared tokens') return name === 'no';
@@ -179,6 +183,8 @@ function isPossible(histogram: string, name: string, { subject, memory }: Offere
       if (name === 'batch.coupled') return splits.includes('equal-sequential') && subject.shared_tokens;
       if (name === 'batch.whole') return splits.includes('whole');
       return true;
+    case 'operations':
+      return !(name === 'seqAdd' || name === 'seqDiv') || moves(subject, memory);
     case 'removals':
       // A part of a state cannot be removed, so only whole sequences go.
       return name === 'whole' || (!recurrent && (name === 'suffix' || subject.remove_anywhere));

@@ -30,6 +30,8 @@ function viewOfContext(ctx: SubjectContext, encodes: boolean): SubjectContext {
     seqRm: () => undefined,
     seqCp: () => undefined,
     seqKeep: () => undefined,
+    seqAdd: () => undefined,
+    seqDiv: () => undefined,
     clear: () => undefined,
     seqPosMin: () => -1,
     seqPosMax: () => -1,

@@ -331,6 +331,10 @@ export function describeCall(call: Call): string {
       return `copy sequence ${call.from} to ${call.to}${range(call.p0, call.p1)}`;
     case 'seqKeep':
       return `keep only sequence ${call.seq}`;
+    case 'seqAdd':
+      return `move sequence ${call.seq} by ${call.by}${range(call.p0, call.p1)}`;
+    case 'seqDiv':
+      return `divide positions of sequence ${call.seq} by ${call.by}${range(call.p0, call.p1)}`;
     case 'clear':
       return 'clear';
     case 'stateSave':

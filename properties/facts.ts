@@ -22,6 +22,8 @@ export interface Facts {
   readonly state: boolean;
   /** Prefix and middle removal, ranged copies. */
   readonly parts: boolean;
+  /** Positions are moved. */
+  readonly moves: boolean;
   readonly windowed: boolean;
   /** Parameters that the subject offers besides. */
   readonly choices: Choices;
@@ -98,6 +100,13 @@ function gather(env: Env): Facts {
       model.memory === 'attention' &&
       model.windowed !== true &&
       // Rows after a removal inside have bounds of their own, which a large model cannot afford.
+      sample === undefined,
+    // How far windows reach back is not the lists' business; an encoder keeps nothing that could move.
+    moves:
+      subject.shifts === true &&
+      model.windowed !== true &&
+      model.encoder === undefined &&
+      !subject.legal?.unmoved?.includes(model.memory) &&
       sample === undefined,
     windowed: model.windowed === true,
     choices: sample ? withoutFlash(choicesOf(env)) : choicesOf(env),

@@ -67,6 +67,9 @@ function callShape(call: Call, name: (seq: number) => number): string {
       return `cp ${name(call.from)} ${name(call.to)} ${range(call)}${refused}`;
     case 'seqKeep':
       return `keep ${name(call.seq)}${refused}`;
+    case 'seqAdd':
+    case 'seqDiv':
+      return `${call.op} ${name(call.seq)} ${range(call)} by ${call.by}${refused}`;
     case 'clear':
       return 'clear';
     case 'stateSave':

@@ -4,6 +4,7 @@
  * and to know what each output row has seen; it knows no cells, slots or ubatches.
  */
 import type { MemoryKind } from '../contract/batch.ts';
+import type { MoveCall } from './types.ts';
 
 /** A token that was evaluated: one key and value of attention, or one step of a state. */
 export interface Entry {
@@ -15,10 +16,17 @@ export interface Entry {
   refs: number;
 }
 
+/** Where a move takes a position that is in its range. */
+export function moveOf({ op, by }: Pick<MoveCall, 'op' | 'by'>): (pos: number) => number {
+  return op === 'seqAdd' ? (pos) => pos + by : (pos) => Math.floor(pos / by);
+}
+
 /** What was kept of memory, in entries of its own: all lists, or one. */
 export interface SavedLists {
   readonly whole: boolean;
   readonly lists: readonly (readonly Entry[])[];
+  /** By list: whether keys of it were turned. */
+  readonly turned: readonly boolean[];
 }
 
 const END = Number.MAX_SAFE_INTEGER;
@@ -30,17 +38,21 @@ export class Lists {
   used = 0;
   private readonly seqs: Entry[][];
   private readonly kept = new Map<string, SavedLists>();
+  /** Sequences some of whose keys were turned: their bits are no longer those of a new context. */
+  private readonly turned: boolean[];
 
   constructor(n_seq_max: number, memory: MemoryKind) {
     this.n_seq_max = n_seq_max;
     this.memory = memory;
     this.seqs = Array.from({ length: n_seq_max }, () => []);
+    this.turned = Array.from({ length: n_seq_max }, () => false);
   }
 
   clone(): Lists {
     const copy = new Lists(this.n_seq_max, this.memory);
     copied(this.seqs).forEach((list, s) => {
       copy.seqs[s] = list;
+      copy.turned[s] = this.turned[s]!;
     });
     copy.used = this.used;
     for (const [slot, saved] of this.kept) copy.kept.set(slot, saved);
@@ -92,7 +104,7 @@ export class Lists {
   plain(seq: number): boolean {
     const list = this.seqs[seq]!;
     const last = list[list.length - 1];
-    return last === undefined || (last.plain && last.pos === list.length - 1);
+    return last === undefined || (last.plain && last.pos === list.length - 1 && !this.turned[seq]);
   }
 
   tokens(seq: number): number[] {
@@ -140,7 +152,41 @@ export class Lists {
         else if (--e.refs === 0) this.used--;
       }
       this.seqs[s] = rest;
+      if (rest.length === 0) this.turned[s] = false;
     }
+  }
+
+  /**
+   * The kind with which a move is refused: a part of a state, or entries that would change their order; null if it is
+   * legal. A state knows no token before its last: where those alone would stand below 0 nothing is promised.
+   */
+  moveRefusal({ seq, p0, p1, ...how }: MoveCall): 'ops.partial' | 'ops.range' | 'not asked' | null {
+    if (how.op === 'seqDiv' && how.by < 1) return 'ops.range';
+    if (this.cuts(seq, p0, p1)) return 'ops.partial';
+    const to = moveOf(how);
+    const ends = this.seqs[seq]!.map(({ pos }) => (isIn(pos, p0, p1) ? to(pos) : pos));
+    if (!ends.some((pos, i) => pos < (ends[i - 1] ?? 0))) return null;
+    return this.memory === 'recurrent' && ends.at(-1)! >= 0 ? 'not asked' : 'ops.range';
+  }
+
+  /** Entries that a move takes somewhere else although other sequences hold them: each becomes one of its own. */
+  sharedMoves({ seq, p0, p1, ...how }: MoveCall): number {
+    const to = moveOf(how);
+    return this.seqs[seq]!.filter((e) => e.refs > 1 && isIn(e.pos, p0, p1) && to(e.pos) !== e.pos).length;
+  }
+
+  /** Not to be called where it is refused. */
+  move({ seq, p0, p1, ...how }: MoveCall): void {
+    const to = moveOf(how);
+    this.seqs[seq] = this.seqs[seq]!.map((e) => {
+      const pos = isIn(e.pos, p0, p1) ? to(e.pos) : e.pos;
+      if (pos === e.pos) return e;
+      if (e.refs > 1) this.used++;
+      e.refs--;
+      // States are made of tokens alone.
+      if (this.memory !== 'recurrent') this.turned[seq] = true;
+      return { ...e, pos, refs: 1 };
+    });
   }
 
   /** `to` is empty. */
@@ -150,6 +196,7 @@ export class Lists {
     const part = this.seqs[from]!.filter((e) => e.pos >= lo && e.pos < hi);
     for (const e of part) e.refs++;
     this.seqs[to] = part;
+    this.turned[to] = this.turned[from]! && part.length > 0;
   }
 
   keep(seq: number): void {
@@ -163,7 +210,8 @@ export class Lists {
   /** Keeps all lists, or one, under a name that outlives every context. */
   save(slot: string, seq?: number): void {
     const lists = copied(seq === undefined ? this.seqs : [this.seqs[seq] ?? []]);
-    this.kept.set(slot, { whole: seq === undefined, lists });
+    const turned = seq === undefined ? [...this.turned] : [this.turned[seq] ?? false];
+    this.kept.set(slot, { whole: seq === undefined, lists, turned });
   }
 
   saved(slot: string): SavedLists | undefined {
@@ -178,9 +226,14 @@ export class Lists {
     const lists = copied(saved.lists);
     lists.forEach((list, s) => {
       this.seqs[seq ?? s] = list;
+      this.turned[seq ?? s] = saved.turned[s]!;
     });
     this.used += new Set(lists.flat()).size;
   }
+}
+
+function isIn(pos: number, p0: number, p1: number): boolean {
+  return pos >= p0 && (p1 < 0 || pos < p1);
 }
 
 /** The same lists with entries of their own, shared where they were shared among these. */

@@ -1,6 +1,6 @@
 /**
- * `operations`: after any removal, copy or keep, positions and answers are those of the list of entries. Rows whose
- * list is plain are compared with the sequence alone; after a removal inside, what remains was computed when more was
+ * `operations`: after any removal, copy, keep or move, positions and answers are those of the list of entries. Rows whose
+ * list is plain are compared with the sequence alone; after a removal inside or a move, what remains was computed when more was
  * there, and the row is compared with the same history token by token.
  */
 import { HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
@@ -12,11 +12,11 @@ import { singly } from './transform.ts';
 
 export const operations = endToEnd({
   name: 'operations',
-  statement: 'positions and answers after any removal, copy or keep are those of the list of entries',
+  statement: 'positions and answers after any removal, copy, keep or move are those of the list of entries',
   classes: {
     ...HISTORY_CLASSES,
     ...REFILL_CLASSES,
-    operations: ['seqRm', 'seqCp', 'seqKeep', 'clear'],
+    operations: ['seqRm', 'seqCp', 'seqKeep', 'seqAdd', 'seqDiv', 'clear'],
     removals: ['whole', 'suffix', 'prefix', 'middle'],
     refusals: ['ops.seq_id', 'ops.copy', 'ops.partial'],
   },

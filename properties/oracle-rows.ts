@@ -126,6 +126,8 @@ export function entriesOf(script: Script): Entry[][] {
     else if (call.op === 'seqRm') sequences.seqRm(call.seq, call.p0, call.p1);
     else if (call.op === 'seqCp') sequences.seqCp(call.from, call.to, call.p0, call.p1);
     else if (call.op === 'seqKeep') sequences.seqKeep(call.seq);
+    else if (call.op === 'seqAdd') sequences.seqAdd(call.seq, call.p0, call.p1, call.by);
+    else if (call.op === 'seqDiv') sequences.seqDiv(call.seq, call.p0, call.p1, call.by);
     else if (call.op === 'newContext') sequences.clear();
     else if (call.op === 'encode') throw new RangeError('the oracle has no encoder');
     else if (call.op === 'stateSave') {

@@ -39,6 +39,8 @@ export const VERBS = [
   'seqRm',
   'seqCp',
   'seqKeep',
+  'seqAdd',
+  'seqDiv',
   'clear',
   'seqPosMin',
   'seqPosMax',
@@ -172,6 +174,7 @@ export function subjectInfoOf(value: Header): SubjectInfo {
     ...(value.legal === undefined ? {} : { legal: legalOf(objectField(value, 'legal')) }),
     ...(value.scripts === undefined ? {} : { scripts: boolField(value, 'scripts') }),
     ...(value.state === undefined ? {} : { state: boolField(value, 'state') }),
+    ...(value.shifts === undefined ? {} : { shifts: boolField(value, 'shifts') }),
     ...(value.quantizes === undefined ? {} : { quantizes: textList(value, 'quantizes') }),
   };
 }
@@ -204,8 +207,10 @@ function legalOf(value: Header): LegalDifferences {
   return {
     refuses: value.refuses === undefined ? undefined : textList(value, 'refuses'),
     shared_needs_unified: flag('shared_needs_unified'),
+    unmoved: value.unmoved === undefined ? undefined : (textList(value, 'unmoved') as MemoryKind[]),
     unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
     no_empty_ranges: flag('no_empty_ranges'),
+    moves_all_owners: flag('moves_all_owners'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
     pooled_ids_below_tokens: flag('pooled_ids_below_tokens'),

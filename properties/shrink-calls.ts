@@ -1,7 +1,7 @@
 /** Smaller histories as lists of calls: without some calls, neighbouring decodes as one, operations as plainer ones. */
 import type { Batch } from '../contract/batch.ts';
 import { idsOf, isOutput } from './trace.ts';
-import type { Call } from './types.ts';
+import type { Call, MoveCall } from './types.ts';
 
 export type DecodeCall = Extract<Call, { op: 'decode' }>;
 
@@ -122,11 +122,22 @@ function* plainerOperation(call: Call, seqs: readonly number[]): Generator<Call>
     return;
   }
   if (call.op === 'seqRm' && call.seq < 0) for (const seq of seqs) yield { ...call, seq };
+  if (call.op === 'seqAdd' || call.op === 'seqDiv') yield* plainerMove(call);
   const { p0, p1 } = call;
   if (p0 !== 0 || p1 >= 0) yield { ...call, p0: 0, p1: -1 };
   if (p1 >= 0) yield { ...call, p1: -1 };
   for (const lower of smallerNumbers(p0, 0)) yield { ...call, p0: lower };
   for (const lower of smallerNumbers(p1, Math.max(p0, 0) + 1)) yield { ...call, p1: lower };
+}
+
+/** Shorter steps, up rather than down, and a step instead of a division. */
+function* plainerMove(call: MoveCall): Generator<Call> {
+  const least = call.op === 'seqDiv' ? 2 : 1;
+  for (const by of smallerNumbers(Math.abs(call.by), least)) {
+    yield { ...call, by };
+    if (call.by < 0) yield { ...call, by: -by };
+  }
+  if (call.op === 'seqDiv') yield { ...call, op: 'seqAdd', by: 1 };
 }
 
 function without<T extends object>(record: T, name: string): Partial<T> {

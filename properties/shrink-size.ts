@@ -67,6 +67,11 @@ function sizeOfCall(call: Call): number {
       return (call.seq < 0 ? 4 : call.seq / 64) + sizeOfRange(call.p0, call.p1);
     case 'seqCp':
       return (call.from + call.to) / 64 + sizeOfRange(call.p0, call.p1);
+    case 'seqAdd':
+    case 'seqDiv': {
+      const by = Math.abs(call.by) / 16 + (call.by < 0 ? 0.5 : 0) + (call.op === 'seqDiv' ? 1 : 0);
+      return 2 + call.seq / 64 + by + sizeOfRange(call.p0, call.p1);
+    }
     case 'stateSave':
       return 1 + (call.seq ?? 0) / 64;
     case 'stateLoad':

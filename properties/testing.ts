@@ -16,7 +16,7 @@ import { oracleWhite } from '../oracle/white.ts';
 import { Lists } from './lists.ts';
 import { mix32 } from './random.ts';
 import { refusalOf } from './trace.ts';
-import type { Call, Env, Outcome, Property } from './types.ts';
+import type { Call, Env, MoveCall, Outcome, Property } from './types.ts';
 
 /** Mistakes that it can make. */
 export const FAKE_FAULTS = [
@@ -40,6 +40,10 @@ export const FAKE_FAULTS = [
   'clear',
   /** Removing a suffix leaves one position too many. */
   'suffix',
+  /** Moving a shared entry moves it for all that own it. */
+  'move-all',
+  /** The key of a moved entry is turned once too often where the batch after it has several tokens. */
+  'late-turn',
   /** A refused batch has already taken its first token. */
   'not-atomic',
   /** With more than a few cells in use the content of the oldest is lost. */
@@ -68,6 +72,7 @@ class FakeContext implements SubjectContext {
   /** Content of an entry: what was seen when it was evaluated. */
   private readonly content = new Map<object, State>();
   private readonly left = new Map<number, number>();
+  private readonly turned = new Set<object>();
   private readonly params: ContextParams;
   private readonly memory: MemoryKind;
   private readonly fault: FakeFault | null;
@@ -128,6 +133,8 @@ class FakeContext implements SubjectContext {
     const seen = this.lists.owned(seq);
     const skip = fault === 'placement' && this.lists.used > 24 ? 1 : 0;
     for (let k = skip; k < seen.length - (edge ? 1 : 0); k++) hash = mix32(hash ^ this.contentOf(seen[k]!));
+    if (fault === 'late-turn' && batch.token.length > 1 && seen.some((entry) => this.turned.has(entry)))
+      hash = mix32(hash);
     const stale = seen.length === 0 ? this.left.get(seq) : undefined;
     if (stale !== undefined) hash = mix32(hash ^ stale);
     if (fault === 'id') hash = mix32(hash + (seq === 3 ? 1 : 0));
@@ -187,6 +194,37 @@ class FakeContext implements SubjectContext {
     this.lists.keep(seq);
   }
 
+  seqAdd(seq: number, p0: number, p1: number, by: number): void {
+    this.move({ op: 'seqAdd', seq, p0, p1, by });
+  }
+
+  seqDiv(seq: number, p0: number, p1: number, by: number): void {
+    this.move({ op: 'seqDiv', seq, p0, p1, by });
+  }
+
+  private move(call: MoveCall): void {
+    this.check(call);
+    const owners = this.fault === 'move-all' ? this.ownersOf(call.seq) : [call.seq];
+    for (const seq of owners) {
+      const before = this.lists.owned(seq);
+      this.lists.move({ ...call, seq });
+      for (const [k, entry] of this.lists.owned(seq).entries()) {
+        const by = entry.pos - before[k]!.pos;
+        if (entry === before[k]) continue;
+        // What a query sees of a key depends on how far it was turned; a state does not.
+        const turned = this.memory === 'attention' ? mix32(this.contentOf(before[k]!) ^ by) : undefined;
+        this.content.set(entry, { hash: turned ?? this.contentOf(before[k]!) });
+        this.turned.add(entry);
+      }
+    }
+  }
+
+  /** Sequences that own the same entries as this one. */
+  private ownersOf(seq: number): number[] {
+    const seqs = Array.from({ length: this.params.n_seq_max }, (_, other) => other);
+    return seqs.filter((other) => this.lists.length(seq) > 0 && this.lists.same(seq, other));
+  }
+
   clear(): void {
     const seqs = Array.from({ length: this.params.n_seq_max }, (_, seq) => seq);
     const lost = seqs.find((seq) => this.lists.length(seq) > 0);
@@ -222,6 +260,7 @@ export function fakeSubject(memory: 'attention' | 'recurrent', fault: FakeFault 
       bit_invariant: true,
       shared_tokens: true,
       remove_anywhere: true,
+      shifts: true,
     },
     load: (): SubjectModel => ({
       info: {

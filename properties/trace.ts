@@ -6,7 +6,7 @@ import type { Batch, MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import { completeBatch } from '../oracle/batch.ts';
 import { Lists } from './lists.ts';
-import type { Call, Script } from './types.ts';
+import type { Call, MoveCall, Script } from './types.ts';
 
 export interface TracedToken {
   /** Ascending. */
@@ -53,6 +53,7 @@ export function applyCall(lists: Lists, call: Call): void {
   else if (call.op === 'seqCp') {
     if (call.from !== call.to) lists.cp(call.from, call.to, call.p0, call.p1);
   } else if (call.op === 'seqKeep') lists.keep(call.seq);
+  else if (call.op === 'seqAdd' || call.op === 'seqDiv') lists.move(call);
   else if (call.op === 'encode') return;
   else if (call.op === 'stateSave') lists.save(call.slot, call.seq);
   else if (call.op === 'stateLoad') lists.load(call.slot, call.seq);
@@ -127,6 +128,10 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
       if (call.from === call.to) return null;
       if (lists.length(call.to) > 0) return 'ops.copy';
       return lists.cuts(call.from, call.p0, call.p1) ? 'ops.partial' : null;
+    case 'seqAdd':
+    case 'seqDiv':
+      if (!known(call.seq)) return 'ops.seq_id';
+      return lists.moveRefusal(call) ?? moveRoom(lists, call, script);
     case 'stateSave':
       return call.seq === undefined || known(call.seq) ? null : 'ops.seq_id';
     case 'stateLoad': {
@@ -145,6 +150,12 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
     case 'decode':
       return batchRefusal(lists, call.batch, script, n_vocab);
   }
+}
+
+/** What moves away from those who share it needs cells of its own. */
+function moveRoom(lists: Lists, call: MoveCall, { params }: Script): string | null {
+  if (lists.memory === 'recurrent' || lists.memory === 'none') return null;
+  return lists.used + lists.sharedMoves(call) > params.n_ctx ? 'memory.full' : null;
 }
 
 /** First the batch by itself, then what its split policy needs, then room. */

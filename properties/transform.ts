@@ -133,7 +133,7 @@ function renaming(t: Trace): Map<number, number> {
     for (const { ids } of tokens) ids.forEach(meet);
     if (call.op === 'encode') for (const i of call.batch.token.keys()) idsOf(call.batch, i).forEach(meet);
     if (call.op === 'seqCp') [call.from, call.to].forEach(meet);
-    else if (call.op === 'seqRm' || call.op === 'seqKeep') meet(call.seq);
+    else if (onOne(call)) meet(call.seq);
   }
   return names;
 }
@@ -141,7 +141,7 @@ function renaming(t: Trace): Map<number, number> {
 function renamed(call: Call, names: ReadonlyMap<number, number>): Call {
   const name = (id: number): number => names.get(id) ?? id;
   if (call.op === 'seqCp') return { ...call, from: name(call.from), to: name(call.to) };
-  if (call.op === 'seqRm' || call.op === 'seqKeep') return { ...call, seq: name(call.seq) };
+  if (onOne(call)) return { ...call, seq: name(call.seq) };
   if (call.op === 'encode') {
     const seq_id = call.batch.token.map((_, i) => idsOf(call.batch, i).map(name));
     return { ...call, batch: { ...call.batch, seq_id } };
@@ -226,5 +226,10 @@ export function withoutSequences(script: Script, t: Trace, out: ReadonlySet<numb
 
 function concerns(call: Call, out: ReadonlySet<number>): boolean {
   if (call.op === 'seqCp') return out.has(call.from) || out.has(call.to);
-  return (call.op === 'seqRm' || call.op === 'seqKeep') && out.has(call.seq);
+  return onOne(call) && out.has(call.seq);
+}
+
+/** Operations on one sequence. */
+function onOne(call: Call): call is Extract<Call, { op: 'seqRm' | 'seqKeep' | 'seqAdd' | 'seqDiv' }> {
+  return call.op === 'seqRm' || call.op === 'seqKeep' || call.op === 'seqAdd' || call.op === 'seqDiv';
 }

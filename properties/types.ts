@@ -34,10 +34,23 @@ export type Call =
       readonly refused?: string;
     }
   | { readonly op: 'seqKeep'; readonly seq: number; readonly refused?: string }
+  | MoveCall
   | { readonly op: 'clear' }
   /** What decoders attend to from now on (T5): whole sequences, from position 0 on. It leaves memory alone. */
   | { readonly op: 'encode'; readonly batch: Batch; readonly refused?: string }
   | StateCall;
+
+/** Positions of a sequence are moved: `by` is added to them, or divides them. */
+export type MoveCall = Moving<'seqAdd'> | Moving<'seqDiv'>;
+
+interface Moving<Op extends string> {
+  readonly op: Op;
+  readonly seq: number;
+  readonly p0: number;
+  readonly p1: number;
+  readonly by: number;
+  readonly refused?: string;
+}
 
 /**
  * State that is kept outside of memory. A slot is a name for kept bytes; contexts come and go, slots stay. None is

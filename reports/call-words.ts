@@ -54,6 +54,10 @@ export function callInWords(call: Call): string {
       return `copy ${rangeInWords(call.p0, call.p1)} of sequence ${call.from} to sequence ${call.to}${refused}`;
     case 'seqKeep':
       return `keep only sequence ${call.seq}${refused}`;
+    case 'seqAdd':
+      return `move ${rangeInWords(call.p0, call.p1)} of sequence ${call.seq} by ${call.by}${refused}`;
+    case 'seqDiv':
+      return `divide the positions of ${rangeInWords(call.p0, call.p1)} of sequence ${call.seq} by ${call.by}${refused}`;
     case 'clear':
       return 'clear everything';
     case 'stateSave':

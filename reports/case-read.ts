@@ -155,6 +155,8 @@ const OPS = [
   'seqRm',
   'seqCp',
   'seqKeep',
+  'seqAdd',
+  'seqDiv',
   'clear',
   'stateSave',
   'stateLoad',
@@ -177,9 +179,11 @@ function checkCall(call: Field, n_seq_max: number): void {
   const changes = op === 'newContext' ? call.optional('params') : undefined;
   if (changes !== undefined) checkParams(changes);
   if (op === 'seqRm') call.get('seq').integer(legal ? { ...ids, least: -1 } : {});
-  if (op === 'seqKeep') call.get('seq').integer(ids);
+  const moves = op === 'seqAdd' || op === 'seqDiv';
+  if (op === 'seqKeep' || moves) call.get('seq').integer(ids);
+  if (moves) call.get('by').integer(legal && op === 'seqDiv' ? { least: 1 } : {});
   if (op === 'seqCp') for (const key of ['from', 'to']) call.get(key).integer(ids);
-  if (op === 'seqRm' || op === 'seqCp') for (const key of ['p0', 'p1']) call.get(key).integer();
+  if (op === 'seqRm' || op === 'seqCp' || moves) for (const key of ['p0', 'p1']) call.get(key).integer();
 }
 
 function checkBatch(batch: Field, legal: boolean, ids: { least?: number; most?: number }): void {

@@ -213,6 +213,11 @@ class Books {
       this.lost = this.#slots !== undefined || this.#cells !== undefined;
       return [];
     }
+    if (call.op === 'seqAdd' || call.op === 'seqDiv') {
+      // Cells and slots are drawn by the oracle's rules, which know no moves.
+      this.lost = this.#slots !== undefined || this.#cells !== undefined;
+      return [];
+    }
     for (const memory of [this.#slots, this.#cells]) {
       if (call.op === 'clear') memory?.clear();
       else if (call.op === 'seqRm') memory?.seqRm(call.seq, call.p0, call.p1);

@@ -10,13 +10,14 @@ import { Evicted } from '../evicted.ts';
 import type { FlatBatch } from '../flat-batch.ts';
 import type { AttentionIndex } from '../layout.ts';
 import { countBelow, lowestSeen, visibleBegin, visibleEnd, type Window } from '../mask.ts';
-import { idsOf, isIn, MAX_SEQ } from '../sets.ts';
+import { idsOf, isIn, MAX_SEQ, sizeOf } from '../sets.ts';
 import type { Splitter } from '../split.ts';
-import type { Memory, UbatchTarget } from './memory.ts';
+import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
 
 export class AttentionMemory implements Memory {
   readonly cells: Cells;
   readonly #layout: AttentionIndex;
+  readonly #cache: number;
   readonly #window: Window | undefined;
   readonly #evicted = new Evicted();
   readonly #forget = (seq: number, pos: number): void => this.#evicted.append(seq, pos);
@@ -27,8 +28,12 @@ export class AttentionMemory implements Memory {
   /** Queries of the ubatch by group: group of each sequence, tokens counted. */
   readonly #groupOf = new Int32Array(64);
   readonly #groupSeq = new Int32Array(64);
+  /** The last planned move: numbers in the list of the sequence, the cells that they go to, and where the search ends. */
+  #moving: { listed: number[]; cells: number[]; head: number } = { listed: [], cells: [], head: 0 };
 
-  constructor(layout: AttentionIndex, n_batch: number) {
+  /** `cache`: its number in the network. */
+  constructor(layout: AttentionIndex, n_batch: number, cache: number) {
+    this.#cache = cache;
     this.#layout = layout;
     this.cells = new Cells(layout.size);
     this.#window = layout.window;
@@ -192,10 +197,13 @@ export class AttentionMemory implements Memory {
     const forgotten = this.#evicted.last(seq, keeps);
     if (forgotten < 0) return;
     const next = Math.max(this.cells.lastOf(seq, keeps), forgotten) + 1;
-    if (forgotten < lowestSeen(this.#window, next)) return;
-    const { kind, size } = this.#window;
+    if (forgotten >= lowestSeen(this.#window, next)) throw this.#unseen(what, seq, p0, p1, forgotten);
+  }
+
+  #unseen(what: string, seq: number, p0: number, p1: number, forgotten: number): IsobatchError {
+    const { kind, size } = this.#window!;
     const pos_min = this.posMin(seq);
-    throw new IsobatchError(
+    return new IsobatchError(
       'ops.partial',
       `cannot ${what} the part [${p0}, ${p1}) of sequence ${seq}: its next token would see position ${forgotten}, which ` +
         `the ${kind} window of ${size} has forgotten (seqPosMin ${pos_min})`,
@@ -219,6 +227,65 @@ export class AttentionMemory implements Memory {
     if (this.#window !== undefined) this.#evicted.copy(from, to, p0, p1);
   }
 
+  planMove(seq: number, move: Move): MovedRows[] {
+    this.#checkMove(seq, move);
+    const { cells } = this;
+    const own = cells.owned(seq);
+    const listed: number[] = [];
+    for (let j = 0; j < own.length; j++) {
+      const pos = cells.pos[own[j]!]!;
+      if (moved(move, pos) !== pos) listed.push(j);
+    }
+    const from = listed.map((j) => own[j]!);
+    const shared = from.filter((cell) => sizeOf(cells.lo[cell]!, cells.hi[cell]!) > 1).length;
+    const [free, headBefore] = [new Int32Array(shared), cells.head];
+    if (shared > 0 && !cells.find(shared, free, 0))
+      throw new IsobatchError(
+        'memory.full',
+        `${shared} shared cells of sequence ${seq} would move, but only ${cells.size - cells.used} of ${cells.size} cells are free`,
+        { seq, shared, free: cells.size - cells.used },
+      );
+    let taken = 0;
+    const to = from.map((cell) => (sizeOf(cells.lo[cell]!, cells.hi[cell]!) > 1 ? free[taken++]! : cell));
+    this.#moving = { listed, cells: to, head: cells.head };
+    cells.head = headBefore;
+    const delta = from.map((cell) => moved(move, cells.pos[cell]!) - cells.pos[cell]!);
+    return listed.length === 0 ? [] : [{ cache: this.#cache, from, to, delta }];
+  }
+
+  /** Throws `ops.range` if entries would change their order, `ops.partial` if a forgotten one would come into sight. */
+  #checkMove(seq: number, move: Move): void {
+    let last = 0;
+    const stand = (pos: number): void => {
+      const next = moved(move, pos);
+      if (next < last)
+        throw new IsobatchError(
+          'ops.range',
+          `position ${pos} of sequence ${seq} would become ${next}, which is below ${last === 0 ? '0' : `${last}, where the one before it stands`}`,
+          { seq, pos, next },
+        );
+      last = next;
+    };
+    const forgotten = this.#evicted.of(seq);
+    forgotten.forEach(stand);
+    const lastForgotten = last;
+    for (const cell of this.cells.owned(seq)) stand(this.cells.pos[cell]!);
+    if (this.#window === undefined || forgotten.length === 0) return;
+    if (lastForgotten >= lowestSeen(this.#window, last + 1))
+      throw this.#unseen('move', seq, move.p0, move.p1, lastForgotten);
+  }
+
+  move(seq: number, move: Move): void {
+    const { listed, cells, head } = this.#moving;
+    this.cells.head = head;
+    for (const [i, j] of listed.entries()) {
+      const pos = moved(move, this.cells.pos[this.cells.list[seq]![j]!]!);
+      this.cells.restand(seq, j, cells[i]!, pos);
+    }
+    const forgotten = this.#evicted.of(seq);
+    for (let j = 0; j < forgotten.length; j++) forgotten[j] = moved(move, forgotten[j]!);
+  }
+
   seqKeep(seq: number): void {
     this.cells.seqKeep(seq);
     for (let q = 0; q < MAX_SEQ; q++) if (q !== seq) this.#evicted.remove(q, 0, -1);
@@ -228,6 +295,11 @@ export class AttentionMemory implements Memory {
     this.cells.clear();
     this.#evicted.clear();
   }
+}
+
+/** Where a position goes. */
+function moved({ p0, p1, to }: Move, pos: number): number {
+  return isIn(pos, p0, p1) ? to(pos) : pos;
 }
 
 /** The seven offsets that the attention kernels read; the key list begins at `first`. */

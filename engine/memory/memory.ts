@@ -15,6 +15,25 @@ export interface UbatchTarget {
   readonly dims: Int32Array;
 }
 
+/** Where the positions of a sequence in [p0, p1) go. Ranges as everywhere: negative is 0, or the end. */
+export interface Move {
+  readonly p0: number;
+  readonly p1: number;
+  readonly to: (pos: number) => number;
+}
+
+/**
+ * What a move does to the rows of one cache: row `to[j]` becomes what row `from[j]` holds (another one where it is
+ * shared with a sequence that stays), its key turned by `delta[j]`.
+ */
+export interface MovedRows {
+  /** Number of the cache in the network. */
+  readonly cache: number;
+  readonly from: readonly number[];
+  readonly to: readonly number[];
+  readonly delta: readonly number[];
+}
+
 export interface Memory extends OwnedMemory {
   /** Before a batch: throws `memory.full` if it cannot fit, and changes nothing then. */
   begin(batch: FlatBatch): void;
@@ -33,6 +52,10 @@ export interface Memory extends OwnedMemory {
   checkCp(from: number, to: number, p0: number, p1: number): void;
   /** Only after `checkCp`, and only into an empty sequence. */
   seqCp(from: number, to: number, p0: number, p1: number): void;
+  /** What a move will do to rows. Throws `ops.range`, `ops.partial`, `memory.full`; changes nothing. */
+  planMove(seq: number, move: Move): MovedRows[];
+  /** Only after `planMove` of the same move, with nothing in between. */
+  move(seq: number, move: Move): void;
   seqKeep(seq: number): void;
   clear(): void;
 }

@@ -20,8 +20,8 @@ export function isWindowed(caches: readonly CacheSpec[]): boolean {
 
 /** `layouts` has at least one. */
 export function openMemory(layouts: readonly CacheIndex[], n_batch: number): Memory {
-  const caches: readonly Memory[] = layouts.map((layout) =>
-    layout.kind === 'attention' ? new AttentionMemory(layout, n_batch) : new RecurrentMemory(layout),
+  const caches: readonly Memory[] = layouts.map((layout, at) =>
+    layout.kind === 'attention' ? new AttentionMemory(layout, n_batch, at) : new RecurrentMemory(layout, at),
   );
   const whole = layouts.findIndex((layout) => layout.kind === 'attention' && layout.window === undefined);
   return caches.length === 1 ? caches[0]! : new SeveralMemories(caches, caches[Math.max(0, whole)]!);

@@ -3,18 +3,22 @@ import { IsobatchError } from '../../contract/errors.ts';
 import { DIM } from '../../native/plan.ts';
 import type { FlatBatch } from '../flat-batch.ts';
 import type { RecurrentIndex } from '../layout.ts';
+import { isIn } from '../sets.ts';
 import { Slots } from '../slots.ts';
 import type { Splitter } from '../split.ts';
-import type { Memory, UbatchTarget } from './memory.ts';
+import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
 
 export class RecurrentMemory implements Memory {
   readonly slots: Slots;
   readonly #layout: RecurrentIndex;
+  readonly #cache: number;
   readonly #lo: Int32Array;
   readonly #hi: Int32Array;
   readonly #lastPos: Int32Array;
 
-  constructor(layout: RecurrentIndex) {
+  /** `cache`: its number in the network. */
+  constructor(layout: RecurrentIndex, cache: number) {
+    this.#cache = cache;
     const n_seq_max = layout.size;
     this.#layout = layout;
     this.slots = new Slots(n_seq_max);
@@ -119,6 +123,30 @@ export class RecurrentMemory implements Memory {
   seqCp(from: number, to: number, p0: number, p1: number): void {
     if (isEmpty(Math.max(p0, 0), p1 < 0 ? Infinity : p1, this.slots.seqPosMax(from))) return;
     this.slots.seqCp(from, to);
+  }
+
+  /** A state has one position, that of its last token: it moves whole, and is copied if others share it. */
+  planMove(seq: number, { p0, p1, to }: Move): MovedRows[] {
+    const last = this.slots.seqPosMax(seq);
+    const [begin, end] = [Math.max(p0, 0), p1 < 0 ? Infinity : p1];
+    if (isEmpty(begin, end, last)) return [];
+    if (begin > 0 || end <= last)
+      throw new IsobatchError(
+        'ops.partial',
+        `recurrent memory cannot move the part [${p0}, ${p1}) of sequence ${seq}, which ends at position ${last}`,
+        { seq, p0, p1 },
+      );
+    if (to(last) < 0)
+      throw new IsobatchError('ops.range', `sequence ${seq} would end at position ${to(last)}`, { seq });
+    if (to(last) === last) return [];
+    const own = this.slots.tail[seq]!;
+    const other = this.slots.slotFor(seq);
+    return other === own ? [] : [{ cache: this.#cache, from: [own], to: [other], delta: [0] }];
+  }
+
+  move(seq: number, { p0, p1, to }: Move): void {
+    const last = this.slots.seqPosMax(seq);
+    if (last >= 0 && isIn(last, p0, p1) && to(last) !== last) this.slots.restand(seq, to(last));
   }
 
   seqKeep(seq: number): void {

@@ -4,7 +4,7 @@
  */
 import type { FlatBatch } from '../flat-batch.ts';
 import type { Splitter } from '../split.ts';
-import type { Memory, UbatchTarget } from './memory.ts';
+import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
 
 export class SeveralMemories implements Memory {
   readonly caches: readonly Memory[];
@@ -62,6 +62,14 @@ export class SeveralMemories implements Memory {
 
   seqCp(from: number, to: number, p0: number, p1: number): void {
     for (const cache of this.caches) cache.seqCp(from, to, p0, p1);
+  }
+
+  planMove(seq: number, move: Move): MovedRows[] {
+    return this.caches.flatMap((cache) => cache.planMove(seq, move));
+  }
+
+  move(seq: number, move: Move): void {
+    for (const cache of this.caches) cache.move(seq, move);
   }
 
   seqKeep(seq: number): void {

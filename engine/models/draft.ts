@@ -4,7 +4,7 @@
  */
 import type { Model } from '../../model/types.ts';
 import { DIM, PlanBuilder, pad16, SPACE } from '../../native/plan.ts';
-import { Arena, type BuiltPlan, type CacheIndex, type PlanContext } from '../layout.ts';
+import { Arena, type BuiltPlan, type CacheIndex, type KeptRows, type PlanContext } from '../layout.ts';
 import type { RopeTable } from '../rope.ts';
 import { type Matrix, type Table, WeightsBuilder } from '../weights.ts';
 
@@ -37,7 +37,8 @@ export function packModel<L>(
 
 export class Draft {
   readonly context: PlanContext;
-  readonly plan = new PlanBuilder();
+  /** Where operations go. */
+  plan = new PlanBuilder();
   /** Of the activation space. */
   readonly act = new Arena();
   /** Of the cache space: layers take what they keep in turn. */
@@ -45,9 +46,12 @@ export class Draft {
   /** Which rows operations are for (DIM): those of all tokens, or from `onlyOutputs` on those of outputs. */
   rows: number = DIM.tokens;
   readonly #ropeRows: number[] = [];
+  /** What each cache of the network keeps, and how a shift turns it. */
+  readonly #caches: { readonly kept: KeptRows[]; readonly shift: PlanBuilder }[];
 
   constructor(context: PlanContext) {
     this.context = context;
+    this.#caches = context.index.caches.map(() => ({ kept: [], shift: new PlanBuilder() }));
   }
 
   /** Cache number `at` of the network, which must be of this kind. */
@@ -55,6 +59,24 @@ export class Draft {
     const cache = this.context.index.caches[at];
     if (cache?.kind !== kind) throw new Error(`cache ${at} of the network is not ${kind}`);
     return cache as Extract<CacheIndex, { kind: K }>;
+  }
+
+  /**
+   * Room for what cache number `cache` keeps of one more layer: a row of so many bytes for each of its cells or slots.
+   * Answers its place in the cache space (words).
+   */
+  keep(cache: number, bytes: number, turned = false): number {
+    const at = this.cache.take(Math.ceil((this.context.index.caches[cache]!.size * bytes) / 4));
+    this.#caches[cache]!.kept.push({ at: 4 * at, bytes, turned });
+    return at;
+  }
+
+  /** What `operations` adds goes to the plan that shifts this cache. */
+  onShift(cache: number, operations: () => void): void {
+    const plan = this.plan;
+    this.plan = this.#caches[cache]!.shift;
+    operations();
+    this.plan = plan;
   }
 
   /** Room for rows of n values, padded to whole vectors. */
@@ -163,6 +185,10 @@ export class Draft {
       actWords: this.act.words,
       cacheBytes: 4 * this.cache.words,
       ropeRows: this.#ropeRows,
+      caches: this.#caches.map(({ kept, shift }) => ({
+        kept,
+        ...(shift.n_ops === 0 ? {} : { shift: { plan: shift.build(), n_ops: shift.n_ops } }),
+      })),
     };
   }
 }

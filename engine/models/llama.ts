@@ -3,7 +3,7 @@ import type { HparamsOf, Model } from '../../model/types.ts';
 import type { BuiltPlan, Network, PlanContext } from '../layout.ts';
 import { RopeTable } from '../rope.ts';
 import type { WeightsBuilder } from '../weights.ts';
-import { Draft, packModel } from './draft.ts';
+import { Draft, packModel, type Rows } from './draft.ts';
 import { attend, gatedFeedForward, packGated, rotate } from './parts.ts';
 
 export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
@@ -31,8 +31,8 @@ export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
       draft.project(layer.k, norm, k);
       draft.project(layer.v, norm, v);
       rotate(draft, q, n_head, hparams, angles);
-      rotate(draft, k, n_head_kv, hparams, angles);
-      attend(draft, { q, k, v, dst: att }, hparams, scale);
+      const turn = (keys: Rows): void => rotate(draft, keys, n_head_kv, hparams, angles);
+      attend(draft, { q, k, v, dst: att, turn, scale }, hparams);
       if (l === layers.length - 1) [x, att] = draft.onlyOutputs(x, att);
       draft.project(layer.o, att, x, { add: true });
       draft.rmsNorm(x, norm, n_embd, layer.ffnNorm, eps);

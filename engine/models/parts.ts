@@ -31,34 +31,42 @@ export function rotate(
   });
 }
 
+export interface Attending {
+  readonly q: Rows;
+  readonly k: Rows;
+  readonly v: Rows;
+  readonly dst: Rows;
+  /** Rotates keys by the positions of their tokens, or by how far they are shifted; null if positions do not matter. */
+  readonly turn: ((k: Rows) => void) | null;
+  /** Scores are multiplied by it: a float32. */
+  readonly scale: number;
+  /** Number of the cache in the network. */
+  readonly cache?: number;
+}
+
 /**
- * K and V of one more layer go to its cache (number `cache` of the network), and dst = attention of every query over the
- * keys that it sees. Scores are multiplied by `scale`, a float32.
+ * K (turned here) and V of one more layer go to its cache, and dst = attention of every query over the keys that it sees.
+ * A shift of positions turns what is kept of K by the same operations.
  */
-export function attend(
-  draft: Draft,
-  { q, k, v, dst }: Readonly<Record<'q' | 'k' | 'v' | 'dst', Rows>>,
-  { n_head, n_head_kv, n_embd_head: d }: HeadShape,
-  scale: number,
-  cache = 0,
-): void {
+export function attend(draft: Draft, attending: Attending, shape: HeadShape): void {
+  const { q, k, v, dst, turn, scale, cache = 0 } = attending;
+  const { n_head, n_head_kv, n_embd_head: d } = shape;
   const type = draft.context.typeKv;
   const index = draft.cacheIndex('attention', cache);
   const n = n_head_kv * d;
-  const store = (src: Rows): number => {
-    const cells = draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4);
-    draft.plan.kvStore({
-      rows: draft.rows,
-      src: src.at,
-      stride: src.stride,
-      n,
-      dst: cells,
-      type,
-      cells: index.cells,
+  const bytes = n * (type === TYPE.F16 ? 2 : 4);
+  const inCells = { rows: draft.rows, n, type, cells: index.cells };
+  const keys = draft.keep(cache, bytes, true);
+  const values = draft.keep(cache, bytes);
+  turn?.(k);
+  draft.plan.kvStore({ ...inCells, src: k.at, stride: k.stride, dst: keys });
+  draft.plan.kvStore({ ...inCells, src: v.at, stride: v.stride, dst: values });
+  if (turn !== null)
+    draft.onShift(cache, () => {
+      draft.plan.kvLoad({ ...inCells, dst: k.at, stride: k.stride, src: keys });
+      turn(k);
+      draft.plan.kvStore({ ...inCells, src: k.at, stride: k.stride, dst: keys });
     });
-    return cells;
-  };
-  const [keys, values] = [store(k), store(v)];
   draft.plan.attention({
     q: q.at,
     qStride: q.stride,
@@ -120,21 +128,23 @@ export class States {
   readonly #moved: number;
 
   readonly #index: RecurrentIndex;
+  readonly #cache: number;
 
   /** `cache`: its number in the network. */
   constructor(draft: Draft, width: number, cache = 0) {
     if (width !== pad16(width)) throw new Error('a state must have whole vectors');
     this.#draft = draft;
     this.#width = width;
+    this.#cache = cache;
     this.#index = draft.cacheIndex('recurrent', cache);
     this.#moved = draft.act.take(this.#index.size * width);
   }
 
   /** The states of one more layer. Rows follow their slots first: those that move are read before any is written. */
   next(): LayerState {
-    const { plan, cache } = this.#draft;
+    const { plan } = this.#draft;
     const index = this.#index;
-    const state = cache.take(index.size * this.#width);
+    const state = this.#draft.keep(this.#cache, 4 * this.#width);
     const [width, moved] = [this.#width, this.#moved];
     plan.stateGather({ src: state, width, ids: index.movedIds, dst: moved });
     plan.stateScatter({ src: moved, width, srcIds: index.extraSrc, dst: state, dstIds: index.extraDst });

@@ -87,6 +87,15 @@ export function kvStore(a: Int32Array, rows: number, m: Views): boolean {
   return true;
 }
 
+export function kvLoad(a: Int32Array, rows: number, m: Views): void {
+  const [, , dst, stride, n, src, type, cells] = a as unknown as number[];
+  for (let r = 0; r < rows; r++) {
+    const at = dst! + r * stride!;
+    readElements(m.cache, src!, m.index[cells! + r]! * n!, type!, n!, m.act, at);
+    m.act.fill(0, at + n!, at + pad16(n!));
+  }
+}
+
 export function siluMul(a: Int32Array, rows: number, m: Views): void {
   const [, , gate, up, dst, stride, n] = a as unknown as number[];
   for (let r = 0; r < rows; r++) {

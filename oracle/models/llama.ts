@@ -1,7 +1,7 @@
 /**
  * llama over lists of entries (spec: architectures.md 3). Every entry on which the answer depends is evaluated once,
  * layer by layer; an entry attends to exactly the entries that it saw. Keys are rotated by the position at which they
- * were evaluated.
+ * were evaluated, and once more by each move.
  */
 import type { HparamsOf } from '../../model/types.ts';
 import {
@@ -11,8 +11,8 @@ import {
   linear,
   outputs,
   type Pass,
-  refuseShifted,
   rmsNorm,
+  type Seen,
   sawPlaces,
 } from './parts.ts';
 
@@ -20,7 +20,6 @@ type Hparams = HparamsOf<'llama'>;
 
 /** See `Rows`. */
 export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
-  refuseShifted(pass.order);
   const pos = pass.order.map((entry) => entry.pos_eval);
   const saw = sawPlaces(pass);
   let h = embedded(pass);
@@ -38,7 +37,7 @@ function attention<R>(
   il: number,
   h: readonly R[],
   pos: readonly number[],
-  saw: readonly (readonly number[])[],
+  saw: readonly (readonly Seen[])[],
 ): R[] {
   const { ops } = pass;
   const blk = `blk.${il}`;
@@ -55,10 +54,11 @@ function attention<R>(
   ];
   const wo = linear(pass, `${blk}.attn_output`);
   const a = h.map(rmsNorm(pass, `${blk}.attn_norm`, hparams.norm_rms_eps));
-  const q = a.map((x, t) => ops.rope(wq(x), pos[t]!, turned));
-  const k = a.map((x, t) => ops.rope(wk(x), pos[t]!, turned));
+  const turn = (x: R, by: number): R => ops.rope(x, by, turned);
+  const q = a.map((x, t) => turn(wq(x), pos[t]!));
+  const k = a.map((x, t) => turn(wk(x), pos[t]!));
   const v = a.map(wv);
-  const o = attended(pass, il, { q, k, v }, saw, hparams);
+  const o = attended(pass, il, { q, k, v, turn }, saw, hparams);
   return h.map((x, t) => ops.add(x, wo(o[t]!), `${blk}.attn_add`));
 }
 

@@ -5,7 +5,7 @@
 import { IsobatchError } from '../../contract/errors.ts';
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { AttentionShape } from '../attention.ts';
-import { type Entry, evaluationOrder } from '../entries.ts';
+import { type Entry, evaluationOf, evaluationOrder } from '../entries.ts';
 import type { Operators } from '../operators.ts';
 import { Weights } from '../weights.ts';
 
@@ -62,32 +62,65 @@ export function outputs<R>(pass: Pass<R>, h: readonly R[], normed: (x: R) => R):
   const { weights, ops, place, asked, embeddings } = pass;
   const output = weights.matrix(weights.has('output.weight') ? 'output.weight' : 'token_embd.weight');
   return asked.map((entry) => {
-    const last = normed(h[place.get(entry)!]!);
+    const last = normed(h[place.get(evaluationOf(entry))!]!);
     return embeddings ? last : ops.matVec(output, last, 'output');
   });
 }
 
-/** Places of the entries that each entry saw, itself last. */
-export function sawPlaces({ order, place }: Pass<unknown>): number[][] {
-  return order.map((entry) => entry.saw.map((seen) => place.get(seen)!));
+/** Something that an entry saw: the place of its evaluation, and by how much its key was turned until then. */
+export interface Seen {
+  readonly place: number;
+  readonly turns: readonly number[];
+}
+
+/** What each entry saw, itself last. */
+export function sawPlaces({ order, place }: Pass<unknown>): Seen[][] {
+  return order.map((entry) =>
+    entry.saw.map((seen) => ({ place: place.get(evaluationOf(seen))!, turns: seen.turns ?? [] })),
+  );
+}
+
+/** Lists of queries, keys and values, and what turns a row of keys by a number of positions (none: nothing does). */
+export interface Attended<R> {
+  readonly q: readonly R[];
+  readonly k: readonly R[];
+  readonly v: readonly R[];
+  readonly turn?: (k: R, delta: number) => R;
 }
 
 /**
  * Attention of every entry over those that it saw, K and V as memory keeps them: the list of softmax(q k / sqrt(d)) v,
- * before the output matrix. Throws `memory.overflow` (F16).
+ * before the output matrix. A key that was moved was turned where it lay, and kept again, once for each move. Throws
+ * `memory.overflow` (F16).
  */
 export function attended<R>(
   { ops }: Pass<R>,
   il: number,
-  { q, k, v }: { readonly q: readonly R[]; readonly k: readonly R[]; readonly v: readonly R[] },
-  saw: readonly (readonly number[])[],
+  { q, k, v, turn }: Attended<R>,
+  saw: readonly (readonly Seen[])[],
   shape: AttentionShape,
 ): R[] {
-  const keys = k.map((x) => ops.stored(x, `K of layer ${il}`));
+  const name = `K of layer ${il}`;
+  const keys = k.map((x) => ops.stored(x, name));
   const values = v.map((x) => ops.stored(x, `V of layer ${il}`));
+  const turned = new Map<string, R>();
+  const keyOf = ({ place, turns }: Seen): R => {
+    if (turn === undefined || turns.length === 0) {
+      return keys[place]!;
+    }
+    const id = `${place}: ${turns.join()}`;
+    if (!turned.has(id)) {
+      turned.set(
+        id,
+        turns.reduce<R>((x, delta) => ops.stored(turn(x, delta), name), keys[place]!),
+      );
+    }
+    return turned.get(id)!;
+  };
   return q.map((x, t) => {
-    const seen = (of: readonly R[]) => saw[t]!.map((j) => of[j]!);
-    return ops.attend(x, seen(keys), seen(values), shape, `blk.${il}.attn`);
+    const seen = saw[t]!;
+    const seenValues = seen.map(({ place }) => values[place]!);
+    return ops.attend(x, seen.map(keyOf), seenValues, shape, `blk.${il}.attn`);
   });
 }
 
@@ -100,31 +133,23 @@ export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
   return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
 }
 
-/** Throws `internal` if an entry is not at the position at which its key was rotated. */
-export function refuseShifted(order: readonly Entry[]): void {
-  const shifted = order.find((entry) => entry.pos !== entry.pos_eval);
-  if (shifted) {
-    throw new IsobatchError(
-      'internal',
-      `an entry moved from position ${shifted.pos_eval} to ${shifted.pos}; shifted keys are not specified here`,
-      { pos_eval: shifted.pos_eval, pos: shifted.pos },
-    );
-  }
-}
-
 /**
  * For recurrences: the place of the entry after which each entry was evaluated, -1 for the first of a list. Throws
  * `internal` for an entry that does not continue the one before it.
  */
 export function previousPlaces({ order, place }: Pass<unknown>): number[] {
-  return order.map((entry) => place.get(predecessor(entry)!) ?? -1);
+  return order.map((entry) => {
+    const before = predecessor(entry);
+    return before === undefined ? -1 : place.get(before)!;
+  });
 }
 
-/** The entry after which this one was evaluated; none for the first of a list. */
+/** The evaluation after which this one was made; none for the first of a list. Positions do not matter to a state. */
 function predecessor(entry: Entry): Entry | undefined {
-  const previous = entry.saw.at(-2);
-  const history = previous?.saw ?? [];
-  if (history.length !== entry.saw.length - 1 || history.some((seen, i) => seen !== entry.saw[i])) {
+  const list = entry.saw.map(evaluationOf);
+  const previous = list.at(-2);
+  const history = (previous?.saw ?? []).map(evaluationOf);
+  if (history.length !== list.length - 1 || history.some((seen, i) => seen !== list[i])) {
     throw new IsobatchError(
       'internal',
       `the entry at position ${entry.pos_eval} does not continue the one before it; a recurrent state has no such history`,

@@ -8,7 +8,7 @@ import type { Facts } from '../facts.ts';
 import { Lists } from '../lists.ts';
 import type { Random } from '../random.ts';
 import { relative } from '../token-tree.ts';
-import type { Call } from '../types.ts';
+import type { Call, MoveCall } from '../types.ts';
 import { drawFlags } from './flags.ts';
 
 /** A run of tokens for one set of sequences, and the runs that may follow once it is done. */
@@ -188,6 +188,17 @@ export class Draft {
     this.lists.cp(from, to, p0, p1);
     this.path[to] = this.path[from]!;
     this.calls.push({ op: 'seqCp', from, to, p0, p1 });
+    return true;
+  }
+
+  /** Moves positions, if that is legal; false if not. */
+  move(call: MoveCall): boolean {
+    if (this.lists.moveRefusal(call) !== null) return false;
+    // Where all owners of an entry move with it, nobody may share it.
+    if (this.facts.legal.moves_all_owners && this.lists.sharedMoves(call) > 0) return false;
+    this.lists.move(call);
+    this.peak = Math.max(this.peak, this.lists.used);
+    this.calls.push(call);
     return true;
   }
 

@@ -1,5 +1,5 @@
 /** Sequence operations between decodes: removals of every extent, copies, keep, clear, and calls that are refused. */
-import type { Call } from '../types.ts';
+import type { Call, MoveCall } from '../types.ts';
 import type { Draft } from './draft.ts';
 
 /** Does one random operation that fits the state of memory; answers the name of its class, or null. */
@@ -10,7 +10,7 @@ export function operate(d: Draft): string | null {
   const seq = r.pick(live);
   const min = d.lists.owned(seq)[0]!.pos;
   const max = d.lists.posMax(seq);
-  switch (r.weighted([16, 20, 14, 6, 5, 3, 3, 8, 8, 6])) {
+  switch (r.weighted([16, 20, 14, 6, 5, 3, 3, 8, 8, 6, d.facts.moves ? 12 : 0])) {
     case 0:
       d.remove(seq, r.chance(0.5) ? 0 : -1, r.chance(0.5) ? -1 : max + 1 + r.below(3));
       return 'whole';
@@ -38,12 +38,36 @@ export function operate(d: Draft): string | null {
       return 'nothing';
     case 8:
       return refuse(d);
+    case 10:
+      return move(d, seq);
     default: {
       if (!d.facts.parts) return null;
       const p0 = r.between(min, max);
       return d.copy(r.chance(0.6) ? 0 : p0, r.chance(0.6) ? p0 + 1 : -1) ? 'ranged copy' : null;
     }
   }
+}
+
+/**
+ * Moves positions as engines use it: a hole is closed (a context that is shifted), a suffix or a whole sequence moves up or
+ * back, positions are divided. States move whole.
+ */
+function move(d: Draft, seq: number): string | null {
+  const { r, lists } = d;
+  const own = lists.owned(seq);
+  const first = own[0]!.pos;
+  const max = lists.posMax(seq);
+  const from = lists.refusesParts ? 0 : r.pick([0, first, r.between(first, max)]);
+  const at = own.findIndex(({ pos }) => pos >= from);
+  const hole = (own[at]?.pos ?? 0) - (at > 0 ? own[at - 1]!.pos + 1 : 0);
+  const range = { seq, p0: from === 0 && r.chance(0.3) ? -1 : from, p1: r.chance(0.8) ? -1 : max + 1 };
+  const calls: MoveCall[] = [
+    { op: 'seqAdd', ...range, by: -hole },
+    { op: 'seqAdd', ...range, by: r.between(1, 9) },
+    { op: 'seqAdd', ...range, by: -r.between(1, 3) },
+    { op: 'seqDiv', ...range, by: r.between(1, 3) },
+  ];
+  return d.move(r.pick(calls)) ? 'move' : null;
 }
 
 /** Where a part of a state cannot be removed the call is a refused one. */
@@ -84,6 +108,12 @@ export function refusedOperation(d: Draft): Call | null {
       if (live.length < 2) return null;
       const [from, to] = r.shuffle([...live]);
       return { op: 'seqCp', from: from!, to: to!, p0: 0, p1: -1, refused: 'ops.copy' };
+    },
+    () => {
+      if (!d.facts.moves || live.length === 0) return null;
+      const seq = r.pick(live);
+      const call = { op: 'seqAdd', seq, p0: 0, p1: -1, by: -1 - lists.posMax(seq) } as const;
+      return { ...call, refused: 'ops.range' };
     },
     () => {
       if (live.length === 0) return null;

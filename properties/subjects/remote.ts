@@ -386,6 +386,12 @@ class SuspectContext implements SubjectContext {
   seqKeep(seq: number): Promise<void> {
     return this.#try(() => this.#context.seqKeep(seq));
   }
+  seqAdd(seq: number, p0: number, p1: number, delta: number): Promise<void> {
+    return this.#try(() => this.#context.seqAdd!(seq, p0, p1, delta));
+  }
+  seqDiv(seq: number, p0: number, p1: number, divisor: number): Promise<void> {
+    return this.#try(() => this.#context.seqDiv!(seq, p0, p1, divisor));
+  }
   clear(): Promise<void> {
     return this.#try(() => this.#context.clear());
   }
@@ -462,6 +468,14 @@ class RemoteContext implements SubjectContext {
 
   async seqKeep(seq: number): Promise<void> {
     await this.#call('seqKeep', { seq });
+  }
+
+  async seqAdd(seq: number, p0: number, p1: number, delta: number): Promise<void> {
+    await this.#call('seqAdd', { seq, p0, p1, by: delta });
+  }
+
+  async seqDiv(seq: number, p0: number, p1: number, divisor: number): Promise<void> {
+    await this.#call('seqDiv', { seq, p0, p1, by: divisor });
   }
 
   async clear(): Promise<void> {

@@ -14,15 +14,24 @@ import {
   type SubjectModel,
 } from '../../contract/subject.ts';
 import { type ErrorRecord, errorOf, errorRecord } from '../protocol.ts';
-import type { Call } from '../types.ts';
+import type { Call, MoveCall } from '../types.ts';
 
 /** What a script asks of a context; `refused`: an error is expected, and the history goes on after it. */
 export type ScriptCall = Extract<
   Call,
-  { readonly op: 'decode' | 'encode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'clear' }
+  { readonly op: 'decode' | 'encode' | 'seqRm' | 'seqCp' | 'seqKeep' | 'seqAdd' | 'seqDiv' | 'clear' }
 >;
 
-export const SCRIPT_OPS: readonly string[] = ['decode', 'encode', 'seqRm', 'seqCp', 'seqKeep', 'clear'];
+export const SCRIPT_OPS: readonly string[] = [
+  'decode',
+  'encode',
+  'seqRm',
+  'seqCp',
+  'seqKeep',
+  'seqAdd',
+  'seqDiv',
+  'clear',
+];
 
 /** Answers in the order of the calls; after each call the positions that were asked for. */
 export interface ScriptAnswers {
@@ -51,9 +60,18 @@ export function doCall(
       return ctx.seqCp(call.from, call.to, call.p0, call.p1);
     case 'seqKeep':
       return ctx.seqKeep(call.seq);
+    case 'seqAdd':
+    case 'seqDiv':
+      return move(ctx, call);
     case 'clear':
       return ctx.clear();
   }
+}
+
+function move(ctx: SubjectContext, { op, seq, p0, p1, by }: MoveCall): MaybePromise<void> {
+  if (ctx.seqAdd === undefined || ctx.seqDiv === undefined)
+    throw new IsobatchError('protocol', 'this subject moves no positions', { op });
+  return op === 'seqAdd' ? ctx.seqAdd(seq, p0, p1, by) : ctx.seqDiv(seq, p0, p1, by);
 }
 
 function encode(ctx: SubjectContext, batch: Batch): MaybePromise<DecodeResult> {
@@ -143,6 +161,12 @@ export class AnsweredContext implements SubjectContext {
     this.#next();
   }
   seqKeep(): void {
+    this.#next();
+  }
+  seqAdd(): void {
+    this.#next();
+  }
+  seqDiv(): void {
     this.#next();
   }
   clear(): void {

@@ -19,7 +19,8 @@ import {
   VERBS,
   type Verb,
 } from '../protocol.ts';
-import { answerScript, SCRIPT_OPS } from './script.ts';
+import type { MoveCall } from '../types.ts';
+import { answerScript, doCall, SCRIPT_OPS } from './script.ts';
 
 interface Answer {
   readonly header?: object;
@@ -164,6 +165,16 @@ const handlers: Record<Verb, Handler> = {
     return {};
   },
 
+  async seqAdd(session, request) {
+    await doCall(session.open(request).context, moveField('seqAdd', request));
+    return {};
+  },
+
+  async seqDiv(session, request) {
+    await doCall(session.open(request).context, moveField('seqDiv', request));
+    return {};
+  },
+
   async clear(session, request) {
     await session.open(request).context.clear();
     return {};
@@ -227,6 +238,11 @@ function shown(subject: Subject): Required<Pick<Subject, 'rules' | 'split'>> {
   if (subject.rules === undefined || subject.split === undefined)
     throw new IsobatchError('refused', 'the subject does not show its rules');
   return subject as Required<Subject>;
+}
+
+function moveField(op: MoveCall['op'], request: Header): MoveCall {
+  const [p0, p1] = [intField(request, 'p0', -1), intField(request, 'p1', -1)];
+  return { op, seq: intField(request, 'seq'), p0, p1, by: intField(request, 'by') };
 }
 
 function seqField(request: Header): number | undefined {

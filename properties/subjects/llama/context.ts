@@ -205,6 +205,16 @@ export class LlamaContext implements SubjectContext {
     this.#ops('void', 'seq_keep', ', int seq', seq);
   }
 
+  seqAdd(seq: number, p0: number, p1: number, delta: number): void {
+    this.#know(seq);
+    this.#ops('void', 'seq_add', ', int seq, int p0, int p1, int delta', seq, p0, p1, delta);
+  }
+
+  seqDiv(seq: number, p0: number, p1: number, divisor: number): void {
+    this.#know(seq);
+    this.#ops('void', 'seq_div', ', int seq, int p0, int p1, int divisor', seq, p0, p1, divisor);
+  }
+
   clear(): void {
     if (this.#api.library.memory === 'llama_memory') this.#ops('void', 'clear', ', bool data', true);
     else this.#ops('void', 'clear', '');

@@ -62,6 +62,7 @@ describe('the rules', () => {
     const old = {
       refuses: ['batch.token', 'batch.empty', 'ops.partial'],
       shared_needs_unified: true,
+      moves_all_owners: true,
       no_empty_ranges: true,
     };
     const pooled = { ...old, pooled_ids_below_tokens: true };
@@ -69,7 +70,11 @@ describe('the rules', () => {
     for (const era of ['b3889', 'b4234', 'b4980'] as const) expect(legal(era), era).toEqual(oldest);
     expect(legal('b5640')).toEqual(pooled);
     expect(legal('b6122')).toEqual(old);
-    const recent = { refuses: ['batch.token', 'batch.empty'], shared_needs_unified: true };
+    const recent = {
+      refuses: ['batch.token', 'batch.empty'],
+      shared_needs_unified: true,
+      moves_all_owners: true,
+    };
     expect(legal('b6673')).toEqual({ ...recent, no_empty_ranges: true });
     for (const era of ['b8095', 'b8352'] as const)
       expect(legal(era), era).toEqual({ ...recent, unshared: ['recurrent', 'hybrid'] });
@@ -84,6 +89,7 @@ describe('the rules', () => {
       'shared_needs_unified',
       'unshared recurrent',
       'unshared hybrid',
+      'moves_all_owners',
     ]);
     expect(sources!['unshared hybrid']).toMatch(/^b8095 to b8352; .*pull\/16442.*pull\/21224/);
     const info = { ...plainSubject().info, legal: legalOf('b8352') };

@@ -41,9 +41,16 @@ export function eraOf(library: Pick<Library, 'layout' | 'has' | 'files'>): Era {
 /** What a rule says. Those without a value are there or not. */
 type Says =
   | { readonly rule: 'refuses'; readonly value: string }
-  | { readonly rule: 'unshared'; readonly value: MemoryKind }
+  | { readonly rule: 'unshared' | 'unmoved'; readonly value: MemoryKind }
   | { readonly rule: 'pos_of_empty'; readonly value: number }
-  | { readonly rule: 'shared_needs_unified' | 'no_empty_ranges' | 'no_pos_min' | 'pooled_ids_below_tokens' }
+  | {
+      readonly rule:
+        | 'shared_needs_unified'
+        | 'no_empty_ranges'
+        | 'no_pos_min'
+        | 'moves_all_owners'
+        | 'pooled_ids_below_tokens';
+    }
   | { readonly rule: DriverRule };
 
 /** Rules of the adapter. */
@@ -109,6 +116,14 @@ export const RULES: readonly ReleaseRule[] = [
     last: 'b8352',
     what: 'hybrid memory takes no tokens of several sequences',
     source: `${PULL}16442, until ${PULL}21224; measured: rc 1`,
+  },
+  {
+    rule: 'moves_all_owners',
+    first: OLDEST,
+    last: YOUNGEST,
+    what: 'moving an entry moves it for all sequences that own it, so shared ones are not moved',
+    source:
+      'src/llama-kv-cache.cpp (src/llama.cpp before b4980), seq_add: the position of the cell; measured, attention and recurrent',
   },
   {
     rule: 'no_empty_ranges',
@@ -204,12 +219,16 @@ export function legalOf(era: Era): LegalDifferences {
       case 'unshared':
         legal = { ...legal, unshared: [...(legal.unshared ?? []), rule.value] };
         break;
+      case 'unmoved':
+        legal = { ...legal, unmoved: [...(legal.unmoved ?? []), rule.value] };
+        break;
       case 'pos_of_empty':
         legal = { ...legal, pos_of_empty: rule.value };
         break;
       case 'shared_needs_unified':
       case 'no_empty_ranges':
       case 'no_pos_min':
+      case 'moves_all_owners':
       case 'pooled_ids_below_tokens':
         legal = { ...legal, [rule.rule]: true };
         break;

@@ -52,6 +52,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
     },
     legal: legalOf(era),
     state: true,
+    shifts: true,
     quantizes: Object.keys(FTYPES),
     ...rounding,
   };

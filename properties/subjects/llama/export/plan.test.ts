@@ -158,9 +158,9 @@ describe('the plan of an exported program', () => {
     expect(refusalOf(() => exportPlan(caseOf(undefined, { white: {} }), DIED, LLAMA))).toBe(
       'usage: this kind of case (solo) cannot be exported to C: it asks a rule inside of a subject',
     );
-    const unknown = { op: 'seqAdd', seq: 0 } as unknown as Call;
+    const unknown = { op: 'seqDrop', seq: 0 } as unknown as Call;
     expect(refusalOf(() => steps([...PAIR.calls, unknown]))).toContain(
-      'cannot be exported to C: call 1 is a seqAdd',
+      'cannot be exported to C: call 1 is a seqDrop',
     );
     const copy: Call = { op: 'seqCp', from: 0, to: 1, p0: -1, p1: -1, refused: 'ops.copy' };
     expect(refusalOf(() => steps([...PAIR.calls, copy]))).toContain('libllama has no answer to it');

@@ -30,6 +30,11 @@ export type Step =
       readonly refused: boolean;
     }
   | { readonly do: 'seq_cp'; readonly call: number; readonly args: readonly [number, number, number, number] }
+  | {
+      readonly do: 'seq_add' | 'seq_div';
+      readonly call: number;
+      readonly args: readonly [number, number, number, number];
+    }
   | { readonly do: 'seq_keep'; readonly call: number; readonly args: readonly [number] }
   | { readonly do: 'clear'; readonly call: number }
   /** `slot` is a number; `seq` -1 is everything. */
@@ -159,21 +164,24 @@ const KNOWN_CALLS: readonly string[] = [
   'seqRm',
   'seqCp',
   'seqKeep',
+  'seqAdd',
+  'seqDiv',
   'clear',
   'stateSave',
   'stateLoad',
   'newContext',
 ];
 
+/** Functions without an answer. */
+const SILENT: readonly string[] = ['seqCp', 'seqKeep', 'seqAdd', 'seqDiv', 'stateSave'];
+
 function checkCalls(c: Case, scripts: readonly (Script | undefined)[]): void {
   for (const script of scripts)
     for (const [i, call] of (script?.calls ?? []).entries()) {
       if (!KNOWN_CALLS.includes(call.op))
         throw refusal(c, `call ${i} is a ${call.op}, which no program of ours makes`);
-      const silent =
-        (call.op === 'seqCp' || call.op === 'seqKeep' || call.op === 'stateSave') &&
-        call.refused !== undefined;
-      if (silent && call.refused !== 'ops.seq_id')
+      if (call.op === 'clear' || call.refused === undefined || !SILENT.includes(call.op)) continue;
+      if (call.refused !== 'ops.seq_id')
         throw refusal(c, `call ${i} must be refused (${call.refused}), and libllama has no answer to it`);
     }
 }
@@ -279,6 +287,8 @@ function stepOf(
   if (call.refused === 'ops.seq_id') return { do: 'nothing', call: i, why: 'there is no such sequence' };
   if (call.op === 'seqRm') return { do: 'seq_rm', call: i, args: [call.seq, call.p0, call.p1], refused };
   if (call.op === 'seqCp') return { do: 'seq_cp', call: i, args: [call.from, call.to, call.p0, call.p1] };
+  if (call.op === 'seqAdd') return { do: 'seq_add', call: i, args: [call.seq, call.p0, call.p1, call.by] };
+  if (call.op === 'seqDiv') return { do: 'seq_div', call: i, args: [call.seq, call.p0, call.p1, call.by] };
   if (call.op === 'seqKeep') return { do: 'seq_keep', call: i, args: [call.seq] };
   if (call.op === 'newContext')
     return { do: 'next_context', call: i, params: { ...params, ...call.params }, refused };

@@ -85,6 +85,8 @@ describe.skipIf(!compiler)(`an exported program compiles${needs(compiler, 'no C 
       { op: 'seqKeep', seq: 0 },
       { op: 'clear' },
       { op: 'seqCp', from: 0, to: 1, p0: -1, p1: -1 },
+      { op: 'seqAdd', seq: 0, p0: 0, p1: -1, by: 2 },
+      { op: 'seqDiv', seq: 0, p0: 0, p1: -1, by: 2 },
     ];
     const positions = [[1, 1, 0, 0]] as const;
     compile('calls', text(caseOf({ ...PAIR, calls }, { alone: ALONE, positions }), failureAt(1e-5)));
@@ -138,6 +140,15 @@ describe.skipIf(!runs)(`an exported program runs${needs(runs, why)}`, () => {
     const taken = run(compile('taken', text(caseOf(legal), DIED)), c.model, last);
     expect(taken.code).toBe(1);
     expect(taken.out).toContain('llama_decode answered 0, and the batch is one that must be refused');
+  });
+
+  it('moves positions', () => {
+    const calls: Script['calls'] = [...PAIR.calls, { op: 'seqAdd', seq: 0, p0: 1, p1: -1, by: 3 }];
+    const told = { ...DIED, difference: { what: 'largest position of sequence 0', got: 1, want: 4 } };
+    const moved = (max: number) => caseOf({ ...PAIR, calls }, { positions: [[1, 0, 0, max]] });
+    expect(run(compile('moved-on', text(moved(4), told)), c.model, last).code).toBe(0);
+    const { code, out } = run(compile('stayed', text(moved(1), told)), c.model, last);
+    expect([code, out]).toEqual([1, expect.stringContaining('call 1: seq_add(0, 1, -1, 3)')]);
   });
 
   it('saves and loads states, and shows a load that is not refused', () => {

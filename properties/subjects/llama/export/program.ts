@@ -160,6 +160,8 @@ function stepText(step: Step): string {
     case 'seq_rm':
       return `seq_rm(h, ${step.call}, ${step.args.map(int).join(', ')}, ${step.refused ? 1 : 0});`;
     case 'seq_cp':
+    case 'seq_add':
+    case 'seq_div':
     case 'seq_keep':
       return `${step.do}(h, ${step.call}, ${step.args.map(int).join(', ')});`;
     case 'clear':

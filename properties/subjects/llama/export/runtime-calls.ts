@@ -175,6 +175,24 @@ static void seq_keep(struct history *h, int call, int seq)
     printf("  call %d: seq_keep(%d)\n", call, seq);
 }
 `,
+  seq_add: String.raw`
+static void seq_add(struct history *h, int call, int seq, int p0, int p1, int delta)
+{
+    if (h->stopped) return;
+    snprintf(doing, sizeof doing, "seq_add ran, %s, call %d", h->name, call);
+    memory_seq_add(h->memory, seq, p0, p1, delta);
+    printf("  call %d: seq_add(%d, %d, %d, %d)\n", call, seq, p0, p1, delta);
+}
+`,
+  seq_div: String.raw`
+static void seq_div(struct history *h, int call, int seq, int p0, int p1, int divisor)
+{
+    if (h->stopped) return;
+    snprintf(doing, sizeof doing, "seq_div ran, %s, call %d", h->name, call);
+    memory_seq_div(h->memory, seq, p0, p1, divisor);
+    printf("  call %d: seq_div(%d, %d, %d, %d)\n", call, seq, p0, p1, divisor);
+}
+`,
   clear: String.raw`
 static void clear(struct history *h, int call)
 {

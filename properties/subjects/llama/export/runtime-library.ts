@@ -55,6 +55,8 @@ static void *(*get_memory)(void *ctx);
 static void (*memory_clear)(void *memory, int data);
 static _Bool (*memory_seq_rm)(void *memory, int32_t seq, int32_t p0, int32_t p1);
 static void (*memory_seq_cp)(void *memory, int32_t from, int32_t to, int32_t p0, int32_t p1);
+static void (*memory_seq_add)(void *memory, int32_t seq, int32_t p0, int32_t p1, int32_t delta);
+static void (*memory_seq_div)(void *memory, int32_t seq, int32_t p0, int32_t p1, int32_t divisor);
 static void (*memory_seq_keep)(void *memory, int32_t seq);
 static int32_t (*memory_seq_pos_min)(void *memory, int32_t seq);
 static int32_t (*memory_seq_pos_max)(void *memory, int32_t seq);
@@ -249,6 +251,8 @@ static void load_library(const char *libllama)
         GET_MEMORY(memory_seq_rm, "seq_rm");
         GET_MEMORY(memory_seq_cp, "seq_cp");
         GET_MEMORY(memory_seq_keep, "seq_keep");
+        GET_MEMORY(memory_seq_add, "seq_add");
+        GET_MEMORY(memory_seq_div, "seq_div");
         GET_MEMORY(memory_clear, "clear");
         GET_MEMORY(memory_seq_pos_max, "seq_pos_max");
         GET_MEMORY(memory_seq_pos_min, "seq_pos_min");
