@@ -20,7 +20,7 @@ import {
   untied,
 } from './recipe-blocks.ts';
 import { mambaMixer } from './recipe-mamba.ts';
-import { mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
+import { MAMBA2_LOADABLE, mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
 import { BYTE_VOCAB, f32, fileOf, i32s, type Metadata, u32, Weights } from './recipe-parts.ts';
 
 /** Key and value heads of the layers: the first and the last are recurrent. */
@@ -63,13 +63,13 @@ export function buildJamba(name: string, type: TensorType): Uint8Array {
 export function buildFalconH1(name: string, type: TensorType): Uint8Array {
   const { n_embd, n_ff } = SIZE;
   const n_layer = 2;
-  const n_group = 1;
+  const mixer = { ...MAMBA2_LOADABLE, n_group: 1 };
   const w = new Weights(name, type);
   untied(w, n_embd);
   for (let i = 0; i < n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
-    mamba2Mixer(w, blk, n_group);
+    mamba2Mixer(w, blk, mixer);
     attention(w, blk, SIZE);
     // llama.cpp asks for this one without ".weight".
     w.norm(`${blk}.ffn_norm`, n_embd);
@@ -81,7 +81,7 @@ export function buildFalconH1(name: string, type: TensorType): Uint8Array {
     ...HEAD_SIZE_KEYS,
     ...RMS_KEY,
     ...ROPE_KEYS,
-    ...mamba2Keys(n_group),
+    ...mamba2Keys(mixer),
   ];
   return fileOf(loadableKeys('falcon-h1', name, n_layer, keys), w);
 }

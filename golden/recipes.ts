@@ -19,7 +19,7 @@ import { buildFalconH1, buildJamba, buildLfm2 } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
 import { buildLlama4 } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
-import { buildMamba2 } from './recipe-mamba2.ts';
+import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.ts';
 import { buildOpenelm } from './recipe-openelm.ts';
 import { BYTE_VOCAB } from './recipe-parts.ts';
 import { buildRwkv6, buildRwkv7 } from './recipe-rwkv.ts';
@@ -87,6 +87,28 @@ const MAMBA_LOADABLE: MambaShape = {
   loadable: true,
 };
 
+/** One group, heads of 16 channels, states that are no whole vectors. */
+const MAMBA2_ONE: Mamba2Shape = {
+  ...MAMBA2_LOADABLE,
+  n_embd: 32,
+  d_inner: 64,
+  d_state: 24,
+  n_ssm_head: 4,
+  n_group: 1,
+};
+
+/** Eight groups of two heads of 8 channels. */
+const MAMBA2_EIGHT: Mamba2Shape = { ...MAMBA2_LOADABLE, n_embd: 16, n_ssm_head: 16, n_group: 8 };
+
+const MAMBA2_FUZZ: Mamba2Shape = {
+  ...MAMBA2_LOADABLE,
+  n_vocab: 64,
+  n_embd: 32,
+  d_inner: 64,
+  d_state: 8,
+  loadable: false,
+};
+
 /** A recipe and its half-precision twin. */
 function pair(
   name: string,
@@ -144,7 +166,22 @@ export const recipes: readonly Recipe[] = [
   ...pair('mamba-loadable', 'mamba', 'random mamba that llama.cpp loads: 2 layers, width 64, bytes', (type) =>
     buildMamba('mamba-loadable', MAMBA_LOADABLE, type),
   ),
-  single('mamba2', 'mamba2', '2 layers, 8 heads in 2 groups', buildMamba2),
+  ...pair('mamba2', 'mamba2', 'random mamba2 for llama.cpp: 2 layers, 8 heads in 2 groups', (type) =>
+    buildMamba2('mamba2', MAMBA2_LOADABLE, type),
+  ),
+  single('mamba2-1g', 'mamba2', '2 layers, 4 heads in one group, state 24', (name, type) =>
+    buildMamba2(name, MAMBA2_ONE, type),
+  ),
+  single('mamba2-8g', 'mamba2', '2 layers, 16 heads in 8 groups', (name, type) =>
+    buildMamba2(name, MAMBA2_EIGHT, type),
+  ),
+  ...pair(
+    'mamba2-fuzz',
+    'mamba2',
+    'random mamba2: 2 layers, width 32, 8 heads in 2 groups, state 8, vocabulary 64',
+    (type) => buildMamba2('mamba2-fuzz', MAMBA2_FUZZ, type),
+    (n_layer, n_embd, type) => buildMamba2('mamba2-fuzz', mamba2Of(n_layer, n_embd), type),
+  ),
   single('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
     buildGemma2(name, 4, type),
   ),
@@ -227,6 +264,11 @@ function llamaOf(n_layer: number, n_embd: number): LlamaShape {
 
 function mambaOf(n_layer: number, n_embd: number): MambaShape {
   return { ...MAMBA_FUZZ, n_layer, n_embd, dt_rank: n_embd >> 4 };
+}
+
+/** Heads stay 8 channels wide. */
+function mamba2Of(n_layer: number, n_embd: number): Mamba2Shape {
+  return { ...MAMBA2_FUZZ, n_layer, n_embd, d_inner: 2 * n_embd, n_ssm_head: n_embd / 4 };
 }
 
 /** The bytes of the model of a recipe or of a size variant. Throws `usage` for an unknown or impossible name. */

@@ -69,6 +69,7 @@ constexpr int TYPE_F16 = 1;
 #include "rows.inl.h"
 #include "attention.inl.h"
 #include "ssm.inl.h"
+#include "ssm_heads.inl.h"
 
 namespace {
 
@@ -87,6 +88,8 @@ enum Op {
   OP_SSM_SCAN,
   OP_SSM_GATE,
   OP_KV_LOAD,
+  OP_SSM_SCAN_HEADS = 20,
+  OP_SSM_GATE_NORM,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -123,6 +126,8 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_CONV: ssmConv(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
+    case OP_SSM_SCAN_HEADS: ssmScanHeads(a, rows, dims[a[2]], m); return 0;
+    case OP_SSM_GATE_NORM: ssmGateNorm(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

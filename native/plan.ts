@@ -49,6 +49,8 @@ export const OP = {
   ssmScan: 12,
   ssmGate: 13,
   kvLoad: 14,
+  ssmScanHeads: 20,
+  ssmGateNorm: 21,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -399,6 +401,101 @@ export class PlanBuilder {
       a.dstStride,
       a.n,
       a.dSkip,
+    );
+  }
+
+  /**
+   * Selective scan of Mamba-2 over equal sets of tokens: nHead heads of dHead channels, one decay a head, nState states
+   * a channel. Head h takes b and c of group floor(h / (nHead / nGroup)); a row of b or c has nState floats a group.
+   *
+   * d = softplus(dt[h]); e = exp(d * a[h]); xd = x * d; for each state i: s = fma(s, e, b[i] * xd); lane[i mod 16] =
+   * fma(s, c[i], lane) from zero; dst = the lanes folded by +8, +4, +2, +1. A state row is [nHead * dHead][pad16(nState)]
+   * floats; where states come from and go to: as in ssmConv. dt rows and `a` (weights) are padded to whole vectors.
+   */
+  ssmScanHeads(a: {
+    x: number;
+    xStride: number;
+    dt: number;
+    dtStride: number;
+    b: number;
+    bStride: number;
+    c: number;
+    cStride: number;
+    dst: number;
+    dstStride: number;
+    nHead: number;
+    dHead: number;
+    nGroup: number;
+    nState: number;
+    a: number;
+    state: number;
+    srcIds: number;
+    dstIds: number;
+    moved: number;
+  }): void {
+    this.#push(
+      OP.ssmScanHeads,
+      DIM.seqs,
+      DIM.seq_tokens,
+      a.x,
+      a.xStride,
+      a.dt,
+      a.dtStride,
+      a.b,
+      a.bStride,
+      a.c,
+      a.cStride,
+      a.dst,
+      a.dstStride,
+      a.nHead,
+      a.dHead,
+      a.nGroup,
+      a.nState,
+      a.a,
+      a.state,
+      a.srcIds,
+      a.dstIds,
+      a.moved,
+    );
+  }
+
+  /**
+   * Gate, then a norm of each group: v = fma(dSkip, x[r], y[r]) * silu(z[r]); act dst[r] = (v * s) * weight with s = 1 /
+   * sqrt(sum of squares of the group / its channels + eps). Channels n / groups a group, one group behind the other; the
+   * row sum of a group begins in lane 0. dSkip and weight [pad16(n)] in weights. dst may be y.
+   */
+  ssmGateNorm(a: {
+    rows: number;
+    y: number;
+    yStride: number;
+    x: number;
+    xStride: number;
+    z: number;
+    zStride: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+    groups: number;
+    dSkip: number;
+    weight: number;
+    eps: number;
+  }): void {
+    this.#push(
+      OP.ssmGateNorm,
+      a.rows,
+      a.y,
+      a.yStride,
+      a.x,
+      a.xStride,
+      a.z,
+      a.zStride,
+      a.dst,
+      a.dstStride,
+      a.n,
+      a.groups,
+      a.dSkip,
+      a.weight,
+      floatBits(a.eps),
     );
   }
 }

@@ -18,6 +18,7 @@ import {
   stateScatter,
 } from './portable/rows.ts';
 import { ssmConv, ssmGate, ssmScan } from './portable/ssm.ts';
+import { ssmGateNorm, ssmScanHeads } from './portable/ssm-heads.ts';
 import { type Views, viewsOf } from './portable/views.ts';
 
 /** Which operand of an opcode is an element type; a type that we do not know is a bad op. */
@@ -76,6 +77,12 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.ssmGate:
       ssmGate(a, rows, m);
+      return 0;
+    case OP.ssmScanHeads:
+      ssmScanHeads(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.ssmGateNorm:
+      ssmGateNorm(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

@@ -21,6 +21,7 @@ import {
 } from './math.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
+import { ssmScanHeads } from './ssm-heads.ts';
 
 export interface Scanned<R> {
   readonly y: R;
@@ -34,6 +35,8 @@ export interface Operators<R> {
   constant(w: Float64Array): R;
   zeros(n: number): R;
   slice(x: R, begin: number, end?: number): R;
+  /** Rows one behind the other. */
+  join(x: readonly R[]): R;
   matVec(w: Matrix, x: R, op: string): R;
   add(a: R, b: R, op: string): R;
   mul(a: R, b: R, op: string): R;
@@ -45,7 +48,21 @@ export interface Operators<R> {
   attend(q: R, k: readonly R[], v: readonly R[], shape: AttentionShape, op: string): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
-  ssmScan(state: R, A: Matrix, token: { x: R; dt: R; B: R; C: R }, op: string): Scanned<R>;
+  ssmScan(state: R, A: Matrix, token: ScanToken<R>, op: string): Scanned<R>;
+  /** One A per head, B and C per group. */
+  ssmScanHeads(state: R, A: Float64Array, token: ScanToken<R>, n_group: number, op: string): Scanned<R>;
+}
+
+/** What a token gives a scan; dt before softplus. */
+export interface ScanToken<R> {
+  readonly x: R;
+  readonly dt: R;
+  readonly B: R;
+  readonly C: R;
+}
+
+export function joined(rows: readonly Float64Array[]): Float64Array {
+  return Float64Array.from(rows.flatMap((row) => [...row]));
 }
 
 /** Numbers alone; exact, or with every operation rounded by `rounding`. Throws `memory.overflow` (see `stored`). */
@@ -56,6 +73,7 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     constant: (w) => w,
     zeros: (n) => new Float64Array(n),
     slice: (x, begin, end) => x.slice(begin, end),
+    join: joined,
     matVec: (w, x, op) => matVec(w, x, at(op)),
     add: (a, b, op) => add(a, b, at(op)),
     mul: (a, b, op) => mul(a, b, at(op)),
@@ -71,6 +89,10 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,
     ssmScan: (state, A, token, op) => {
       const scan = ssmScan(state, A, [token], at(op));
+      return { y: scan.y[0]!, state: scan.state };
+    },
+    ssmScanHeads: (state, A, token, n_group, op) => {
+      const scan = ssmScanHeads(state, A, [token], n_group, at(op));
       return { y: scan.y[0]!, state: scan.state };
     },
   };

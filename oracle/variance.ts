@@ -8,6 +8,7 @@
  */
 import type { RoundingProfile } from '../contract/subject.ts';
 import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
+import { type Carried, Collected, rowOf } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
 import {
   add,
@@ -23,61 +24,11 @@ import {
   siluRow,
   softplus,
 } from './math.ts';
-import { type Operators, type Scanned, storesHalf } from './operators.ts';
-import type { Site } from './rounding.ts';
+import { joined, type Operators, type Scanned, type ScanToken, storesHalf } from './operators.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
+import { carriedHeads } from './variance-heads.ts';
 
-/** A row of numbers with their variances. */
-export interface Carried {
-  readonly v: Float64Array;
-  readonly s: Float64Array;
-  /**
-   * Errors on the way were so large that first order does not describe them (spec: verdicts.md 8, linearity guard). Such
-   * a row is reported and its bound is not made wider.
-   */
-  readonly ill: boolean;
-  /** A stored K or V is so near to the end of F16 that a correct subject may refuse it. */
-  readonly overflow: boolean;
-}
-
-/**
- * Keeps the sigma of each element of one operation. Used again for every call of an operator in a pass: a call states
- * each of its elements anew before they are read.
- */
-class Collected implements Site {
-  readonly profile: RoundingProfile;
-  #sigma = new Float64Array(64);
-  readonly #steps = new Map<string, Collected>();
-
-  constructor(profile: RoundingProfile) {
-    this.profile = profile;
-  }
-
-  after(element: number, y: number, _b: number, sigma: number): number {
-    if (element >= this.#sigma.length) {
-      const larger = new Float64Array(2 * element);
-      larger.set(this.#sigma);
-      this.#sigma = larger;
-    }
-    this.#sigma[element] = sigma;
-    return y;
-  }
-
-  step(name: string): Collected {
-    let step = this.#steps.get(name);
-    if (step === undefined) {
-      step = new Collected(this.profile);
-      this.#steps.set(name, step);
-    }
-    return step;
-  }
-
-  /** Variance that was added at an element. */
-  variance(element: number): number {
-    const sigma = this.#sigma[element]!;
-    return sigma * sigma;
-  }
-}
+export type { Carried } from './carried.ts';
 
 /** A standard deviation is taken to reach this far when it is asked whether first order holds. */
 const REACH = 6;
@@ -88,10 +39,6 @@ const SCORE_ERROR = 0.3;
 const HALF_MAX = 65504;
 const HALF_REACH = 14.5;
 
-function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): Carried {
-  return { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
-}
-
 export function carried(profile: RoundingProfile, options: ForwardOptions = {}): Operators<Carried> {
   const exact = (v: Float64Array): Carried => rowOf(v, new Float64Array(v.length));
   const sites = new Collected(profile);
@@ -101,6 +48,7 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     constant: exact,
     zeros: (n) => exact(new Float64Array(n)),
     slice: (x, begin, end) => rowOf(x.v.slice(begin, end), x.s.slice(begin, end), x),
+    join: (x) => rowOf(joined(x.map(({ v }) => v)), joined(x.map(({ s }) => s)), ...x),
     matVec: (w, x) => carriedProduct(w, x, site('product')),
     add: (a, b) => {
       const at = site('add');
@@ -134,6 +82,8 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
       carriedAttention(q, k, v, { ...shape, half: storesHalf(options, profile) }, site('attention')),
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
+    ssmScanHeads: (state, A, token, n_group) =>
+      carriedHeads(state, A, token, n_group, site('scan of heads')),
   };
 }
 
@@ -297,7 +247,7 @@ function carriedConv(columns: readonly Carried[], w: Matrix, at: Collected): Car
 function carriedScan(
   state: Carried,
   A: Matrix,
-  token: { x: Carried; dt: Carried; B: Carried; C: Carried },
+  token: ScanToken<Carried>,
   at: Collected,
 ): Scanned<Carried> {
   const { x, dt, B, C } = token;

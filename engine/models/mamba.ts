@@ -8,7 +8,7 @@ import { pad16 } from '../../native/plan.ts';
 import type { BuiltPlan, Network, PlanContext } from '../layout.ts';
 import type { WeightsBuilder } from '../weights.ts';
 import { Draft, packModel, type Rows } from './draft.ts';
-import { States } from './parts.ts';
+import { packConv, States } from './parts.ts';
 
 type Hparams = HparamsOf<'mamba'>;
 
@@ -111,11 +111,7 @@ function packLayer(builder: WeightsBuilder, hparams: Hparams, prefix: string) {
     norm: builder.vector(`${prefix}attn_norm.weight`),
     inX: builder.matrix(`${prefix}ssm_in.weight`, 0, d_inner),
     inZ: builder.matrix(`${prefix}ssm_in.weight`, d_inner, 2 * d_inner),
-    // {d_conv, D} becomes [d_conv][D]: the channels are the lanes.
-    conv: builder.arranged(`${prefix}ssm_conv1d.weight`, d_conv * width, (i) => {
-      const channel = i % width;
-      return channel < d_inner ? channel * d_conv + Math.floor(i / width) : -1;
-    }),
+    conv: packConv(builder, `${prefix}ssm_conv1d.weight`, d_conv, d_inner),
     convBias: builder.vector(`${prefix}ssm_conv1d.bias`),
     xDt: builder.matrix(`${prefix}ssm_x.weight`, 0, dt_rank),
     xB: builder.matrix(`${prefix}ssm_x.weight`, dt_rank, dt_rank + d_state),

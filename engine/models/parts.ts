@@ -112,6 +112,15 @@ export function gatedFeedForward(
   draft.project(down, room.gate, x, { add: true });
 }
 
+/** The taps of a convolution of n channels: {d_conv, n} becomes [d_conv][pad16(n)], since channels are the lanes. */
+export function packConv(builder: WeightsBuilder, name: string, d_conv: number, n: number): number {
+  const width = pad16(n);
+  return builder.arranged(name, d_conv * width, (i) => {
+    const channel = i % width;
+    return channel < n ? channel * d_conv + Math.floor(i / width) : -1;
+  });
+}
+
 /** Where an operation finds the states of its layer and puts the new ones (`PlanBuilder.ssmConv`). */
 export interface LayerState {
   readonly state: number;

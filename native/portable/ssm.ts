@@ -10,16 +10,17 @@ const fround = Math.fround;
 const lanes = new Float32Array(16);
 let state = new Float32Array(0);
 
-/** Copies the old state of a set (`id` as in plan.ts) into `state`. */
-function loadState(m: Views, cache: number, moved: number, id: number, width: number): void {
+/** A copy of the old state of a set (`id` as in plan.ts), at least `width` long, for use until the next one is loaded. */
+export function loadState(m: Views, cache: number, moved: number, id: number, width: number): Float32Array {
   if (state.length < width) state = new Float32Array(width);
   if (id === -1) {
     state.fill(0, 0, width);
-    return;
+    return state;
   }
   const from = id >= 0 ? m.cache.f32 : m.act;
   const at = id >= 0 ? cache + id * width : moved + (-2 - id) * width;
   for (let i = 0; i < width; i++) state[i] = from[at + i]!;
+  return state;
 }
 
 export function ssmConv(a: Int32Array, seqs: number, tokens: number, m: Views): void {
