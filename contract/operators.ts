@@ -132,6 +132,43 @@ export interface SsmGateInput {
   readonly skip: Float32Array;
 }
 
+/**
+ * Selective scan with one A per head: heads of d_head channels, head h with B and C of group floor(h / (n_head /
+ * n_group)). x is {n_head * d_head, tokens}, dt {n_head, tokens}, B and C {d_state * n_group, tokens}, A {n_head}, each
+ * state {d_state, n_head * d_head} or null for zeros. Also answers the new states.
+ */
+export interface SsmScanHeadsInput {
+  readonly op: 'ssmScanHeads';
+  readonly n_head: number;
+  readonly d_head: number;
+  readonly n_group: number;
+  readonly d_state: number;
+  readonly n_seq_tokens: number;
+  readonly x: Float32Array;
+  readonly dt: Float32Array;
+  readonly B: Float32Array;
+  readonly C: Float32Array;
+  readonly A: Float32Array;
+  readonly states: readonly (Float32Array | null)[];
+}
+
+/**
+ * v = (y + skip x) * SiLU(z), then v / sqrt(mean(v^2) + eps) * weight, the mean over each of n_group groups of
+ * neighbouring channels; y, x and z are {n, rows}, skip and weight {n}. `eps` is a float32.
+ */
+export interface SsmGateNormInput {
+  readonly op: 'ssmGateNorm';
+  readonly n: number;
+  readonly n_group: number;
+  readonly rows: number;
+  readonly eps: number;
+  readonly y: Float32Array;
+  readonly x: Float32Array;
+  readonly z: Float32Array;
+  readonly skip: Float32Array;
+  readonly weight: Float32Array;
+}
+
 export type OperatorInput =
   | EmbedInput
   | RmsNormInput
@@ -142,7 +179,9 @@ export type OperatorInput =
   | SiluMulInput
   | SsmConvInput
   | SsmScanInput
-  | SsmGateInput;
+  | SsmGateInput
+  | SsmScanHeadsInput
+  | SsmGateNormInput;
 
 export type OperatorName = OperatorInput['op'];
 

@@ -275,6 +275,72 @@ function ssmScan(lay: Layout, input: InputOf<'ssmScan'>): Read {
   };
 }
 
+/** [channel][pad16(d_state)]: the states of a channel are the lanes. */
+function ssmScanHeads(lay: Layout, input: InputOf<'ssmScanHeads'>): Read {
+  const { n_head, d_head, n_group, d_state, n_seq_tokens, states } = input;
+  const n = n_head * d_head;
+  const width = n * pad16(d_state);
+  lay.dims[DIM.seqs] = states.length;
+  lay.dims[DIM.seq_tokens] = n_seq_tokens;
+  const rows = states.length * n_seq_tokens;
+  const placed = layStates(
+    lay,
+    states.map((state) => state && padded(state, d_state)),
+    width,
+  );
+  const dst = lay.hole(rows * pad16(n));
+  lay.plan.ssmScanHeads({
+    x: lay.rows(input.x, n),
+    xStride: pad16(n),
+    dt: lay.rows(input.dt, n_head),
+    dtStride: pad16(n_head),
+    b: lay.rows(input.B, d_state * n_group),
+    bStride: pad16(d_state * n_group),
+    c: lay.rows(input.C, d_state * n_group),
+    cStride: pad16(d_state * n_group),
+    dst,
+    dstStride: pad16(n),
+    nHead: n_head,
+    dHead: d_head,
+    nGroup: n_group,
+    nState: d_state,
+    a: lay.weights.put(padded(input.A, n_head)),
+    ...placed,
+  });
+  return (memory) => {
+    const cache = new Float32Array(memory.cache.buffer);
+    const values = placed.rows.flatMap((row) => [...unpadded(cache, placed.state + row * width, n, d_state)]);
+    return [
+      { name: 'result', n, values: unpadded(memory.act, dst, rows, n) },
+      { name: 'state', n: d_state * n, values: Float32Array.from(values) },
+    ];
+  };
+}
+
+function ssmGateNorm(lay: Layout, input: InputOf<'ssmGateNorm'>): Read {
+  const { n, n_group, rows, eps } = input;
+  const stride = pad16(n);
+  lay.dims[DIM.tokens] = rows;
+  const dst = lay.hole(rows * stride);
+  lay.plan.ssmGateNorm({
+    rows: DIM.tokens,
+    y: lay.rows(input.y, n),
+    yStride: stride,
+    x: lay.rows(input.x, n),
+    xStride: stride,
+    z: lay.rows(input.z, n),
+    zStride: stride,
+    dst,
+    dstStride: stride,
+    n,
+    groups: n_group,
+    dSkip: lay.weights.put(padded(input.skip, n)),
+    weight: lay.weights.put(padded(input.weight, n)),
+    eps,
+  });
+  return result(n, rows, dst);
+}
+
 const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) => Read } = {
   embed(lay, { n, type, table, tokens }) {
     lay.dims[DIM.tokens] = tokens.length;
@@ -325,6 +391,8 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
   },
   ssmConv,
   ssmScan,
+  ssmScanHeads,
+  ssmGateNorm,
   ssmGate(lay, { n, rows, y, x, z, skip }) {
     lay.dims[DIM.tokens] = rows;
     const stride = pad16(n);

@@ -36,9 +36,13 @@ const MAMBA2 = ['ssm_in', ...CONV, 'ssm_dt.bias', 'ssm_a', 'ssm_d', 'ssm_out'];
 describe('recipes for real llama.cpp', () => {
   it('are these, and none of them is for our engine', () => {
     expect(foreign.map((recipe) => recipe.name).join(' ')).toBe(
-      'mamba2 gemma2 gemma2-26 gemma3 rwkv6 rwkv7 jamba falcon-h1 lfm2 openelm bert t5 llama4',
+      'gemma2 gemma2-26 gemma3 rwkv6 rwkv7 jamba falcon-h1 lfm2 openelm bert t5 llama4',
     );
-    expect(engineRecipes.every((name) => /^(llama|mamba)(-loadable)?(-f16)?$/.test(name))).toBe(true);
+    expect(
+      engineRecipes.every((name) =>
+        /^((llama|mamba)(-loadable)?|mamba2(-fuzz)?)(-f16)?$|^mamba2-\dg$/.test(name),
+      ),
+    ).toBe(true);
     for (const { name } of foreign) expect(() => checkModelName(`recipe:${name}`)).not.toThrow();
   });
 
@@ -62,6 +66,8 @@ describe('recipes for real llama.cpp', () => {
 
   it.each([
     ['mamba2', 'blk', 2],
+    ['mamba2-1g', 'blk', 2],
+    ['mamba2-8g', 'blk', 2],
     ['gemma2', 'blk', 4],
     ['gemma2-26', 'blk', 26],
     ['gemma3', 'blk', 7],

@@ -5,7 +5,16 @@
 import type { TensorType } from '../model/types.ts';
 import { keysOf, NO_HEADS_KEY, RMS_KEY, SIZE, untied } from './recipe-blocks.ts';
 import { convolution, steps } from './recipe-mamba.ts';
-import { BYTE_VOCAB, byteVocabulary, fileOf, type Metadata, noVocabulary, text, u32, Weights } from './recipe-parts.ts';
+import {
+  BYTE_VOCAB,
+  byteVocabulary,
+  fileOf,
+  type Metadata,
+  noVocabulary,
+  text,
+  u32,
+  Weights,
+} from './recipe-parts.ts';
 
 /** What a mixer needs of a shape. llama.cpp wants d_inner to be a multiple of n_group * n_embd. */
 export interface Mamba2Mixer {

@@ -90,10 +90,10 @@ const MAMBA_LOADABLE: MambaShape = {
 /** One group, heads of 16 channels, states that are no whole vectors. */
 const MAMBA2_ONE: Mamba2Shape = {
   ...MAMBA2_LOADABLE,
-  n_embd: 32,
-  d_inner: 64,
+  n_embd: 48,
+  d_inner: 96,
   d_state: 24,
-  n_ssm_head: 4,
+  n_ssm_head: 6,
   n_group: 1,
 };
 
@@ -169,7 +169,7 @@ export const recipes: readonly Recipe[] = [
   ...pair('mamba2', 'mamba2', 'random mamba2 for llama.cpp: 2 layers, 8 heads in 2 groups', (type) =>
     buildMamba2('mamba2', MAMBA2_LOADABLE, type),
   ),
-  single('mamba2-1g', 'mamba2', '2 layers, 4 heads in one group, state 24', (name, type) =>
+  single('mamba2-1g', 'mamba2', '2 layers, 6 heads in one group, state 24', (name, type) =>
     buildMamba2(name, MAMBA2_ONE, type),
   ),
   single('mamba2-8g', 'mamba2', '2 layers, 16 heads in 8 groups', (name, type) =>

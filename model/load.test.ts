@@ -77,6 +77,21 @@ describe('models', () => {
       dt_rank: 4,
       dt_b_c_rms: false,
     });
+    const mamba2 = loadModel(goldenModel('tiny-mamba2'), 'tiny-mamba2');
+    expect(mamba2).toMatchObject({ n_params: 155_744, bos: 1 });
+    expect(mamba2.hparams).toEqual({
+      arch: 'mamba2',
+      n_vocab: 259,
+      n_embd: 64,
+      n_layer: 4,
+      n_ctx_train: 4096,
+      norm_rms_eps: Math.fround(1e-5),
+      d_conv: 4,
+      d_inner: 128,
+      d_state: 32,
+      n_ssm_head: 8,
+      n_group: 2,
+    });
   });
 
   it('no BOS where the vocabulary has none; output may be tied', () => {
@@ -155,9 +170,9 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(['llama', 'mamba']);
+    expect(architectures).toEqual(['llama', 'mamba', 'mamba2']);
     expect(refusal('llama', { keys: { 'general.architecture': text('gemma2') } })).toBe(
-      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba',
+      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba, mamba2',
     );
     expect(refusal('llama', { keys: { 'general.architecture': undefined } })).toBe(
       'm.gguf: key general.architecture is missing; wanted a string',
@@ -190,6 +205,20 @@ describe('refused keys', () => {
         'ssm.inner_size',
         'ssm.state_size',
         'ssm.time_step_rank',
+      ],
+    ],
+    [
+      'mamba2',
+      [
+        'context_length',
+        'embedding_length',
+        'block_count',
+        'attention.layer_norm_rms_epsilon',
+        'ssm.conv_kernel',
+        'ssm.inner_size',
+        'ssm.state_size',
+        'ssm.time_step_rank',
+        'ssm.group_count',
       ],
     ],
   ];
@@ -263,6 +292,13 @@ describe('refused keys', () => {
     ['mamba', 'mamba.ssm.group_count', u32(1), '"mamba.ssm.group_count" is not supported'],
     ['mamba', 'mamba.feed_forward_length', u32(8), 'is 8; wanted 0: mamba has no feed-forward net'],
     ['mamba', 'mamba.attention.head_count', u32(8), 'is 8; wanted 0: mamba has no attention'],
+    ['mamba2', 'mamba2.ssm.time_step_rank', u32(12), 'is 12, which does not divide inner_size 128'],
+    ['mamba2', 'mamba2.ssm.group_count', u32(3), 'is 3, which does not divide time_step_rank 8'],
+    ['mamba2', 'mamba2.ssm.group_count', u32(0), 'is 0; wanted 1 to'],
+    ['mamba2', 'mamba2.ssm.conv_kernel', u32(1), 'is 1; wanted 2 to'],
+    ['mamba2', 'mamba2.ssm.dt_b_c_rms', flag(true), '"mamba2.ssm.dt_b_c_rms" is not supported'],
+    ['mamba2', 'mamba2.feed_forward_length', u32(8), 'is 8; wanted 0: mamba2 has no feed-forward net'],
+    ['mamba2', 'mamba2.attention.head_count', u32(8), 'is 8; wanted 0: mamba2 has no attention'],
   ];
   it.each(wrong)('%s: %s of another value', (recipe, key, value, message) => {
     const found = refusal(recipe, { keys: { [key]: value } });
@@ -283,7 +319,7 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba'])('%s: every tensor is needed, in its shape', (recipe) => {
+  it.each(['llama', 'mamba', 'mamba2'])('%s: every tensor is needed, in its shape', (recipe) => {
     const file = readGguf(buildRecipe(recipe), recipe);
     for (const [name, t] of file.tensors) {
       if (name === 'output.weight') continue;
@@ -312,6 +348,15 @@ describe('refused tensors', () => {
     }
   });
 
+  it('mamba2: halves where float32 is needed, and norms of other groups', () => {
+    const halves = (name: string, n: number) =>
+      refusal('mamba2', { tensors: { [name]: { type: 'F16', data: new Uint16Array(n) } } });
+    expect(halves('blk.0.ssm_a', 8)).toContain('tensor blk.0.ssm_a is F16; wanted F32');
+    expect(halves('blk.1.ssm_norm.weight', 128)).toContain('blk.1.ssm_norm.weight is F16; wanted F32');
+    const tensors = { 'blk.0.ssm_norm.weight': zeros(128) };
+    expect(refusal('mamba2', { tensors })).toContain('has the shape [128]; wanted [64, 2]');
+  });
+
   const unknown: [string, string, string][] = [
     ['llama', 'blk.0.attn_q.bias', 'is a bias; models with biases are not supported'],
     ['llama', 'rope_freqs.weight', 'changes the rope frequencies, which is not supported'],
@@ -321,6 +366,9 @@ describe('refused tensors', () => {
     ['llama', 'blk.2.attn_norm.weight', 'is not part of the architecture llama'],
     ['mamba', 'blk.0.ssm_a.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba', 'blk.0.ssm_dt_norm.weight', 'belongs to jamba'],
+    ['mamba2', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
+    ['mamba2', 'blk.0.ssm_x.weight', 'belongs to mamba; mamba2 has steps, B and C in ssm_in'],
+    ['mamba2', 'blk.0.ssm_dt.weight', 'belongs to mamba'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],
   ];
   it.each(unknown)('%s with %s', (recipe, name, message) => {

@@ -4,7 +4,7 @@ import { completeBatch } from './batch.ts';
 import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
 import { roundToHalf } from './half.ts';
-import { microLlama, microMamba, randomBatch, seeded } from './testing.ts';
+import { microLlama, microMamba, microMamba2, randomBatch, seeded } from './testing.ts';
 
 /** Entries of one sequence of its own. */
 function entriesOf(tokens: readonly number[]): Entry[] {
@@ -114,6 +114,57 @@ function plainMamba(model: Model, tokens: readonly number[]): Rows {
         return sum * z * sigmoid(z);
       });
       return x.map((xi, i) => xi + times(w(`${b}ssm_out.weight`), y)[i]!);
+    });
+  }
+  return h.map((x) => times(w('token_embd.weight'), norm(x, 'output_norm.weight')));
+}
+
+/**
+ * Written as attention without softmax: token t takes x of token j as much as C_t meets B_j, decayed by what came
+ * between. Heads 0 and 1, 2 and 3 share a group if there are two; each has a group of its own if there are four.
+ */
+function plainMamba2(model: Model, tokens: readonly number[]): Rows {
+  const { norm_rms_eps: eps, n_group: G } = model.hparams as HparamsOf<'mamba2'>;
+  const w = (name: string) => rowsOf(model, name);
+  const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
+  const silu = (x: number) => x * sigmoid(x);
+  const groupOf = { 1: [0, 0, 0, 0], 2: [0, 0, 1, 1], 4: [0, 1, 2, 3] }[G]!;
+  let h = tokens.map((token) => w('token_embd.weight')[token]!);
+  for (let il = 0; il < model.hparams.n_layer; il++) {
+    const b = `blk.${il}.`;
+    const p = h.map((x) => times(w(`${b}ssm_in.weight`), norm(x, `${b}attn_norm.weight`)));
+    const past = (t: number, c: number) => p[t]?.[8 + c] ?? 0;
+    const convolved = p.map((_, t) =>
+      w(`${b}ssm_conv1d.weight`).map((kernel, c) =>
+        silu(
+          kernel[0]! * past(t - 2, c) +
+            kernel[1]! * past(t - 1, c) +
+            kernel[2]! * past(t, c) +
+            w(`${b}ssm_conv1d.bias`)[0]![c]!,
+        ),
+      ),
+    );
+    const delta = p.map((row) =>
+      row.slice(-4).map((dt, head) => Math.log(1 + Math.exp(dt + w(`${b}ssm_dt.bias`)[0]![head]!))),
+    );
+    const B = convolved.map((row) => groupOf.map((g) => row.slice(8 + 3 * g, 11 + 3 * g)));
+    const C = convolved.map((row) => groupOf.map((g) => row.slice(8 + 3 * (G + g), 11 + 3 * (G + g))));
+    h = h.map((x, t) => {
+      const gated = [0, 1, 2, 3].flatMap((head) => {
+        const a = w(`${b}ssm_a`).flat()[head]!;
+        const weights = tokens.slice(0, t + 1).map((_, j) => {
+          const between = delta.slice(j + 1, t + 1).reduce((sum, d) => sum + d[head]!, 0);
+          return Math.exp(a * between) * dot(C[t]![head]!, B[j]![head]!) * delta[j]![head]!;
+        });
+        return [2 * head, 2 * head + 1].map((c) => {
+          const y = weights.reduce((sum, weight, j) => sum + weight * convolved[j]![c]!, 0);
+          return (y + w(`${b}ssm_d`).flat()[head]! * convolved[t]![c]!) * silu(p[t]![c]!);
+        });
+      });
+      const normed = w(`${b}ssm_norm.weight`).flatMap((weights, g) =>
+        normalized(gated.slice((g * 8) / G, ((g + 1) * 8) / G), eps).map((v, i) => v * weights[i]!),
+      );
+      return x.map((xi, i) => xi + times(w(`${b}ssm_out.weight`), normed)[i]!);
     });
   }
   return h.map((x) => times(w('token_embd.weight'), norm(x, 'output_norm.weight')));
@@ -233,9 +284,22 @@ describe('mamba', () => {
   });
 });
 
+describe('mamba2', () => {
+  it.each([
+    { n_layer: 1, n_group: 1 },
+    { n_layer: 1, n_group: 2 },
+    { n_layer: 1, n_group: 4 },
+    { n_layer: 2, n_group: 2 },
+  ])('is the formula: %j', (shape) => {
+    const model = microMamba2(7, shape);
+    expectClose(logits(model, entriesOf(tokens)), plainMamba2(model, tokens));
+  });
+});
+
 describe.each([
   ['llama', microLlama(11, { n_layer: 2 })],
   ['mamba', microMamba(11, { n_layer: 2 })],
+  ['mamba2', microMamba2(11, { n_layer: 2 })],
 ])('%s', (_, model) => {
   it('says in any history of batches what each list says alone', () => {
     let compared = 0;

@@ -86,6 +86,9 @@ describe.each([
   ['mamba', 'F32', 'stated orders', ORDERED],
   ['llama-f16', 'F16', 'halves', HALVES],
   ['mamba-f16', 'F32', 'halves', HALVES],
+  ['mamba2-fuzz', 'F32', 'any order', PROFILE],
+  ['mamba2-fuzz', 'F32', 'stated orders', ORDERED],
+  ['mamba2-fuzz-f16', 'F32', 'halves', HALVES],
 ] as const)('%s with K and V in %s, %s, two tokens', (name, type_kv, _what, profile) => {
   const { model, entries, run, plain, sigma, worst, places } = exact(name, [3, 17], type_kv, profile);
 
@@ -98,7 +101,9 @@ describe.each([
     const carried = carriedLogits(model, entries, profile, { type_kv })[0]!;
     expect(carried.v).toEqual(plain);
     const { least, middle, most } = ratios(carried.s.map(Math.sqrt), sigma);
-    expect(least).toBeGreaterThan(0.5);
+    // What B and C of a group are off moves all its channels, which variances take for independent of each other: here
+    // one logit of mamba2 is short by almost 3.
+    expect(least).toBeGreaterThan(name.startsWith('mamba2') ? 0.33 : 0.5);
     expect(middle).toBeGreaterThan(0.85);
     expect(middle).toBeLessThan(1.25);
     expect(most).toBeLessThan(2.3);

@@ -20,7 +20,12 @@ export interface HeadScanInput {
 }
 
 /** Which head, and which group, a channel belongs to. */
-export function placeOf(c: number, d_inner: number, n_head: number, n_group: number): { h: number; g: number } {
+export function placeOf(
+  c: number,
+  d_inner: number,
+  n_head: number,
+  n_group: number,
+): { h: number; g: number } {
   const h = Math.floor(c / (d_inner / n_head));
   return { h, g: Math.floor(h / (n_head / n_group)) };
 }

@@ -178,3 +178,47 @@ export function microMamba(seed = 1, { n_layer = 1, dt_b_c_rms = false } = {}): 
     tensors,
   );
 }
+
+/** Four heads of two channels in two groups, d_state 3, d_conv 3, vocabulary 6, tied output. */
+export function microMamba2(seed = 1, { n_layer = 1, n_group = 2 } = {}): Model {
+  const random = seeded(seed);
+  const tensor = (name: string, ...ne: number[]) => randomTensor(random, name, ne);
+  const E = 4;
+  const D = 8;
+  const N = 3;
+  const H = 4;
+  const tensors = [tensor('token_embd.weight', E, 6), tensor('output_norm.weight', E)];
+  for (let il = 0; il < n_layer; il++) {
+    const a = tensor(`blk.${il}.ssm_a`, 1, H);
+    a[1].data.forEach((value, i) => {
+      a[1].data[i] = -Math.abs(value) - 0.1;
+    });
+    tensors.push(
+      a,
+      tensor(`blk.${il}.attn_norm.weight`, E),
+      tensor(`blk.${il}.ssm_in.weight`, E, 2 * D + 2 * n_group * N + H),
+      tensor(`blk.${il}.ssm_conv1d.weight`, 3, D + 2 * n_group * N),
+      tensor(`blk.${il}.ssm_conv1d.bias`, D + 2 * n_group * N),
+      tensor(`blk.${il}.ssm_dt.bias`, H),
+      tensor(`blk.${il}.ssm_d`, 1, H),
+      tensor(`blk.${il}.ssm_norm.weight`, D / n_group, n_group),
+      tensor(`blk.${il}.ssm_out.weight`, D, E),
+    );
+  }
+  return modelOf(
+    {
+      arch: 'mamba2',
+      n_vocab: 6,
+      n_embd: E,
+      n_layer,
+      n_ctx_train: 64,
+      norm_rms_eps: 1e-5,
+      d_conv: 3,
+      d_inner: D,
+      d_state: N,
+      n_ssm_head: H,
+      n_group,
+    },
+    tensors,
+  );
+}

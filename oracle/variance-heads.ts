@@ -42,8 +42,7 @@ export function carriedHeads(
       const old = state.v[i]!;
       const byDelta = old * decay * A[h]! + b * x.v[c]!;
       const alone = decay * decay * state.s[i]! + input * input * bVariance + atState.variance(i);
-      s[i] =
-        alone + byDelta * byDelta * deltaVariance + old * old * decayVariance + b * b * inputVariance;
+      s[i] = alone + byDelta * byDelta * deltaVariance + old * old * decayVariance + b * b * inputVariance;
       yByDelta += to * byDelta;
       yByDecay += to * old;
       yByInput += to * b;

@@ -49,6 +49,8 @@ const conv = matrixOf(3, 6);
 const shape = { n_embd_head: 6, n_rot: 4, freq_base: 10000, freq_scale: 1 };
 const heads = { n_head: 2, n_head_kv: 1, n_embd_head: 3 };
 const A: Matrix = { n_in: 2, n_out: 3, data: rowOf(6).map((a) => -Math.abs(a) - 0.1) };
+/** Two heads of two channels in two groups. */
+const A2 = Float64Array.of(-0.3, -1.1);
 const weights = rowOf(6);
 
 const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> = {
@@ -56,6 +58,7 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
   sum: { sizes: [6, 6], formula: (ops, [a, b]) => ops.add(a!, b!, 'o') },
   product: { sizes: [6, 6], formula: (ops, [a, b]) => ops.mul(a!, b!, 'o') },
   slice: { sizes: [6], formula: (ops, [x]) => ops.slice(x!, 2, 5) },
+  'rows one behind the other': { sizes: [2, 3], formula: (ops, x) => ops.join(x) },
   SiLU: { sizes: [6], formula: (ops, [x]) => ops.silu(x!, 'o') },
   'RMS norm': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-5, weights, 'o') },
   'RMS norm without weights': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-2, undefined, 'o') },
@@ -84,6 +87,16 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
   'output of the scan': {
     sizes: [6, 3, 3, 2, 2],
     formula: (ops, [state, x, dt, B, C]) => ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: C! }, 'o').y,
+  },
+  'state of the scan of heads': {
+    sizes: [12, 4, 2, 6],
+    formula: (ops, [state, x, dt, B]) =>
+      ops.ssmScanHeads(state!, A2, { x: x!, dt: dt!, B: B!, C: ops.constant(weights) }, 2, 'o').state,
+  },
+  'output of the scan of heads': {
+    sizes: [12, 4, 2, 6, 6],
+    formula: (ops, [state, x, dt, B, C]) =>
+      ops.ssmScanHeads(state!, A2, { x: x!, dt: dt!, B: B!, C: C! }, 2, 'o').y,
   },
 };
 const rowsOf = {

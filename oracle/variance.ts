@@ -82,8 +82,7 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
       carriedAttention(q, k, v, { ...shape, half: storesHalf(options, profile) }, site('attention')),
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
-    ssmScanHeads: (state, A, token, n_group) =>
-      carriedHeads(state, A, token, n_group, site('scan of heads')),
+    ssmScanHeads: (state, A, token, n_group) => carriedHeads(state, A, token, n_group, site('scan of heads')),
   };
 }
 
@@ -244,12 +243,7 @@ function carriedConv(columns: readonly Carried[], w: Matrix, at: Collected): Car
   return rowOf(v, s, ...columns);
 }
 
-function carriedScan(
-  state: Carried,
-  A: Matrix,
-  token: ScanToken<Carried>,
-  at: Collected,
-): Scanned<Carried> {
+function carriedScan(state: Carried, A: Matrix, token: ScanToken<Carried>, at: Collected): Scanned<Carried> {
   const { x, dt, B, C } = token;
   const scan = ssmScan(state.v, A, [{ x: x.v, dt: dt.v, B: B.v, C: C.v }], at);
   const y = scan.y[0]!;

@@ -54,7 +54,7 @@ function hparams(keys: Keys, n_vocab: number): Mamba2Hparams {
 
 function mustDivide(keys: Keys, whole: string, n: number, parts: string, of: number): void {
   if (n % of !== 0)
-    keys.fail(`key mamba2.ssm.${whole}`, `is ${n}, which is not a multiple of ${parts} ${of}`, { [parts]: of });
+    keys.fail(`key mamba2.ssm.${parts}`, `is ${of}, which does not divide ${whole} ${n}`, { [whole]: n });
 }
 
 function tensors(h: Mamba2Hparams): Wanted[] {

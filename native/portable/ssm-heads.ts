@@ -68,7 +68,8 @@ export function ssmGateNorm(a: Int32Array, rows: number, m: Views): void {
       }
       const mean = fround(fold(lanes) / fround(size));
       const scale = fround(1 / fround(Math.sqrt(fround(mean + eps))));
-      for (let at = g; at < g + size; at++) act[to + at] = fround(fround(act[to + at]! * scale) * w[weight! + at]!);
+      for (let at = g; at < g + size; at++)
+        act[to + at] = fround(fround(act[to + at]! * scale) * w[weight! + at]!);
     }
     act.fill(0, to + n!, to + pad16(n!));
   }

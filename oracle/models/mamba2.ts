@@ -41,7 +41,9 @@ function layer<R>(
   const ssm_dt_bias = ops.constant(weights.vector(`${blk}.ssm_dt.bias`));
   const A = weights.vector(`${blk}.ssm_a`);
   const D_h = weights.vector(`${blk}.ssm_d`);
-  const D = ops.constant(Float64Array.from({ length: d_inner }, (_, c) => D_h[Math.floor((c * n_ssm_head) / d_inner)]!));
+  const D = ops.constant(
+    Float64Array.from({ length: d_inner }, (_, c) => D_h[Math.floor((c * n_ssm_head) / d_inner)]!),
+  );
   const grouped = groupedNorm(pass, `${blk}.ssm_norm`, hparams);
   const ssm_out = linear(pass, `${blk}.ssm_out`);
 

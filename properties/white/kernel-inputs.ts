@@ -44,6 +44,8 @@ export const SIZES: {
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
   ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
   ssmGate: { n: [1, 1] },
+  ssmScanHeads: { d_head: [1, 1], per_group: [1, 1], n_group: [1, 1], d_state: [1, 1], tokens: [1, 1] },
+  ssmGateNorm: { n_group: [1, 1], size: [1, 1], eps: [0, 1] },
 };
 
 export const OPERATORS = Object.keys(SIZES) as readonly OperatorName[];
@@ -135,6 +137,19 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
     return { sizes: { n, d_state, tokens } };
   },
   ssmGate: (r) => ({ sizes: { n: drawSize(r) } }),
+  ssmScanHeads(r) {
+    const d_state = r.pick([16, 16, 1, 8, 15, 17, 32, 40, 64, 128, 130]);
+    const tokens = r.between(1, 6);
+    const [n_group, per_group] = [r.pick([1, 1, 2, 3, 8]), r.pick([1, 2, 3])];
+    const most = Math.max(1, Math.floor(1500 / d_state / tokens / n_group / per_group));
+    return { sizes: { d_head: Math.min(r.between(1, 20), most), per_group, n_group, d_state, tokens } };
+  },
+  ssmGateNorm(r) {
+    const n_group = r.pick([1, 1, 2, 3, 8]);
+    return {
+      sizes: { n_group, size: Math.max(1, Math.floor(drawSize(r) / n_group)), eps: r.below(EPS.length) },
+    };
+  },
 };
 
 /** Operators that are drawn as often as their kernels have cases of their own. */
@@ -149,14 +164,19 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
   ssmConv: 2,
   ssmScan: 3,
   ssmGate: 2,
+  ssmScanHeads: 3,
+  ssmGateNorm: 2,
 };
+
+/** Whose rows are sets of tokens. */
+const SETS: readonly OperatorName[] = ['ssmConv', 'ssmScan', 'ssmScanHeads'];
 
 export function drawSpec(r: Random): KernelSpec {
   const op = OPERATORS[r.weighted(OPERATORS.map((name) => OFTEN[name]))]!;
   const drawn = DRAW[op](r);
-  const { n = 1, tokens = 1, d_state = 1 } = drawn.sizes;
-  const sets = op === 'ssmConv' || op === 'ssmScan';
-  const rows = drawn.rows ?? drawRows(r, sets ? r.between(1, 3) : rowCount(r, 4 * n * tokens * d_state));
+  const { n = 1, n_group = 1, size = 1, tokens = 1, d_state = 1 } = drawn.sizes;
+  const width = n * n_group * size * tokens * d_state;
+  const rows = drawn.rows ?? drawRows(r, SETS.includes(op) ? r.between(1, 3) : rowCount(r, 4 * width));
   return { op, seed: r.u32(), type: r.chance(0.5) ? 'F32' : 'F16', keys: [], ...drawn, rows };
 }
 
@@ -353,6 +373,32 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const [y, x] = [d.rows(1, rows, n!, SMALL), d.rows(2, rows, n!, SMALL)];
     const [z, skip] = [d.rows(3, rows, n!, [-20, 7]), d.plain(4, 1, n!)];
     return { op: 'ssmGate', n: n!, rows: rows.length, y, x, z, skip };
+  },
+  ssmScanHeads({ rows }, d, { d_head, per_group, n_group, d_state, tokens }) {
+    const each = tokenRows(rows, tokens!);
+    const n_head = per_group! * n_group!;
+    const [n, shared] = [n_head * d_head!, d_state! * n_group!];
+    return {
+      op: 'ssmScanHeads',
+      n_head,
+      d_head: d_head!,
+      n_group: n_group!,
+      d_state: d_state!,
+      n_seq_tokens: tokens!,
+      x: d.rows(1, each, n, SMALL),
+      dt: d.rows(2, each, n_head, SMALL).map((x) => 4 * x),
+      B: d.rows(3, each, shared, SMALL),
+      C: d.plain(4, each.length, shared),
+      A: d.plain(5, 1, n_head).map((x) => -(2 ** (4 * x))),
+      states: rows.map((row) => (d.hash(7, row.key) % 4 === 0 ? null : d.row(6, row, d_state! * n, SMALL))),
+    };
+  },
+  ssmGateNorm({ rows }, d, { n_group, size, eps }) {
+    const n = n_group! * size!;
+    const [y, x] = [d.rows(1, rows, n, SMALL), d.rows(2, rows, n, SMALL)];
+    const [z, skip, weight] = [d.rows(3, rows, n, [-20, 7]), d.plain(4, 1, n), d.plain(5, 1, n)];
+    const shape = { n, n_group: n_group!, rows: rows.length, eps: EPS[eps! % EPS.length]! };
+    return { op: 'ssmGateNorm', ...shape, y, x, z, skip, weight };
   },
 };
 
