@@ -6,7 +6,7 @@
 import { describe, expect, it } from 'vitest';
 import { buildNative } from '../native/build.ts';
 import { faults } from './registry.ts';
-import { claimsOf, witnessed } from './witness.ts';
+import { claimsOf, MODELS, SOURCES, witnessed } from './witness.ts';
 
 const ALL = process.env.ISOBATCH_FAULTS === 'all';
 const N = ALL ? 100 : 6;
@@ -24,7 +24,7 @@ describe('a planted fault', { timeout: 600_000 }, () => {
   it('is held against scripts that do something', () => {
     for (const kind of kinds) {
       const numbers = healthy.get(kind)!;
-      expect(numbers).toHaveLength(12 * N);
+      expect(numbers).toHaveLength(MODELS.length * SOURCES.length * N);
       // Scripts differ, so what they give does.
       expect(new Set(numbers).size).toBeGreaterThan(5 * N);
     }

@@ -26,9 +26,10 @@ const MAIN = fileURLToPath(
 /** Kinds of scripts. */
 export type Kind = 'one ubatch' | 'one decode' | 'nothing shared' | 'nothing reused' | 'anything';
 
-const MODELS = ['recipe:llama', 'recipe:mamba'];
+/** Of mamba2 the one whose states are more than one vector. */
+export const MODELS: readonly string[] = ['recipe:llama', 'recipe:mamba', 'recipe:mamba2-1g'];
 /** Whose histories are taken; the order is that of the scripts. */
-const SOURCES = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
+export const SOURCES: readonly string[] = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 
 /** What `n` scripts of a kind from each source give on each model, with the engine of this process. */
 export async function witness(kind: Kind, seed: string, n: number): Promise<string[]> {

@@ -7,6 +7,7 @@ import { layerNorm, rmsNorm, simplifiedLayerNorm } from './norms.ts';
 import { silu, siluBySigmoid, softplus } from './pointwise.ts';
 import { rope, rotaryEmbedding } from './rope.ts';
 import { ssmScan } from './scan.ts';
+import { ssmScanHeads } from './scan-heads.ts';
 import { softmax } from './softmax.ts';
 
 export const COMPARISONS: readonly Comparison[] = [
@@ -19,6 +20,7 @@ export const COMPARISONS: readonly Comparison[] = [
   siluBySigmoid,
   softplus,
   ssmScan,
+  ssmScanHeads,
   rope,
   attention,
   ssmConv,

@@ -46,6 +46,23 @@ function instead<Op extends OperatorName>(op: Op, change: Change<Op>): KernelBox
   };
 }
 
+/** Rows of n_group parts as rows of one part a head. */
+function perHead(
+  rows: Float32Array,
+  d_state: number,
+  n_head: number,
+  n_group: number,
+  group: (head: number) => number,
+): Float32Array {
+  const out = new Float32Array((rows.length / n_group) * n_head);
+  for (let at = 0; at < out.length; at++) {
+    const part = Math.floor(at / d_state);
+    const [row, head] = [Math.floor(part / n_head), part % n_head];
+    out[at] = rows[(row * n_group + group(head)) * d_state + (at % d_state)]!;
+  }
+  return out;
+}
+
 /** A box whose answers of one operator are changed. */
 function changed(
   op: OperatorName,
@@ -167,6 +184,22 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
     }),
   ],
   ['the gate is SiLU of the wrong operand', 'ssmGate', instead('ssmGate', (i) => ({ ...i, z: i.x, x: i.z }))],
+  [
+    // In runs of as many heads as there are groups, instead of one group behind the other.
+    'heads take the groups in turn',
+    'ssmScanHeads',
+    instead('ssmScanHeads', (input) => {
+      const { d_state, n_head, n_group } = input;
+      // One group a head: then each can be given what it should not have.
+      const inTurn = (rows: Float32Array) => perHead(rows, d_state, n_head, n_group, (h) => h % n_group);
+      return { ...input, n_group: n_head, B: inTurn(input.B), C: inTurn(input.C) };
+    }),
+  ],
+  [
+    'the norm is over all groups',
+    'ssmGateNorm',
+    instead('ssmGateNorm', (input) => ({ ...input, n_group: 1 })),
+  ],
   [
     'the row of the next token',
     'embed',
