@@ -2,8 +2,9 @@
  * The recipes: tiny models that are made from a name, so that a campaign needs no files. `llama` and `mamba` are the
  * fuzz models (at most about 20,000 parameters, last logits depend on the first token); `-loadable` have the size,
  * keys and vocabulary that real llama.cpp loads too; `-f16` have matrices in half precision, rounded from the same
- * weights. The others, named as their architectures, are made for real llama.cpp, and `engine` says of each whether our
- * loader, and so our engine, has its architecture too. Bytes of all are pinned in `recipes.test.ts`.
+ * weights. The others, named as their architectures, are made for real llama.cpp (`-fuzz` is a fuzz model of one of them),
+ * and `engine` says of each whether our loader, and so our engine, has its architecture too. Bytes of all are pinned in
+ * `recipes.test.ts`.
  *
  * A fuzz model can be asked for in another size, so that a failure can be shown on the smallest model that has it:
  * `llama@1x16` is `llama` with 1 layer and width 16. Layers are 1 to 8, the width is a multiple of 8, 16 to 64; heads

@@ -1,4 +1,6 @@
-/** The numbers of the variance pass (`variance.ts`), and what its operators are built with. */
+/**
+ * What carry rules are made of (`variance.ts`): a row with its variances, and what one operation says of its own errors.
+ */
 import type { RoundingProfile } from '../contract/subject.ts';
 import type { Site } from './rounding.ts';
 
@@ -54,7 +56,11 @@ export class Collected implements Site {
   }
 }
 
-/** A row whose flags are those of any row that it comes from. */
+/** A standard deviation is taken to reach this far when it is asked whether first order holds. */
+export const REACH = 6;
+/** The largest share of a norm's root for which it does. */
+export const NORM_SHARE = 1 / 10;
+
 export function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): Carried {
   return { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
 }

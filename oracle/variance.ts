@@ -8,7 +8,7 @@
  */
 import type { RoundingProfile } from '../contract/subject.ts';
 import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
-import { type Carried, Collected, rowOf } from './carried.ts';
+import { type Carried, Collected, NORM_SHARE, REACH, rowOf } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
 import {
   add,
@@ -30,10 +30,7 @@ import { carriedHeads } from './variance-heads.ts';
 
 export type { Carried } from './carried.ts';
 
-/** A standard deviation is taken to reach this far when it is asked whether first order holds. */
-const REACH = 6;
-/** The largest share of a norm's root, and the largest error of a score, for which it does. */
-const NORM_SHARE = 1 / 10;
+/** The largest error of a score for which first order holds. */
 const SCORE_ERROR = 0.3;
 /** Largest F16, and how many standard deviations near it may fall to either side (Hoeffding, p = 1e-15). */
 const HALF_MAX = 65504;

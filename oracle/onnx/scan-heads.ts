@@ -57,7 +57,7 @@ export const ssmScanHeads: Comparison = {
   ort: 'Scan of Mul, Exp, Add, MatMul and softplus, groups by broadcasting',
   type: 'float64',
   unit: 'the same recurrence of |x|, |B|, |C| and |state|',
-  measured_ulps: 16,
+  measured_ulps: 8,
   *trials() {
     for (let seed = 0; seed < 70; seed++) {
       const draw = new Draw(seed);
