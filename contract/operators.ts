@@ -29,6 +29,17 @@ export interface RmsNormInput {
   readonly weight: Float32Array | null;
 }
 
+/** As `RmsNormInput` of each head by itself, with one `weight` {n_embd_head}; x is {n_head * n_embd_head, rows}. */
+export interface HeadNormInput {
+  readonly op: 'headNorm';
+  readonly n_head: number;
+  readonly n_embd_head: number;
+  readonly rows: number;
+  readonly eps: number;
+  readonly x: Float32Array;
+  readonly weight: Float32Array;
+}
+
 /** w x, then + bias {n}, then + old {n, rows}, where given; x is {k, rows}, w {k, n}. */
 export interface MatmulInput {
   readonly op: 'matmul';
@@ -42,9 +53,13 @@ export interface MatmulInput {
   readonly old: Float32Array | null;
 }
 
-/** Pairs (2i, 2i+1), 2i < n_rot, of each head turned by pos * freq_scale * freq_base^(-2i/n_rot). */
+/**
+ * Pairs of channels of each head, (2i, 2i+1) or (i, i + n_rot/2) for NEOX, 2i < n_rot, turned by
+ * pos * freq_scale * freq_base^(-2i/n_rot).
+ */
 export interface RopeInput {
   readonly op: 'rope';
+  readonly rope_type: 'NORMAL' | 'NEOX';
   readonly n_head: number;
   readonly n_embd_head: number;
   readonly n_rot: number;
@@ -135,6 +150,7 @@ export interface SsmGateInput {
 export type OperatorInput =
   | EmbedInput
   | RmsNormInput
+  | HeadNormInput
   | MatmulInput
   | RopeInput
   | KvStoreInput

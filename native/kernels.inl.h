@@ -61,6 +61,7 @@ LANES V firstN(V v, int n) { return n >= 16 ? v : vpick((1u << n) - 1, v, vzero(
 
 constexpr int TYPE_F32 = 0;
 constexpr int TYPE_F16 = 1;
+constexpr int ROPE_NEOX = 1;
 
 }  // namespace
 
@@ -87,6 +88,7 @@ enum Op {
   OP_SSM_SCAN,
   OP_SSM_GATE,
   OP_KV_LOAD,
+  OP_HEAD_NORM = 35,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -104,7 +106,10 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
       if (!knownType(a[11])) return IB_BAD_OP;
       matmul(a, rows, m);
       return 0;
-    case OP_ROPE: rope(a, rows, m); return 0;
+    case OP_ROPE:
+      if (!(a[9] == 0 || a[9] == ROPE_NEOX)) return IB_BAD_OP;
+      rope(a, rows, m);
+      return 0;
     case OP_KV_STORE:
       if (!knownType(a[6])) return IB_BAD_OP;
       return kvStore(a, rows, m) ? 0 : IB_KV_OVERFLOW;
@@ -123,6 +128,7 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_CONV: ssmConv(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
+    case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

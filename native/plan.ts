@@ -34,6 +34,9 @@ export const N_DIMS = 8;
 
 export const TYPE = { F32: 0, F16: 1 } as const;
 
+/** Which channels of a head rotate together: (2i, 2i+1), or (i, i + nRot/2). */
+export const ROPE = { NORMAL: 0, NEOX: 1 } as const;
+
 export const OP = {
   embed: 1,
   rmsNorm: 2,
@@ -49,6 +52,7 @@ export const OP = {
   ssmScan: 12,
   ssmGate: 13,
   kvLoad: 14,
+  headNorm: 35,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -160,8 +164,9 @@ export class PlanBuilder {
   }
 
   /**
-   * Rotates pairs (2i, 2i+1), i < nRot/2, of each of nHead heads of d channels in act x[r]. `table` (act) has a row of
-   * `tableStride` floats a token: cos_0, sin_0, cos_1, sin_1 ... x0' = x0*cos - x1*sin as fma(x0, cos, -(x1*sin)),
+   * Rotates pairs i < nRot/2 of each of nHead heads of d channels in act x[r]; `type` (ROPE) says which channels are a
+   * pair. `table` (act) has a row of `tableStride` floats a token, in the order of the channels: cos_0, sin_0, cos_1,
+   * sin_1 ... for NORMAL, cos_0, cos_1 ... sin_0, sin_1 ... for NEOX. x0' = x0*cos - x1*sin as fma(x0, cos, -(x1*sin)),
    * x1' = fma(x0, sin, x1*cos).
    */
   rope(a: {
@@ -173,8 +178,22 @@ export class PlanBuilder {
     nRot: number;
     table: number;
     tableStride: number;
+    type: number;
   }): void {
-    this.#push(OP.rope, a.rows, a.x, a.stride, a.nHead, a.d, a.nRot, a.table, a.tableStride);
+    this.#push(OP.rope, a.rows, a.x, a.stride, a.nHead, a.d, a.nRot, a.table, a.tableStride, a.type);
+  }
+
+  /** RMS norm (see `rmsNorm`) of each of nHead heads of d channels in act x[r], in place, all with one weight (d floats). */
+  headNorm(a: {
+    rows: number;
+    x: number;
+    stride: number;
+    nHead: number;
+    d: number;
+    weight: number;
+    eps: number;
+  }): void {
+    this.#push(OP.headNorm, a.rows, a.x, a.stride, a.nHead, a.d, a.weight, floatBits(a.eps));
   }
 
   /**

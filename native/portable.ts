@@ -3,13 +3,14 @@
  * runs where no compiler is, and is the one that a reader can follow with a debugger.
  */
 
-import { type Kernels, type Memory, OP, OP_WORDS, STATUS, TYPE } from './plan.ts';
+import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
 import { matmul } from './portable/matmul.ts';
 import {
   embed,
   gatherRows,
   kvLoad,
+  headNorm,
   kvStore,
   rmsNorm,
   rope,
@@ -46,6 +47,7 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       matmul(a, rows, m);
       return 0;
     case OP.rope:
+      if (a[9] !== ROPE.NORMAL && a[9] !== ROPE.NEOX) return STATUS.badOp;
       rope(a, rows, m);
       return 0;
     case OP.kvStore:
@@ -76,6 +78,9 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.ssmGate:
       ssmGate(a, rows, m);
+      return 0;
+    case OP.headNorm:
+      headNorm(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

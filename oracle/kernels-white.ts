@@ -24,7 +24,20 @@ import type {
 } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { attend, scores } from './attention.ts';
-import { add, type Matrix, matVec, mul, noisyHalf, rmsNorm, rope, row, siluRow } from './math.ts';
+import {
+  add,
+  joined,
+  type Matrix,
+  matVec,
+  mul,
+  noisyHalf,
+  pairOf,
+  type RopeShape,
+  rmsNorm,
+  rope,
+  row,
+  siluRow,
+} from './math.ts';
 import { plain } from './operators.ts';
 import { type Site, TINY32, U32 } from './rounding.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
@@ -111,15 +124,6 @@ function matrixOf(data: Float32Array, n_in: number, half: boolean): Matrix {
 }
 
 function output(name: 'result' | 'state', n: number, rows: readonly Row[]): BoundedOutput {
-  const joined = (parts: readonly Float64Array[]) => {
-    const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    return whole;
-  };
   return { name, n, values: joined(rows.map(({ v }) => v)), bounds: joined(rows.map(({ e }) => e)) };
 }
 
@@ -178,19 +182,22 @@ const ANGLE64 = 64 * 2 ** -53;
 function turned(input: RopeInput, profile: RoundingProfile): BoundedOutput[] {
   const { n_head, n_embd_head, n_rot, freq_base, freq_scale, pos } = input;
   const n = n_head * n_embd_head;
+  const shape: RopeShape = { type: input.rope_type, n_embd_head, n_rot, freq_base, freq_scale };
   const rows = rowsOf(input.x, n).map((x, r) => {
     const at = new Kept(profile);
-    const v = rope(x, pos[r]!, { n_embd_head, n_rot, freq_base, freq_scale }, at);
+    const v = rope(x, pos[r]!, shape, at);
     const e = new Float64Array(n);
     for (let i = 0; 2 * i < n_rot; i++) {
       const angle = pos[r]! * freq_scale * freq_base ** ((-2 * i) / n_rot);
       const off = (at.step('angle').b[i] ?? 0) + ANGLE64 * Math.abs(angle);
       const cos = at.step('cos').b[i]! + Math.abs(Math.sin(angle)) * off + off * off;
       const sin = at.step('sin').b[i]! + Math.abs(Math.cos(angle)) * off + off * off;
-      for (let a = 2 * i; a < n; a += n_embd_head) {
-        const [p, q] = [Math.abs(x[a]!), Math.abs(x[a + 1]!)];
+      const [first, second] = pairOf(shape, i);
+      for (let head = 0; head < n; head += n_embd_head) {
+        const [a, b] = [head + first, head + second];
+        const [p, q] = [Math.abs(x[a]!), Math.abs(x[b]!)];
         e[a] = (p * cos + q * sin) * (1 + 3 * U32) + at.b[a]! + 2 * TINY32;
-        e[a + 1] = (p * sin + q * cos) * (1 + 3 * U32) + at.b[a + 1]! + 2 * TINY32;
+        e[b] = (p * sin + q * cos) * (1 + 3 * U32) + at.b[b]! + 2 * TINY32;
       }
     }
     return { v, e };
@@ -392,6 +399,10 @@ const OPERATORS: {
     return [output('result', n, rows)];
   },
   rmsNorm: norm,
+  headNorm({ n_head, n_embd_head: n, rows, eps, x, weight }, profile) {
+    const [heads] = norm({ op: 'rmsNorm', n, rows: rows * n_head, eps, x, weight }, profile);
+    return [{ ...heads!, n: n_head * n }];
+  },
   matmul: product,
   rope: turned,
   kvStore: kept,

@@ -9,6 +9,7 @@ import type { ForwardOptions } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import {
   add,
+  joined,
   type Matrix,
   matVec,
   mul,
@@ -34,6 +35,8 @@ export interface Operators<R> {
   constant(w: Float64Array): R;
   zeros(n: number): R;
   slice(x: R, begin: number, end?: number): R;
+  /** Rows one behind the other. */
+  join(parts: readonly R[]): R;
   matVec(w: Matrix, x: R, op: string): R;
   add(a: R, b: R, op: string): R;
   mul(a: R, b: R, op: string): R;
@@ -56,6 +59,7 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     constant: (w) => w,
     zeros: (n) => new Float64Array(n),
     slice: (x, begin, end) => x.slice(begin, end),
+    join: joined,
     matVec: (w, x, op) => matVec(w, x, at(op)),
     add: (a, b, op) => add(a, b, at(op)),
     mul: (a, b, op) => mul(a, b, at(op)),

@@ -60,6 +60,12 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
   'RMS norm': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-5, weights, 'o') },
   'RMS norm without weights': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-2, undefined, 'o') },
   rope: { sizes: [12], formula: (ops, [x]) => ops.rope(x!, 7, shape) },
+  'rope of type NEOX': { sizes: [12], formula: (ops, [x]) => ops.rope(x!, 7, { ...shape, type: 'NEOX' }) },
+  'norms of two heads': {
+    sizes: [12],
+    formula: (ops, [x]) =>
+      ops.join([0, 6].map((at) => ops.rmsNorm(ops.slice(x!, at, at + 6), 1e-5, weights, 'o'))),
+  },
   convolution: { sizes: [6, 6, 6], formula: (ops, x) => ops.ssmConv(x, conv, 'o') },
   'values of attention': {
     sizes: [3, 3, 3],

@@ -12,10 +12,12 @@ import type { ForwardOptions } from './forward.ts';
 import {
   add,
   casts,
+  joined,
   type Matrix,
   matVec,
   mul,
   noisyHalf,
+  pairOf,
   type RopeShape,
   rmsNorm,
   rope,
@@ -101,6 +103,7 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     constant: exact,
     zeros: (n) => exact(new Float64Array(n)),
     slice: (x, begin, end) => rowOf(x.v.slice(begin, end), x.s.slice(begin, end), x),
+    join: (parts) => rowOf(joined(parts.map(({ v }) => v)), joined(parts.map(({ s }) => s)), ...parts),
     matVec: (w, x) => carriedProduct(w, x, site('product')),
     add: (a, b) => {
       const at = site('add');
@@ -195,24 +198,26 @@ function carriedRope(x: Carried, pos: number, shape: RopeShape, at: Collected): 
     const turn = at.profile.rope === 'F32' ? at.step('angle').variance(i) : 0;
     const cosVariance = at.step('cos').variance(i);
     const sinVariance = at.step('sin').variance(i);
-    for (let a = 2 * i; a < x.v.length; a += n_embd_head) {
-      const [p, q] = [x.v[a]!, x.v[a + 1]!];
-      const [sp, sq] = [x.s[a]!, x.s[a + 1]!];
+    const [first, second] = pairOf(shape, i);
+    for (let head = 0; head < x.v.length; head += n_embd_head) {
+      const [a, b] = [head + first, head + second];
+      const [p, q] = [x.v[a]!, x.v[b]!];
+      const [sp, sq] = [x.s[a]!, x.s[b]!];
       // The error of the angle moves each of a pair by the other.
       s[a] =
         cos * cos * sp +
         sin * sin * sq +
         p * p * cosVariance +
         q * q * sinVariance +
-        turn * v[a + 1]! ** 2 +
+        turn * v[b]! ** 2 +
         at.variance(a);
-      s[a + 1] =
+      s[b] =
         sin * sin * sp +
         cos * cos * sq +
         p * p * sinVariance +
         q * q * cosVariance +
         turn * v[a]! ** 2 +
-        at.variance(a + 1);
+        at.variance(b);
     }
   }
   return rowOf(v, s, x);

@@ -5,13 +5,18 @@
 import type { Model } from '../../model/types.ts';
 import { DIM, PlanBuilder, pad16, SPACE } from '../../native/plan.ts';
 import { Arena, type BuiltPlan, type CacheIndex, type KeptRows, type PlanContext } from '../layout.ts';
-import type { RopeTable } from '../rope.ts';
+import type { RopeTable, RopeType } from '../rope.ts';
 import { type Matrix, type Table, WeightsBuilder } from '../weights.ts';
 
 /** Activation rows, one a token: offset and stride in words. */
 export interface Rows {
   readonly at: number;
   readonly stride: number;
+}
+
+/** The rows of a rope table, which belong to pairs of one kind. */
+export interface Angles extends Rows {
+  readonly type: RopeType;
 }
 
 /** What a model begins and ends with. */
@@ -86,10 +91,10 @@ export class Draft {
   }
 
   /** Room for the rows of a rope table. Tables are taken in the order of `Network.ropes`. */
-  takeRope({ n_rot }: RopeTable): Rows {
+  takeRope({ n_rot, type }: RopeTable): Angles {
     const rows = this.take(n_rot);
     this.#ropeRows.push(rows.at);
-    return rows;
+    return { ...rows, type };
   }
 
   /** dst = the n_embd values of each token in the table. */

@@ -51,6 +51,19 @@ export function rmsNorm<R>({ weights, ops }: Pass<R>, name: string, eps: number)
   return (x) => ops.rmsNorm(x, eps, w, name);
 }
 
+/** x -> RMSNorm of each n_embd_head channels of x by themselves, all with `name`.weight {n_embd_head}. */
+export function headNorm<R>(
+  pass: Pass<R>,
+  name: string,
+  { n_head, n_embd_head: d }: { readonly n_head: number; readonly n_embd_head: number },
+  eps: number,
+): (x: R) => R {
+  const { ops } = pass;
+  const norm = rmsNorm(pass, name, eps);
+  const heads = Array.from({ length: n_head }, (_, head) => head);
+  return (x) => ops.join(heads.map((head) => norm(ops.slice(x, head * d, (head + 1) * d))));
+}
+
 /** The list of the tokens' embeddings. Throws `batch.token`. */
 export function embedded<R>({ weights, ops, order }: Pass<R>): R[] {
   const token_embd = weights.matrix('token_embd.weight');

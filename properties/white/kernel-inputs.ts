@@ -36,8 +36,9 @@ export const SIZES: {
 } = {
   embed: { n: [1, 1], n_vocab: [1, 1] },
   rmsNorm: { n: [1, 1], weighted: [0, 1], eps: [0, 1] },
+  headNorm: { n_head: [1, 1], d: [1, 1], eps: [0, 1] },
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
-  rope: { n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
+  rope: { neox: [0, 1], n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
   attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1] },
   siluMul: { n: [1, 1] },
@@ -108,12 +109,14 @@ function drawAttention(r: Random): Drawn {
 const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   embed: (r) => ({ sizes: { n: drawSize(r), n_vocab: r.between(1, 9) } }),
   rmsNorm: (r) => ({ sizes: { n: drawSize(r), weighted: r.below(2), eps: r.below(EPS.length) } }),
+  headNorm: (r) => ({ sizes: { n_head: r.between(1, 5), d: drawSize(r, 130), eps: r.below(EPS.length) } }),
   matmul: drawMatmul,
   rope(r) {
     const d = even(r.pick([2, 6, 16, 18, 64, 80, 128, r.between(1, 64)]));
     const n_rot = r.chance(0.5) ? d : even(r.between(1, d - 1));
     return {
       sizes: {
+        neox: r.below(2),
         n_head: r.between(1, 4),
         d,
         n_rot,
@@ -141,8 +144,9 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
 const OFTEN: Readonly<Record<OperatorName, number>> = {
   embed: 1,
   rmsNorm: 3,
+  headNorm: 2,
   matmul: 6,
-  rope: 2,
+  rope: 3,
   kvStore: 2,
   attention: 4,
   siluMul: 2,
@@ -269,6 +273,17 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const weight = weighted ? d.plain(2, 1, n!) : null;
     return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps! % EPS.length]!, x, weight };
   },
+  headNorm({ rows }, d, { n_head, d: n_embd_head, eps }) {
+    return {
+      op: 'headNorm',
+      n_head: n_head!,
+      n_embd_head: n_embd_head!,
+      rows: rows.length,
+      eps: EPS[eps! % EPS.length]!,
+      x: d.rows(1, rows, n_head! * n_embd_head!, [-20, 40]),
+      weight: d.plain(2, 1, n_embd_head!),
+    };
+  },
   matmul({ rows, type }, d, { k, n, bias, old, mirrored }) {
     const [x, w] = [d.rows(1, rows, k!, [-60, 20]), d.plain(2, n!, k!, type === 'F16')];
     const middle = Math.ceil(k! / 2);
@@ -286,11 +301,12 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       old: old ? d.rows(4, rows, n!, [-60, 20]) : null,
     };
   },
-  rope({ rows }, d, { n_head, d: n_embd_head, n_rot, base, reach }) {
+  rope({ rows }, d, { neox, n_head, d: n_embd_head, n_rot, base, reach }) {
     const pos = rows.map(({ key }) => d.hash(2, key) % reach!);
     const x = d.rows(1, rows, n_head! * n_embd_head!, [-20, 10]);
     return {
       op: 'rope',
+      rope_type: neox ? 'NEOX' : 'NORMAL',
       n_head: n_head!,
       n_embd_head: n_embd_head!,
       n_rot: Math.min(n_rot!, n_embd_head!),

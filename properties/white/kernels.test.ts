@@ -87,6 +87,21 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
   ['the old value is overwritten', 'matmul', instead('matmul', (input) => ({ ...input, old: null }))],
   ['eps is off by two', 'rmsNorm', instead('rmsNorm', (input) => ({ ...input, eps: 2 * input.eps }))],
   [
+    'all heads have one scale',
+    'headNorm',
+    {
+      ...honest,
+      isas: honest.isas,
+      run(isa, input) {
+        if (input.op !== 'headNorm') return honest.run(isa, input);
+        const { n_head, n_embd_head, rows, eps, x } = input;
+        const n = n_head * n_embd_head;
+        const weight = Float32Array.from({ length: n }, (_, i) => input.weight[i % n_embd_head]!);
+        return honest.run(isa, { op: 'rmsNorm', n, rows, eps, x, weight });
+      },
+    },
+  ],
+  [
     'the wrong pairs are turned',
     'rope',
     {
