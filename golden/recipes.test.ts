@@ -5,6 +5,7 @@ import { floatsToHalves, halvesToFloats } from '../model/f16.ts';
 import { loadModel } from '../model/load.ts';
 import { Sequences } from '../oracle/entries.ts';
 import { logits } from '../oracle/forward.ts';
+import { BYTE_VOCAB } from './recipe-parts.ts';
 import { buildRecipe, engineRecipes, recipeNames, recipeOf, recipes, sizableRecipes } from './recipes.ts';
 
 /** A changed sum means changed weights: every golden figure and kept case of the recipe is then void. */
@@ -59,11 +60,16 @@ describe('recipes', () => {
     const model = loadModel(build(), name);
     expect(model.hparams.arch).toBe(arch);
     expect(model.n_params).toBe(
-      { llama: 19_616, mamba: 18_912, 'llama-loadable': 94_912, 'mamba-loadable': 82_048 }[
-        name.replace('-f16', '')
-      ],
+      {
+        llama: 19_616,
+        mamba: 18_912,
+        'llama-loadable': 94_912,
+        'mamba-loadable': 82_048,
+        openelm: 96_992,
+      }[name.replace('-f16', '')],
     );
-    expect(model.bos).toBe(name.includes('loadable') ? 1 : undefined);
+    // Those that llama.cpp loads have a vocabulary of bytes.
+    expect(model.bos).toBe(model.hparams.n_vocab === BYTE_VOCAB ? 1 : undefined);
   });
 
   it.each(['llama', 'mamba'])('%s in half precision is the same model, rounded', (name) => {

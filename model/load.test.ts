@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { IsobatchError } from '../contract/errors.ts';
 import { goldenModel } from '../golden/assets.ts';
-import { f32, flag, text, u32 } from '../golden/recipe-parts.ts';
+import { f32, flag, i32s, text, u32 } from '../golden/recipe-parts.ts';
 import { buildRecipe } from '../golden/recipes.ts';
 import { type GgufValue, readGguf, writeGguf } from './gguf.ts';
 import { architectures, loadModel } from './load.ts';
@@ -141,6 +141,31 @@ describe('models', () => {
     );
   });
 
+  it('openelm has sizes of its own in each layer; one number stands for all', () => {
+    const { hparams } = load('openelm');
+    expect(hparams).toMatchObject({
+      n_embd_head: 16,
+      n_rot: 16,
+      layers: [
+        { n_head: 4, n_head_kv: 2, n_ff: 96 },
+        { n_head: 2, n_head_kv: 1, n_ff: 64 },
+        { n_head: 4, n_head_kv: 2, n_ff: 96 },
+      ],
+    });
+    const keys = {
+      'openelm.feed_forward_length': u32(96),
+      'openelm.attention.head_count': u32(4),
+      'openelm.attention.head_count_kv': u32(2),
+    };
+    // Only layer 1 was of another size.
+    expect(refusal('openelm', { keys })).toContain(
+      'tensor blk.1.attn_qkv.weight has the shape [64, 64]; wanted',
+    );
+    // As many heads of K and V as of q, if nothing is said.
+    const none = { 'openelm.attention.head_count_kv': undefined };
+    expect(refusal('openelm', { keys: none })).toContain('has the shape [64, 128]; wanted [64, 192]');
+  });
+
   it('shapes are equal up to trailing ones, and are then those of the architecture', () => {
     const model = load('llama', { tensors: { 'output_norm.weight': { ne: [32, 1, 1] } } });
     expect(model.tensors.get('output_norm.weight')!.ne).toEqual([32]);
@@ -155,9 +180,9 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(['llama', 'mamba']);
-    expect(refusal('llama', { keys: { 'general.architecture': text('gemma2') } })).toBe(
-      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba',
+    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm']));
+    expect(refusal('llama', { keys: { 'general.architecture': text('gemma') } })).toBe(
+      `m.gguf: general.architecture "gemma" is not known; known are ${architectures.join(', ')}`,
     );
     expect(refusal('llama', { keys: { 'general.architecture': undefined } })).toBe(
       'm.gguf: key general.architecture is missing; wanted a string',
@@ -192,6 +217,7 @@ describe('refused keys', () => {
         'ssm.time_step_rank',
       ],
     ],
+    ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
   ];
   it.each(required)('%s without a required key', (arch, keys) => {
     for (const key of keys) {
@@ -263,6 +289,23 @@ describe('refused keys', () => {
     ['mamba', 'mamba.ssm.group_count', u32(1), '"mamba.ssm.group_count" is not supported'],
     ['mamba', 'mamba.feed_forward_length', u32(8), 'is 8; wanted 0: mamba has no feed-forward net'],
     ['mamba', 'mamba.attention.head_count', u32(8), 'is 8; wanted 0: mamba has no attention'],
+    [
+      'openelm',
+      'openelm.attention.head_count',
+      i32s([4, 1, 3]),
+      'is 3 in layer 2, which is not a multiple of head_count_kv 2',
+    ],
+    [
+      'openelm',
+      'openelm.attention.head_count_kv',
+      i32s([2, 1]),
+      'has 2 values; wanted one for each of 3 layers',
+    ],
+    ['openelm', 'openelm.attention.head_count_kv', i32s([2, 0, 2]), 'is 0; wanted 1 to'],
+    ['openelm', 'openelm.feed_forward_length', f32(96), 'is f32; wanted an integer'],
+    ['openelm', 'openelm.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
+    ['openelm', 'openelm.expert_count', u32(8), 'is 8; wanted 0: experts are not supported'],
+    ['openelm', 'openelm.attention.sliding_window', u32(8), 'is not supported for the architecture openelm'],
   ];
   it.each(wrong)('%s: %s of another value', (recipe, key, value, message) => {
     const found = refusal(recipe, { keys: { [key]: value } });
@@ -283,7 +326,7 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba'])('%s: every tensor is needed, in its shape', (recipe) => {
+  it.each(['llama', 'mamba', 'openelm'])('%s: every tensor is needed, in its shape', (recipe) => {
     const file = readGguf(buildRecipe(recipe), recipe);
     for (const [name, t] of file.tensors) {
       if (name === 'output.weight') continue;
@@ -322,6 +365,9 @@ describe('refused tensors', () => {
     ['mamba', 'blk.0.ssm_a.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba', 'blk.0.ssm_dt_norm.weight', 'belongs to jamba'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],
+    ['openelm', 'output.weight', 'is not part of openelm, whose output is tied to its embeddings'],
+    ['openelm', 'blk.0.attn_q.weight', 'is part of attn_qkv in openelm'],
+    ['openelm', 'blk.3.attn_norm.weight', 'is not part of the architecture openelm'],
   ];
   it.each(unknown)('%s with %s', (recipe, name, message) => {
     expect(refusal(recipe, { tensors: { [name]: {} } })).toContain(`m.gguf: tensor ${name} ${message}`);

@@ -5,27 +5,16 @@ import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import { microLlama, microMamba, randomBatch, seeded } from './testing.ts';
-
-/** Entries of one sequence of its own. */
-function entriesOf(tokens: readonly number[]): Entry[] {
-  const sequences = new Sequences(1);
-  return sequences.decode(
-    completeBatch({ token: [...tokens] }, sequences, { n_vocab: 6, n_batch: tokens.length, n_seq_max: 1 }),
-  );
-}
-
-// Written apart from the oracle, on nested arrays and whole sequences, to be its check.
-
-type Rows = number[][];
-const rowsOf = (model: Model, name: string): Rows => {
-  const { ne, data } = model.tensors.get(name)!;
-  const width = ne[0]!;
-  return Array.from({ length: data.length / width }, (_, r) => [...data.slice(r * width, (r + 1) * width)]);
-};
-const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
-const times = (w: Rows, x: number[]) => w.map((r) => dot(r, x));
-const normalized = (x: number[], eps: number) => x.map((v) => v / Math.sqrt(dot(x, x) / x.length + eps));
-const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+import {
+  dot,
+  entriesOf,
+  expectClose,
+  normalized,
+  type Rows,
+  rowsOf,
+  sigmoid,
+  times,
+} from './testing-plain.ts';
 
 function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) => x): Rows {
   const { norm_rms_eps: eps } = model.hparams as HparamsOf<'llama'>;
@@ -117,16 +106,6 @@ function plainMamba(model: Model, tokens: readonly number[]): Rows {
     });
   }
   return h.map((x) => times(w('token_embd.weight'), norm(x, 'output_norm.weight')));
-}
-
-function expectClose(rows: readonly Float64Array[], expected: Rows): void {
-  expect(rows).toHaveLength(expected.length);
-  rows.forEach((logitsOfRow, t) => {
-    expect(logitsOfRow).toHaveLength(6);
-    logitsOfRow.forEach((value, i) => {
-      expect(Math.abs(value - expected[t]![i]!)).toBeLessThan(1e-12 * (1 + Math.abs(value)));
-    });
-  });
 }
 
 const tokens = [3, 0, 5, 5, 1, 2, 4];

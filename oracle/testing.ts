@@ -74,7 +74,7 @@ export function batchOf(
 }
 
 /** Weights between -1 and 1, float32, by name. */
-function randomTensor(random: Random, name: string, ne: readonly number[]): [string, Tensor] {
+export function randomTensor(random: Random, name: string, ne: readonly number[]): [string, Tensor] {
   const data = new Float32Array(ne.reduce((a, b) => a * b, 1));
   for (let i = 0; i < data.length; i++) {
     data[i] = random(2001) / 1000 - 1;
@@ -82,7 +82,7 @@ function randomTensor(random: Random, name: string, ne: readonly number[]): [str
   return [name, { name, ne, type: 'F32', data }];
 }
 
-function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
+export function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
   return {
     name: `micro-${hparams.arch}`,
     hparams,

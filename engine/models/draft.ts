@@ -26,15 +26,15 @@ export interface Ends {
   readonly output: Matrix;
 }
 
-/** A model's weights, packed: its ends, and what `pack` makes of each layer (`prefix` is `blk.0.` and so on). */
+/** A model's weights, packed: its ends, and what `pack` makes of layer l (`prefix` is `blk.0.` and so on). */
 export function packModel<L>(
   model: Model,
-  pack: (builder: WeightsBuilder, prefix: string) => L,
+  pack: (builder: WeightsBuilder, prefix: string, l: number) => L,
 ): { readonly ends: Ends; readonly layers: readonly L[]; readonly weights: Uint8Array } {
   const builder = new WeightsBuilder(model);
   const embed = builder.table('token_embd.weight');
   const layers: L[] = [];
-  for (let l = 0; l < model.hparams.n_layer; l++) layers.push(pack(builder, `blk.${l}.`));
+  for (let l = 0; l < model.hparams.n_layer; l++) layers.push(pack(builder, `blk.${l}.`, l));
   const outputNorm = builder.vector('output_norm.weight');
   const output = builder.matrix(builder.has('output.weight') ? 'output.weight' : 'token_embd.weight');
   return { ends: { embed, outputNorm, output }, layers, weights: builder.build() };

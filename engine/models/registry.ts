@@ -3,10 +3,12 @@ import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
+import { openelm } from './openelm.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
   mamba,
+  openelm,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -4,9 +4,10 @@
  */
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
+import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
 
-const LIST = [llama, mamba] as const;
+const LIST = [llama, mamba, openelm] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

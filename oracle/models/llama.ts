@@ -7,7 +7,7 @@ import type { HparamsOf } from '../../model/types.ts';
 import {
   attended,
   embedded,
-  gatedFeedForward,
+  feedForward,
   linear,
   outputs,
   type Pass,
@@ -25,7 +25,7 @@ export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
   let h = embedded(pass);
   for (let il = 0; il < hparams.n_layer; il++) {
     h = attention(pass, hparams, il, h, pos, saw);
-    h = feedForward(pass, hparams, il, h);
+    h = feedForward(pass, il, h, hparams.norm_rms_eps);
   }
   return outputs(pass, h, rmsNorm(pass, 'output_norm', hparams.norm_rms_eps));
 }
@@ -60,12 +60,4 @@ function attention<R>(
   const v = a.map(wv);
   const o = attended(pass, il, { q, k, v, turn }, saw, hparams);
   return h.map((x, t) => ops.add(x, wo(o[t]!), `${blk}.attn_add`));
-}
-
-/** h + down(SiLU(gate n) * up n), n = RMSNorm(h). */
-function feedForward<R>(pass: Pass<R>, hparams: Hparams, il: number, h: readonly R[]): R[] {
-  const blk = `blk.${il}`;
-  const norm = rmsNorm(pass, `${blk}.ffn_norm`, hparams.norm_rms_eps);
-  const ffn = gatedFeedForward(pass, blk);
-  return h.map((x) => pass.ops.add(x, ffn(norm(x)), `${blk}.ffn_add`));
 }

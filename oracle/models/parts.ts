@@ -146,6 +146,18 @@ export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
   return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
 }
 
+/** The second half of layer il: the list of h + net(n), n = RMSNorm(h, ffn_norm). */
+export function feedForward<R>(
+  pass: Pass<R>,
+  il: number,
+  h: readonly R[],
+  eps: number,
+  net: (n: R) => R = gatedFeedForward(pass, `blk.${il}`),
+): R[] {
+  const norm = rmsNorm(pass, `blk.${il}.ffn_norm`, eps);
+  return h.map((x) => pass.ops.add(x, net(norm(x)), `blk.${il}.ffn_add`));
+}
+
 /**
  * For recurrences: the place of the entry after which each entry was evaluated, -1 for the first of a list. Throws
  * `internal` for an entry that does not continue the one before it.

@@ -2,11 +2,13 @@
 import type { Arch, HparamsOf } from '../../model/types.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
+import * as openelm from './openelm.ts';
 import type { Pass, Rows } from './parts.ts';
 
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
   mamba: mamba.rows,
+  openelm: openelm.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */
