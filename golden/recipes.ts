@@ -65,6 +65,13 @@ const LLAMA_LOADABLE: LlamaShape = {
   loadable: true,
 };
 
+/** Six experts are no whole vector, and 40 channels no whole number of them. */
+const LLAMA_MOE: LlamaShape = {
+  ...LLAMA_LOADABLE,
+  n_ff: 40,
+  experts: { n_expert: 6, n_expert_used: 3 },
+};
+
 const MAMBA_FUZZ: MambaShape = {
   n_vocab: 64,
   n_embd: 32,
@@ -143,6 +150,9 @@ export const recipes: readonly Recipe[] = [
   ),
   ...pair('mamba-loadable', 'mamba', 'random mamba that llama.cpp loads: 2 layers, width 64, bytes', (type) =>
     buildMamba('mamba-loadable', MAMBA_LOADABLE, type),
+  ),
+  ...pair('llama-moe', 'llama', 'random llama that llama.cpp loads: 6 experts, 3 of them used', (type) =>
+    buildLlama('llama-moe', LLAMA_MOE, type),
   ),
   single('mamba2', 'mamba2', '2 layers, 8 heads in 2 groups', buildMamba2),
   single('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>

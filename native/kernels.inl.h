@@ -70,6 +70,7 @@ constexpr int ROPE_NEOX = 1;
 #include "rows.inl.h"
 #include "attention.inl.h"
 #include "ssm.inl.h"
+#include "experts.inl.h"
 
 namespace {
 
@@ -89,6 +90,9 @@ enum Op {
   OP_SSM_GATE,
   OP_KV_LOAD,
   OP_HEAD_NORM = 35,
+  OP_ROUTE,
+  OP_EXPERT_MATMUL,
+  OP_EXPERT_SUM,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -129,6 +133,12 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
     case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
+    case OP_ROUTE: route(a, rows, m); return 0;
+    case OP_EXPERT_MATMUL:
+      if (!knownType(a[15])) return IB_BAD_OP;
+      expertMatmul(a, rows, m);
+      return 0;
+    case OP_EXPERT_SUM: expertSum(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

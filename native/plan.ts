@@ -53,6 +53,9 @@ export const OP = {
   ssmGate: 13,
   kvLoad: 14,
   headNorm: 35,
+  route: 36,
+  expertMatmul: 37,
+  expertSum: 38,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -268,6 +271,92 @@ export class PlanBuilder {
       a.type,
       floatBits(a.scale),
       a.index,
+    );
+  }
+
+  /**
+   * Which nUsed of nExpert experts row r goes to: those with the largest `logits` (act), ties to the lower number. act
+   * ids[r] = their numbers as floats, ascending; weights[r, s] = exp(logit - maximum) / sum of these, the sum over the
+   * chosen ones with lane = s mod 16. ids and weights have one stride.
+   */
+  route(a: {
+    rows: number;
+    logits: number;
+    logitsStride: number;
+    nExpert: number;
+    nUsed: number;
+    ids: number;
+    weights: number;
+    stride: number;
+  }): void {
+    this.#push(OP.route, a.rows, a.logits, a.logitsStride, a.nExpert, a.nUsed, a.ids, a.weights, a.stride);
+  }
+
+  /**
+   * Products with the matrix of one expert each: act dst[r * nUsed + s] = w[ids[r, s]] src, with src row r, or row
+   * r * nUsed + s if `perSlot`. Sums as in `matmul`. Matrices {k, n} are packed by `packMatrix`, `step` words apart;
+   * pad16(n) columns are written. ids are those of `route`.
+   */
+  expertMatmul(a: {
+    rows: number;
+    nExpert: number;
+    nUsed: number;
+    ids: number;
+    idsStride: number;
+    src: number;
+    srcStride: number;
+    perSlot: boolean;
+    dst: number;
+    dstStride: number;
+    k: number;
+    n: number;
+    w: number;
+    step: number;
+    type: number;
+  }): void {
+    this.#push(
+      OP.expertMatmul,
+      a.rows,
+      a.nExpert,
+      a.nUsed,
+      a.ids,
+      a.idsStride,
+      a.src,
+      a.srcStride,
+      a.perSlot ? 1 : 0,
+      a.dst,
+      a.dstStride,
+      a.k,
+      a.n,
+      a.w,
+      a.step,
+      a.type,
+    );
+  }
+
+  /** act dst[r] += the sum of fma(weights[r, s], src[r * nUsed + s], sum) from zero, s ascending; n columns. */
+  expertSum(a: {
+    rows: number;
+    src: number;
+    srcStride: number;
+    weights: number;
+    weightsStride: number;
+    nUsed: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+  }): void {
+    this.#push(
+      OP.expertSum,
+      a.rows,
+      a.src,
+      a.srcStride,
+      a.weights,
+      a.weightsStride,
+      a.nUsed,
+      a.dst,
+      a.dstStride,
+      a.n,
     );
   }
 

@@ -5,6 +5,7 @@
 
 import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
+import { expertMatmul, expertSum, route } from './portable/experts.ts';
 import { matmul } from './portable/matmul.ts';
 import {
   embed,
@@ -28,6 +29,7 @@ const TYPE_OPERAND: Readonly<Record<number, number>> = {
   [OP.kvStore]: 6,
   [OP.kvLoad]: 6,
   [OP.attention]: 11,
+  [OP.expertMatmul]: 15,
 };
 
 /** One record; 0 or a STATUS. */
@@ -81,6 +83,15 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.headNorm:
       headNorm(a, rows, m);
+      return 0;
+    case OP.route:
+      route(a, rows, m);
+      return 0;
+    case OP.expertMatmul:
+      expertMatmul(a, rows, m);
+      return 0;
+    case OP.expertSum:
+      expertSum(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

@@ -5,6 +5,7 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
+import { expertWeights, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import {
@@ -21,6 +22,7 @@ import {
   siluRow,
 } from './math.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
+import { largest, type Place } from './routes.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 
 export interface Scanned<R> {
@@ -46,6 +48,10 @@ export interface Operators<R> {
   /** K or V as memory keeps it. */
   stored(x: R, op: string): R;
   attend(q: R, k: readonly R[], v: readonly R[], shape: AttentionShape, op: string): R;
+  /**
+   * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of one.
+   */
+  mixture(logits: R, n_used: number, expert: (e: number) => R, place: Place, op: string): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
   ssmScan(state: R, A: Matrix, token: { x: R; dt: R; B: R; C: R }, op: string): Scanned<R>;
@@ -72,6 +78,12 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     },
     attend: (q, k, v, shape, op) =>
       attend(q, k, v, { ...shape, half: storesHalf(options, rounding?.profile) }, at(op)),
+    mixture: (logits, n_used, expert, place, op) => {
+      const chosen = options.routes?.at(place) ?? largest(logits, n_used);
+      options.noted?.set(place, chosen);
+      const rows = chosen.map(expert);
+      return weightedSum(expertWeights(logits, chosen, at(op)?.step('weight')), rows, at(op));
+    },
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,
     ssmScan: (state, A, token, op) => {
       const scan = ssmScan(state, A, [token], at(op));

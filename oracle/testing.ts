@@ -126,6 +126,8 @@ export function microLlama(seed = 1, { n_layer = 1, tied = false } = {}): Model 
       n_head_kv: 2,
       n_embd_head: 2,
       n_ff: F,
+      n_expert: 0,
+      n_expert_used: 0,
       n_rot: 2,
       rope_freq_base: 100,
       rope_freq_scale: 0.5,

@@ -14,6 +14,7 @@ import {
   matrix,
   norm,
   refuseAttentionVariants,
+  refuseExperts,
   rmsEps,
   ropeBase,
   ropeScale,
@@ -48,6 +49,7 @@ function hparams(keys: Keys, n_vocab: number): OpenelmHparams {
   const n_embd_head = headSize(keys, common.n_embd, layers[0]!.n_head);
   const n_rot = rotatedChannels(keys, n_embd_head);
   refuseAttentionVariants(keys);
+  refuseExperts(keys);
   return {
     arch: 'openelm',
     ...common,

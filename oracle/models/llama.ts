@@ -4,6 +4,7 @@
  * were evaluated, and once more by each move.
  */
 import type { HparamsOf } from '../../model/types.ts';
+import { expertFeedForward } from './experts.ts';
 import {
   attended,
   embedded,
@@ -20,14 +21,16 @@ type Hparams = HparamsOf<'llama'>;
 
 /** See `Rows`. */
 export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
+  const { n_expert, n_expert_used, norm_rms_eps } = hparams;
   const pos = pass.order.map((entry) => entry.pos_eval);
   const saw = sawPlaces(pass);
   let h = embedded(pass);
   for (let il = 0; il < hparams.n_layer; il++) {
     h = attention(pass, hparams, il, h, pos, saw);
-    h = feedForward(pass, il, h, hparams.norm_rms_eps);
+    const net = n_expert > 0 ? expertFeedForward(pass, il, n_expert_used) : undefined;
+    h = feedForward(pass, il, h, norm_rms_eps, net);
   }
-  return outputs(pass, h, rmsNorm(pass, 'output_norm', hparams.norm_rms_eps));
+  return outputs(pass, h, rmsNorm(pass, 'output_norm', norm_rms_eps));
 }
 
 /** h + Wo * attention(rope(Wq a), rope(Wk a), Wv a), a = RMSNorm(h). */

@@ -146,16 +146,16 @@ export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
   return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
 }
 
-/** The second half of layer il: the list of h + net(n), n = RMSNorm(h, ffn_norm). */
+/** The second half of layer il: the list of h + net(n), n = RMSNorm(h, ffn_norm). The net may ask which entry it is. */
 export function feedForward<R>(
   pass: Pass<R>,
   il: number,
   h: readonly R[],
   eps: number,
-  net: (n: R) => R = gatedFeedForward(pass, `blk.${il}`),
+  net: (n: R, t: number) => R = gatedFeedForward(pass, `blk.${il}`),
 ): R[] {
   const norm = rmsNorm(pass, `blk.${il}.ffn_norm`, eps);
-  return h.map((x) => pass.ops.add(x, net(norm(x)), `blk.${il}.ffn_add`));
+  return h.map((x, t) => pass.ops.add(x, net(norm(x), t), `blk.${il}.ffn_add`));
 }
 
 /**
