@@ -105,6 +105,45 @@ export interface SiluMulInput {
 }
 
 /**
+ * The `n_used` largest of each row of logits {n_expert, rows}, ties to the lower number. Answers rows of 2 n_used: their
+ * numbers, ascending, then the softmax of their logits.
+ */
+export interface RouteInput {
+  readonly op: 'route';
+  readonly n_expert: number;
+  readonly n_used: number;
+  readonly rows: number;
+  readonly logits: Float32Array;
+}
+
+/**
+ * Products with one matrix each: row r * n_used + s is w[experts[r][s]] x, where x is row r, or row r * n_used + s if
+ * `per_slot`. w is {k, n, n_expert}; experts of a row are different and ascend.
+ */
+export interface ExpertMatmulInput {
+  readonly op: 'expertMatmul';
+  readonly k: number;
+  readonly n: number;
+  readonly n_expert: number;
+  readonly type: ElementType;
+  readonly per_slot: boolean;
+  readonly x: Float32Array;
+  readonly w: Float32Array;
+  readonly experts: readonly (readonly number[])[];
+}
+
+/** old + sum_s weight_s x_s; x is {n, n_used, rows}, weights {n_used, rows}, old {n, rows}. */
+export interface ExpertSumInput {
+  readonly op: 'expertSum';
+  readonly n: number;
+  readonly n_used: number;
+  readonly rows: number;
+  readonly x: Float32Array;
+  readonly weights: Float32Array;
+  readonly old: Float32Array;
+}
+
+/**
  * SiLU(causal convolution + bias) of n_seq_tokens tokens a set, set after set; x is {n, tokens}, w {d_conv, n}, a state
  * the last d_conv-1 columns {n}, oldest first, or null for zeros. Also answers the new states.
  */
@@ -156,6 +195,9 @@ export type OperatorInput =
   | KvStoreInput
   | AttentionInput
   | SiluMulInput
+  | RouteInput
+  | ExpertMatmulInput
+  | ExpertSumInput
   | SsmConvInput
   | SsmScanInput
   | SsmGateInput;

@@ -17,6 +17,7 @@ import type { KernelSet } from '../native/binding.ts';
 import { DIM, type Memory, packMatrix, pad16, ROPE, SPACE, STATUS, TYPE } from '../native/plan.ts';
 import { HALF } from '../native/portable/math.ts';
 import { Layout, padded, type Read, result, scattered, typed, unpadded } from './kernel-layout.ts';
+import { expertMatmul, expertSum, route } from './kernels-experts.ts';
 import { RopeTable } from './rope.ts';
 
 /** Products without bias and old value go to rows of the caller's buffer, in another order, as logits do. */
@@ -339,6 +340,9 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     });
     return result(n, rows, dst);
   },
+  route,
+  expertMatmul,
+  expertSum,
   ssmConv,
   ssmScan,
   ssmGate(lay, { n, rows, y, x, z, skip }) {

@@ -16,8 +16,20 @@ import {
   times,
 } from './testing-plain.ts';
 
+/** The two experts with the largest logits, as shares of both; of a stack of matrices each is one part of the rows. */
+function mixed(logits: number[], ffn: (kind: string, of: (rows: Rows) => Rows) => number[]): number[] {
+  const best = [...logits].sort((a, b) => b - a).slice(0, 2);
+  const total = best.reduce((sum, l) => sum + Math.exp(l), 0);
+  const parts = best.map((l) => {
+    const [e, count] = [logits.indexOf(l), logits.length];
+    const own = (rows: Rows) => rows.slice((e * rows.length) / count, ((e + 1) * rows.length) / count);
+    return ffn('_exps', own).map((y) => (y * Math.exp(l)) / total);
+  });
+  return parts[0]!.map((y, i) => y + parts[1]![i]!);
+}
+
 function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) => x): Rows {
-  const { norm_rms_eps: eps } = model.hparams as HparamsOf<'llama'>;
+  const { norm_rms_eps: eps, n_expert } = model.hparams as HparamsOf<'llama'>;
   const w = (name: string) => rowsOf(model, name);
   const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
   let h = tokens.map((token) => w('token_embd.weight')[token]!);
@@ -46,12 +58,13 @@ function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) 
       });
       const mid = x.map((xi, i) => xi + times(w(`${b}attn_output.weight`), heads)[i]!);
       const n = norm(mid, `${b}ffn_norm.weight`);
-      const gate = times(w(`${b}ffn_gate.weight`), n);
-      const up = times(w(`${b}ffn_up.weight`), n);
-      const down = times(
-        w(`${b}ffn_down.weight`),
-        gate.map((g, i) => g * sigmoid(g) * up[i]!),
-      );
+      const ffn = (kind: string, of: (rows: Rows) => Rows) => {
+        const gate = times(of(w(`${b}ffn_gate${kind}.weight`)), n);
+        const up = times(of(w(`${b}ffn_up${kind}.weight`)), n);
+        const inner = gate.map((g, i) => g * sigmoid(g) * up[i]!);
+        return times(of(w(`${b}ffn_down${kind}.weight`)), inner);
+      };
+      const down = n_expert > 0 ? mixed(times(w(`${b}ffn_gate_inp.weight`), n), ffn) : ffn('', (rows) => rows);
       return mid.map((xi, i) => xi + down[i]!);
     });
   }
@@ -115,6 +128,8 @@ describe('llama', () => {
     { n_layer: 1, tied: false },
     { n_layer: 1, tied: true },
     { n_layer: 2, tied: true },
+    { n_layer: 1, tied: false, n_expert: 2 },
+    { n_layer: 2, tied: true, n_expert: 5 },
   ])('is the formula: %j', (shape) => {
     const model = microLlama(3, shape);
     expectClose(logits(model, entriesOf(tokens)), plainLlama(model, tokens));
@@ -214,6 +229,7 @@ describe('mamba', () => {
 
 describe.each([
   ['llama', microLlama(11, { n_layer: 2 })],
+  ['llama with experts', microLlama(11, { n_layer: 2, n_expert: 5 })],
   ['mamba', microMamba(11, { n_layer: 2 })],
 ])('%s', (_, model) => {
   it('says in any history of batches what each list says alone', () => {
