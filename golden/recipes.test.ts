@@ -18,6 +18,8 @@ const SHA256: Readonly<Record<string, string>> = {
   'llama-loadable-f16': '18411feb69d32a12344f431ff9dcdc17c6d09244a39e80a5aeea6d440661d025',
   'mamba-loadable': '599054c2f2f87c9253337782590f04212b3cc19d4500f095062f6e84e243b252',
   'mamba-loadable-f16': '71c49b2e7122db840740db7a788ad5f0c60201beed99ee6be2d6557c8014dffc',
+  'llama-moe': '64bbb6638403855e78643af6a3c146f0a83524ce966b2d63ce1b750300e581b7',
+  'llama-moe-f16': 'b18e91939699166a159aeb28bcd416e78698d17a4252baa3ece9bc097dda8719',
   mamba2: 'cabf88742b8df970048a0941b7ada2006f364cd97c5a7e585963c1f912ff1628',
   gemma2: '4b4beb854aacc88d859ad46bf06af606190e2da5751ae1ffbde0418ca1ce3033',
   'gemma2-26': '5a23fa86bdd3f1070c843e61015de0755cc2d26a626b8aefa8be2e34cd3f8e2c',
@@ -65,6 +67,7 @@ describe('recipes', () => {
         mamba: 18_912,
         'llama-loadable': 94_912,
         'mamba-loadable': 82_048,
+        'llama-moe': 150_976,
         openelm: 96_992,
       }[name.replace('-f16', '')],
     );

@@ -58,6 +58,8 @@ describe('models', () => {
       n_head_kv: 2,
       n_embd_head: 16,
       n_ff: 192,
+      n_expert: 0,
+      n_expert_used: 0,
       n_rot: 16,
       rope_freq_base: 10_000,
       rope_freq_scale: 1,
@@ -166,6 +168,15 @@ describe('models', () => {
     expect(refusal('openelm', { keys: none })).toContain('has the shape [64, 128]; wanted [64, 192]');
   });
 
+  it('llama with experts: their counts, and a stack of matrices for each product', () => {
+    const model = load('llama-moe');
+    expect(model.hparams).toMatchObject({ n_expert: 6, n_expert_used: 3, n_ff: 40 });
+    expect(model.tensors.get('blk.1.ffn_down_exps.weight')!.ne).toEqual([40, 64, 6]);
+    // Without counts it is a model whose tensors do not fit.
+    const keys = { 'llama.expert_count': undefined, 'llama.expert_used_count': undefined };
+    expect(refusal('llama-moe', { keys })).toContain('tensor blk.0.ffn_gate.weight is missing');
+  });
+
   it('shapes are equal up to trailing ones, and are then those of the architecture', () => {
     const model = load('llama', { tensors: { 'output_norm.weight': { ne: [32, 1, 1] } } });
     expect(model.tensors.get('output_norm.weight')!.ne).toEqual([32]);
@@ -266,7 +277,17 @@ describe('refused keys', () => {
     ['llama', 'llama.rope.scaling.type', text('yarn'), 'is "yarn"; wanted "linear" or "none"'],
     ['llama', 'llama.rope.scaling.factor', f32(-2), 'is -2; wanted a finite number not below 0'],
     ['llama', 'llama.rope.scaling.attn_factor', f32(2), 'is 2; wanted 1: scaled attention is not supported'],
-    ['llama', 'llama.expert_count', u32(8), 'is 8; wanted 0: experts are not supported'],
+    [
+      'llama',
+      'llama.expert_used_count',
+      u32(2),
+      'is 2, but expert_count is 0; wanted 1 to as many, or neither',
+    ],
+    ['llama-moe', 'llama.expert_used_count', u32(7), 'is 7, but expert_count is 6; wanted 1 to as many'],
+    ['llama-moe', 'llama.expert_used_count', u32(0), 'is 0, but expert_count is 6; wanted 1 to as many'],
+    ['llama-moe', 'llama.expert_count', u32(513), 'is 513; wanted 0 to 512'],
+    ['llama-moe', 'llama.expert_count', f32(6), 'is f32; wanted an integer'],
+    ['llama-moe', 'llama.expert_weights_scale', f32(2), 'is not supported for the architecture llama'],
     ['llama', 'llama.attention.causal', flag(false), 'is false; wanted true'],
     [
       'llama',
@@ -326,18 +347,21 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba', 'openelm'])('%s: every tensor is needed, in its shape', (recipe) => {
-    const file = readGguf(buildRecipe(recipe), recipe);
-    for (const [name, t] of file.tensors) {
-      if (name === 'output.weight') continue;
-      expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
-      const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
-      const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
-      expect(message).toContain(
-        `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
-      );
-    }
-  });
+  it.each(['llama', 'llama-moe', 'mamba', 'openelm'])(
+    '%s: every tensor is needed, in its shape',
+    (recipe) => {
+      const file = readGguf(buildRecipe(recipe), recipe);
+      for (const [name, t] of file.tensors) {
+        if (name === 'output.weight') continue;
+        expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
+        const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
+        const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
+        expect(message).toContain(
+          `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
+        );
+      }
+    },
+  );
 
   it('halves where float32 is needed', () => {
     for (const name of [
@@ -359,8 +383,14 @@ describe('refused tensors', () => {
     ['llama', 'blk.0.attn_q.bias', 'is a bias; models with biases are not supported'],
     ['llama', 'rope_freqs.weight', 'changes the rope frequencies, which is not supported'],
     ['llama', 'blk.1.rope_freqs.weight', 'changes the rope frequencies'],
-    ['llama', 'blk.0.ffn_gate_inp.weight', 'belongs to experts, which are not supported'],
+    ['llama', 'blk.0.ffn_gate_inp.weight', 'belongs to experts, but expert_count is 0'],
     ['llama', 'blk.0.ffn_up_exps.weight', 'belongs to experts'],
+    ['llama-moe', 'blk.0.ffn_up.weight', 'is not part of the architecture llama'],
+    [
+      'llama-moe',
+      'blk.0.ffn_up.3.weight',
+      'is one expert; only files with the experts of a layer in one tensor',
+    ],
     ['llama', 'blk.2.attn_norm.weight', 'is not part of the architecture llama'],
     ['mamba', 'blk.0.ssm_a.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba', 'blk.0.ssm_dt_norm.weight', 'belongs to jamba'],

@@ -64,7 +64,8 @@ function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) 
         const inner = gate.map((g, i) => g * sigmoid(g) * up[i]!);
         return times(of(w(`${b}ffn_down${kind}.weight`)), inner);
       };
-      const down = n_expert > 0 ? mixed(times(w(`${b}ffn_gate_inp.weight`), n), ffn) : ffn('', (rows) => rows);
+      const down =
+        n_expert > 0 ? mixed(times(w(`${b}ffn_gate_inp.weight`), n), ffn) : ffn('', (rows) => rows);
       return mid.map((xi, i) => xi + down[i]!);
     });
   }

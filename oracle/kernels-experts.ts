@@ -2,7 +2,17 @@
 import type { BoundedOutput, ExpertMatmulInput, ExpertSumInput, RouteInput } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { expertWeights, weightedSum } from './experts.ts';
-import { exact, Kept, LOST_EXP, matrixOf, multiplied, output, plus, type Row, rowsOf } from './kernels-parts.ts';
+import {
+  exact,
+  Kept,
+  LOST_EXP,
+  matrixOf,
+  multiplied,
+  output,
+  plus,
+  type Row,
+  rowsOf,
+} from './kernels-parts.ts';
 import { joined, softmax } from './math.ts';
 import { TINY32, U32 } from './rounding.ts';
 import { largest } from './routes.ts';
@@ -24,7 +34,9 @@ export function routed(input: RouteInput, profile: RoundingProfile): BoundedOutp
     // What underflows is lost, also where it is divided by the sum over all experts.
     const off = chosen.map((e) => share[e]! + LOST_EXP * sum);
     const total = off.reduce((a, b) => a + b, 0) + at.step('sum').b[0]!;
-    const e = v.map((w, j) => ((off[j]! + w * total) / (sum - total)) * (1 + U32) + at.b[chosen[j]!]! + TINY32);
+    const e = v.map(
+      (w, j) => ((off[j]! + w * total) / (sum - total)) * (1 + U32) + at.b[chosen[j]!]! + TINY32,
+    );
     return { v: joined([Float64Array.from(chosen), v]), e: joined([new Float64Array(n_used), e]) };
   });
   return [output('result', 2 * n_used, rows)];

@@ -18,11 +18,11 @@ export const RULES = 'rules';
 
 /**
  * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the recipe named as each,
- * its half-precision twin if there is one, and the trained models.
+ * its half-precision twin and its kin with experts if there are such, and the trained models.
  */
 export function usualModels(architectures: readonly string[]): string[] {
   const usual = recipes.filter(
-    ({ name, arch }) => architectures.includes(arch) && (name === arch || name === `${arch}-f16`),
+    ({ name, arch }) => architectures.includes(arch) && [arch, `${arch}-f16`, `${arch}-moe`].includes(name),
   );
   return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
 }
@@ -116,6 +116,7 @@ export const LLAMA_MODELS: readonly string[] = [
   'falcon-h1',
   'lfm2',
   'openelm',
+  'llama-moe',
   'bert',
   't5',
 ].map((name) => `recipe:${name}`);

@@ -43,8 +43,7 @@ export function worstCase(oracle: OracleRows, row: OracleRow, type_kv: TypeKv): 
   const options = pinned(oracle, row, type_kv);
   const runs = Array.from(
     { length: CAUCHY_RUNS },
-    (_, run) =>
-      roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), options)[0]!,
+    (_, run) => roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), options)[0]!,
   );
   return carried.v.map((v, j) => {
     const moved = runs.map((y) => Math.abs(y[j]! - v)).sort((a, b) => a - b);
