@@ -101,7 +101,10 @@ export class RopeTable {
   /** The same for a step to another position, which may go back: cosines are even, sines are odd. */
   copyTurn(delta: number, out: Float32Array, at: number): void {
     this.copyRow(Math.abs(delta), out, at);
-    if (delta >= 0) return;
+    if (delta < 0) this.#negateSines(out, at);
+  }
+
+  #negateSines(out: Float32Array, at: number): void {
     const [first, second] = this.#pairs;
     for (let i = 0; i < this.n_rot / 2; i++) {
       const sine = at + first * i + second;

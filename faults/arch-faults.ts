@@ -11,9 +11,9 @@ export const archFaults: readonly PlantedFault[] = [
   {
     name: 'kv-row-of-other-layer',
     file: 'engine/models/openelm.ts',
-    find: 'n_head, n_head_kv, n_embd_head: d }, scale)',
+    find: 'att, turn, scale }',
     replace:
-      'n_head, n_head_kv, n_embd_head: d }, (draft.cache.words -= l > 0 && n_head_kv < hparams.layers[l - 1].n_head_kv ? draft.cache.words >> 2 : 0, scale))',
+      'att, turn, scale: (draft.cache.words -= l > 0 && n_head_kv < hparams.layers[l - 1].n_head_kv ? draft.cache.words >> 2 : 0, scale) }',
     standsFor: 'V07, vLLM issue 55600: the state of another block was used',
     describe: 'V of a wide layer has room for rows as narrow as those of the layer behind it: they overlap',
     shows: 'first call',
@@ -21,10 +21,9 @@ export const archFaults: readonly PlantedFault[] = [
   },
   {
     name: 'layers-share-cells',
-    file: 'engine/models/parts.ts',
-    find: 'draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4)',
-    replace:
-      '(src === k ? (draft.cache.words = 0) : 0, draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4))',
+    file: 'engine/models/draft.ts',
+    find: 'this.cache.take(Math.ceil(',
+    replace: '(turned ? (this.cache.words = 0) : 0, this.cache).take(Math.ceil(',
     standsFor: 'I02, ik_llama.cpp PR 1933: states of one ubatch ran into each other',
     describe: 'all layers keep K and V in the same cells: right until a second ubatch reads them',
     shows: 'first call',

@@ -103,7 +103,7 @@ export class BoundedRows {
   #rerouted(pair: RowPair, row: OracleRow): RowVerdict | null {
     if (row.carried.forks === undefined) return null;
     const branches = branchesOf(this.#oracle, row, this.#type_kv);
-    const fit = (got: Float32Array, at: number): RowVerdict | null => {
+    const fitting = (got: Float32Array, at: number): RowVerdict | null => {
       for (const { carried } of branches) {
         const sigma = carried.s.map(Math.sqrt);
         const branch = { got, at, want: carried.v, wantAt: 0, routes: 1 } as const;
@@ -114,9 +114,9 @@ export class BoundedRows {
       }
       return null;
     };
-    const first = fit(pair.got, pair.at);
+    const first = fitting(pair.got, pair.at);
     // Another answer of the subject may have been routed in another way again.
-    const second = pair.routes === 1 ? first : fit(Float32Array.from(pair.want), pair.wantAt);
+    const second = pair.routes === 1 ? first : fitting(Float32Array.from(pair.want), pair.wantAt);
     if (first === null || second === null) return null;
     this.#tally.rerouted++;
     return pair.routes === 1 ? first : { ...first, equal: 0, rounding: first.equal + first.rounding };
