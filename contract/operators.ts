@@ -29,6 +29,17 @@ export interface RmsNormInput {
   readonly weight: Float32Array | null;
 }
 
+/** As `RmsNormInput` of each head by itself, with one `weight` {n_embd_head}; x is {n_head * n_embd_head, rows}. */
+export interface HeadNormInput {
+  readonly op: 'headNorm';
+  readonly n_head: number;
+  readonly n_embd_head: number;
+  readonly rows: number;
+  readonly eps: number;
+  readonly x: Float32Array;
+  readonly weight: Float32Array;
+}
+
 /** w x, then + bias {n}, then + old {n, rows}, where given; x is {k, rows}, w {k, n}. */
 export interface MatmulInput {
   readonly op: 'matmul';
@@ -42,9 +53,13 @@ export interface MatmulInput {
   readonly old: Float32Array | null;
 }
 
-/** Pairs (2i, 2i+1), 2i < n_rot, of each head turned by pos * freq_scale * freq_base^(-2i/n_rot). */
+/**
+ * Pairs of channels of each head, (2i, 2i+1) or (i, i + n_rot/2) for NEOX, 2i < n_rot, turned by
+ * pos * freq_scale * freq_base^(-2i/n_rot).
+ */
 export interface RopeInput {
   readonly op: 'rope';
+  readonly rope_type: 'NORMAL' | 'NEOX';
   readonly n_head: number;
   readonly n_embd_head: number;
   readonly n_rot: number;
@@ -87,6 +102,45 @@ export interface SiluMulInput {
   readonly rows: number;
   readonly gate: Float32Array;
   readonly up: Float32Array;
+}
+
+/**
+ * The `n_used` largest of each row of logits {n_expert, rows}, ties to the lower number. Answers rows of 2 n_used: their
+ * numbers, ascending, then the softmax of their logits.
+ */
+export interface RouteInput {
+  readonly op: 'route';
+  readonly n_expert: number;
+  readonly n_used: number;
+  readonly rows: number;
+  readonly logits: Float32Array;
+}
+
+/**
+ * Products with one matrix each: row r * n_used + s is w[experts[r][s]] x, where x is row r, or row r * n_used + s if
+ * `per_slot`. w is {k, n, n_expert}; experts of a row are different and ascend.
+ */
+export interface ExpertMatmulInput {
+  readonly op: 'expertMatmul';
+  readonly k: number;
+  readonly n: number;
+  readonly n_expert: number;
+  readonly type: ElementType;
+  readonly per_slot: boolean;
+  readonly x: Float32Array;
+  readonly w: Float32Array;
+  readonly experts: readonly (readonly number[])[];
+}
+
+/** old + sum_s weight_s x_s; x is {n, n_used, rows}, weights {n_used, rows}, old {n, rows}. */
+export interface ExpertSumInput {
+  readonly op: 'expertSum';
+  readonly n: number;
+  readonly n_used: number;
+  readonly rows: number;
+  readonly x: Float32Array;
+  readonly weights: Float32Array;
+  readonly old: Float32Array;
 }
 
 /**
@@ -172,11 +226,15 @@ export interface SsmGateNormInput {
 export type OperatorInput =
   | EmbedInput
   | RmsNormInput
+  | HeadNormInput
   | MatmulInput
   | RopeInput
   | KvStoreInput
   | AttentionInput
   | SiluMulInput
+  | RouteInput
+  | ExpertMatmulInput
+  | ExpertSumInput
   | SsmConvInput
   | SsmScanInput
   | SsmGateInput

@@ -14,9 +14,10 @@ import type {
   OperatorOutput,
 } from '../contract/operators.ts';
 import type { KernelSet } from '../native/binding.ts';
-import { DIM, type Memory, packMatrix, pad16, SPACE, STATUS, TYPE } from '../native/plan.ts';
+import { DIM, type Memory, packMatrix, pad16, ROPE, SPACE, STATUS, TYPE } from '../native/plan.ts';
 import { HALF } from '../native/portable/math.ts';
 import { Layout, padded, type Read, result, scattered, typed, unpadded } from './kernel-layout.ts';
+import { expertMatmul, expertSum, route } from './kernels-experts.ts';
 import { RopeTable } from './rope.ts';
 
 /** Products without bias and old value go to rows of the caller's buffer, in another order, as logits do. */
@@ -56,11 +57,11 @@ function matmul(lay: Layout, input: InputOf<'matmul'>): Read {
 
 const ropeTables = new Map<string, RopeTable>();
 
-function ropeTable({ n_rot, freq_base, freq_scale }: InputOf<'rope'>): RopeTable {
-  const key = `${n_rot} ${freq_base} ${freq_scale}`;
+function ropeTable({ rope_type, n_rot, freq_base, freq_scale }: InputOf<'rope'>): RopeTable {
+  const key = `${rope_type} ${n_rot} ${freq_base} ${freq_scale}`;
   let table = ropeTables.get(key);
   if (table === undefined) {
-    table = new RopeTable(n_rot, freq_base, freq_scale);
+    table = new RopeTable(n_rot, freq_base, freq_scale, rope_type);
     ropeTables.set(key, table);
   }
   return table;
@@ -82,6 +83,7 @@ function rope(lay: Layout, input: InputOf<'rope'>): Read {
     nRot: n_rot,
     table: lay.rows(angles, n_rot),
     tableStride: pad16(n_rot),
+    type: ROPE[input.rope_type],
   });
   return result(n, pos.length, x);
 }
@@ -372,6 +374,21 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     });
     return result(n, rows, dst);
   },
+  headNorm(lay, { n_head, n_embd_head, rows, eps, x, weight }) {
+    const n = n_head * n_embd_head;
+    lay.dims[DIM.tokens] = rows;
+    const at = lay.rows(x, n);
+    lay.plan.headNorm({
+      rows: DIM.tokens,
+      x: at,
+      stride: pad16(n),
+      nHead: n_head,
+      d: n_embd_head,
+      weight: lay.weights.put(padded(weight, n_embd_head)),
+      eps,
+    });
+    return result(n, rows, at);
+  },
   matmul,
   rope,
   kvStore,
@@ -389,6 +406,9 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     });
     return result(n, rows, dst);
   },
+  route,
+  expertMatmul,
+  expertSum,
   ssmConv,
   ssmScan,
   ssmScanHeads,

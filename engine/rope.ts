@@ -61,20 +61,33 @@ export function sinCos64(x: number): { sin: number; cos: number } {
   }
 }
 
-/** Rows of (cos_0, sin_0, cos_1, sin_1, ...) by position, computed when first asked for. */
+/** Which channels of a head rotate together: (2i, 2i+1), or (i, i + n_rot/2). */
+export type RopeType = 'NORMAL' | 'NEOX';
+
+/**
+ * Rows by position, computed when first asked for: the cosine where the first channel of a pair lies, the sine where
+ * the second does. So (cos_0, sin_0, cos_1, sin_1, ...) or, for NEOX, (cos_0, cos_1, ..., sin_0, sin_1, ...).
+ */
 export class RopeTable {
   readonly n_rot: number;
+  readonly type: RopeType;
   readonly #frequency: Float64Array;
   #rows = new Float32Array(0);
   #known = 0;
 
-  constructor(n_rot: number, base: number, freq_scale: number) {
+  constructor(n_rot: number, base: number, freq_scale: number, type: RopeType = 'NORMAL') {
     this.n_rot = n_rot;
+    this.type = type;
     const ln = ln64(base);
     this.#frequency = Float64Array.from(
       { length: n_rot / 2 },
       (_, i) => freq_scale * exp64((-2 * i * ln) / n_rot),
     );
+  }
+
+  /** Pair i: its cosine lies at first * i, its sine `second` behind that. */
+  get #pairs(): readonly [first: number, second: number] {
+    return this.type === 'NEOX' ? [1, this.n_rot / 2] : [2, 1];
   }
 
   /** Copies the row of a position to out[at .. at+n_rot). */
@@ -88,18 +101,27 @@ export class RopeTable {
   /** The same for a step to another position, which may go back: cosines are even, sines are odd. */
   copyTurn(delta: number, out: Float32Array, at: number): void {
     this.copyRow(Math.abs(delta), out, at);
-    if (delta < 0) for (let i = 1; i < this.n_rot; i += 2) out[at + i] = -out[at + i]!;
+    if (delta < 0) this.#negateSines(out, at);
+  }
+
+  #negateSines(out: Float32Array, at: number): void {
+    const [first, second] = this.#pairs;
+    for (let i = 0; i < this.n_rot / 2; i++) {
+      const sine = at + first * i + second;
+      out[sine] = -out[sine]!;
+    }
   }
 
   #extend(pos: number): void {
     const wanted = Math.max(pos + 1, 2 * this.#known, 64);
     const rows = new Float32Array(wanted * this.n_rot);
     rows.set(this.#rows);
+    const [first, second] = this.#pairs;
     for (let p = this.#known; p < wanted; p++) {
       for (let i = 0; i < this.#frequency.length; i++) {
         const { sin, cos } = sinCos64(p * this.#frequency[i]!);
-        rows[p * this.n_rot + 2 * i] = cos;
-        rows[p * this.n_rot + 2 * i + 1] = sin;
+        rows[p * this.n_rot + first * i] = cos;
+        rows[p * this.n_rot + first * i + second] = sin;
       }
     }
     this.#rows = rows;

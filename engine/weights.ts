@@ -13,6 +13,11 @@ export interface Matrix {
   readonly n: number;
 }
 
+/** Packed matrices of one shape, one an expert, `step` words apart. */
+export interface Stack extends Matrix {
+  readonly step: number;
+}
+
 /** A table that is read by rows. */
 export interface Table {
   readonly offset: number;
@@ -65,6 +70,17 @@ export class WeightsBuilder {
     const n = to - from;
     const rows = tensor.data.subarray(from * k, to * k) as Elements;
     return { offset: this.#add(packMatrix(rows, k, n)), type: TYPE[tensor.type], k, n };
+  }
+
+  /** The matrices {k, n} of a tensor {k, n, count}. */
+  stack(name: string): Stack {
+    const tensor = this.#tensor(name);
+    const [k, n, count] = [tensor.ne[0]!, tensor.ne[1]!, tensor.ne[2]!];
+    const offsets = Array.from({ length: count }, (_, e) =>
+      this.#add(packMatrix(tensor.data.subarray(e * k * n, (e + 1) * k * n) as Elements, k, n)),
+    );
+    const [offset, next] = offsets;
+    return { offset: offset!, step: (next ?? offset!) - offset!, type: TYPE[tensor.type], k, n };
   }
 
   /** Rows of a matrix, one behind the other, each padded to a whole vector. */

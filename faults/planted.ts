@@ -7,9 +7,10 @@ import type { Fault } from './apply.ts';
 export interface PlantedFault extends Fault {
   /**
    * The first call that can give another answer than the healthy engine does. `second call`: whatever the first decode
-   * of a new context is, its answers are right.
+   * of a new context is, its answers are right. `one ubatch`: one sequence shows it as soon as several of its tokens
+   * are in a ubatch; token by token it is hidden.
    */
-  readonly shows: 'first call' | 'second call';
+  readonly shows: 'one ubatch' | 'first call' | 'second call';
   /**
    * Without this it never shows. `shared tokens`: tokens of several sequences, or a copied sequence; `reused slot`:
    * a removal, keep or clear that leaves slots or cells to somebody else.
@@ -19,8 +20,10 @@ export interface PlantedFault extends Fault {
   readonly rulesOnly?: true;
   /** Only these kernels have it; where they do not run it cannot be found. */
   readonly isa?: string;
-  /** Only this property can find it: it is wrong for everybody in the same way. */
-  readonly finds?: 'reference';
+  /** This property must find it: it is wrong for everybody in the same way. */
+  readonly finds?: 'reference' | 'kernels';
+  /** The model that has what it breaks, if the fuzz recipes of llama and mamba have not. */
+  readonly model?: string;
 }
 
 /** A fault that is so gross that a campaign which misses it is broken. */

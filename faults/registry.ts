@@ -3,17 +3,23 @@
  * `--fault all` finds them all (`table.ts`).
  */
 import type { Fault } from './apply.ts';
+import { archFaults, archReferenceFaults } from './arch-faults.ts';
 import { canaries, equivalents } from './canaries.ts';
 import { engineFaults } from './engine-faults.ts';
 import { kernelFaults } from './kernel-faults.ts';
 import type { PlantedFault } from './planted.ts';
-import { referenceFaults } from './reference-faults.ts';
+import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
 
 export { canaries, equivalents } from './canaries.ts';
-export { referenceFaults } from './reference-faults.ts';
 
-/** Faults of batching: none of them shows while one sequence runs in one ubatch of a new context. */
-export const faults: readonly PlantedFault[] = [...engineFaults, ...kernelFaults];
+/**
+ * Faults of batching: none of them shows while one sequence runs in one ubatch of a new context, or, where it says so,
+ * token by token.
+ */
+export const faults: readonly PlantedFault[] = [...engineFaults, ...kernelFaults, ...archFaults];
+
+/** Faults that are wrong for everybody in the same way. */
+export const referenceFaults: readonly PlantedFault[] = [...sharedReferenceFaults, ...archReferenceFaults];
 
 /** Everything that can be planted, by name. */
 export const allFaults: readonly Fault[] = [...faults, ...referenceFaults, ...canaries, ...equivalents];

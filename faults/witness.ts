@@ -24,7 +24,13 @@ const MAIN = fileURLToPath(
 );
 
 /** Kinds of scripts. */
-export type Kind = 'one ubatch' | 'one decode' | 'nothing shared' | 'nothing reused' | 'anything';
+export type Kind =
+  | 'token by token'
+  | 'one ubatch'
+  | 'one decode'
+  | 'nothing shared'
+  | 'nothing reused'
+  | 'anything';
 
 /** Of mamba2 the one whose states are more than one vector. */
 export const MODELS: readonly string[] = ['recipe:llama', 'recipe:mamba', 'recipe:mamba2-1g'];
@@ -32,16 +38,23 @@ export const MODELS: readonly string[] = ['recipe:llama', 'recipe:mamba', 'recip
 export const SOURCES: readonly string[] = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 
 /** What `n` scripts of a kind from each source give on each model, with the engine of this process. */
-export async function witness(kind: Kind, seed: string, n: number): Promise<string[]> {
+export async function witness(
+  kind: Kind,
+  seed: string,
+  n: number,
+  models: readonly string[] = MODELS,
+): Promise<string[]> {
   const state = new WorkerState({ subject: { kind: 'engine' }, seed, restrict: {}, call_timeout_s: 10 });
   const found: string[] = [];
-  for (const model of MODELS) {
+  for (const model of models) {
     for (const source of SOURCES) {
       const property = await state.property(source);
       const env = await state.env(property, model);
       for (let i = 0; i < n; i++) {
-        const script =
-          kind === 'one ubatch' ? oneUbatch(env, source, i) : cut(kind, property.generate(env, i).script!);
+        const alone = kind === 'one ubatch' || kind === 'token by token';
+        const script = alone
+          ? oneSequence(env, source, i, kind)
+          : cut(kind, property.generate(env, i).script!);
         found.push(await numberOf(env, script));
       }
     }
@@ -55,8 +68,8 @@ function cut(kind: Kind, script: Script): Script {
   return kind === 'nothing reused' ? until(script, frees) : script;
 }
 
-/** One sequence, new context, all in one ubatch. */
-function oneUbatch(env: Env, source: string, index: number): Script {
+/** One sequence, new context, all in one ubatch, or every token in its own. */
+function oneSequence(env: Env, source: string, index: number, kind: Kind): Script {
   const facts = factsOf(env);
   const r = caseRandom(env.seed, `witness/${source}`, facts.family, index);
   const path = r.pick(facts.tree.paths);
@@ -67,7 +80,10 @@ function oneUbatch(env: Env, source: string, index: number): Script {
   const calls: Call[] = [{ op: 'decode', batch: { token, seq_id: token.map(() => [seq]), logits } }];
   const params = drawParams(r, facts, calls, token.length, n_seq_max);
   const { n_keep_tail: _, ...plain } = params;
-  return { params: { ...plain, n_ubatch: token.length, n_batch: token.length }, calls };
+  const n_batch = token.length;
+  if (kind === 'token by token')
+    return { params: { ...plain, n_batch, n_ubatch: 1, split: 'simple' }, calls };
+  return { params: { ...plain, n_ubatch: n_batch, n_batch }, calls };
 }
 
 function oneDecode({ params, calls }: Script): Script {
@@ -108,6 +124,7 @@ async function numberOf(env: Env, script: Script): Promise<string> {
 
 /** What must be so, by what is said of a fault: kinds of scripts that must not show it, and one that must. */
 export function claimsOf(fault: PlantedFault): { readonly hidden: readonly Kind[]; readonly seen?: Kind } {
+  if (fault.shows === 'one ubatch') return { hidden: ['token by token'], seen: 'one ubatch' };
   const hidden: Kind[] = ['one ubatch'];
   if (fault.needs === 'shared tokens') hidden.push('nothing shared');
   if (fault.needs === 'reused slot') hidden.push('nothing reused');
@@ -116,14 +133,17 @@ export function claimsOf(fault: PlantedFault): { readonly hidden: readonly Kind[
   return { hidden, seen: fault.shows === 'second call' ? 'anything' : 'one decode' };
 }
 
-/** Runs scripts of these kinds in a process of their own. A kind that it did not live to finish is missing. */
+/**
+ * Runs scripts of these kinds in a process of their own, on `model` or on the fuzz recipes. A kind that it did not live
+ * to finish is missing.
+ */
 export function witnessed(
   kinds: readonly Kind[],
   seed: string,
   n: number,
-  fault?: string,
+  { fault = '', model = '' }: { readonly fault?: string; readonly model?: string } = {},
 ): Map<Kind, readonly string[]> {
-  const args = [MAIN, seed, String(n), fault ?? '', ...kinds];
+  const args = [MAIN, seed, String(n), fault, model, ...kinds];
   const { stdout } = spawnSync(process.execPath, args, {
     encoding: 'utf8',
     maxBuffer: 2 ** 28,

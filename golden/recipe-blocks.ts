@@ -45,6 +45,16 @@ export function normedFfn(w: Weights, blk: string, n_embd: number, n_ff: number)
   gatedFfn(w, blk, n_embd, n_ff);
 }
 
+/** A norm, a router, and the gated feed-forward parts of `n_expert` experts. */
+export function normedExperts(w: Weights, blk: string, n_embd: number, n_ff: number, n_expert: number): void {
+  w.norm(`${blk}.ffn_norm.weight`, n_embd);
+  // Twice as large, so that the weights of the chosen experts differ.
+  w.router(`${blk}.ffn_gate_inp.weight`, n_embd, n_expert, 2);
+  w.matrices(`${blk}.ffn_gate_exps.weight`, n_embd, n_ff, n_expert);
+  w.matrices(`${blk}.ffn_up_exps.weight`, n_embd, n_ff, n_expert);
+  w.matrices(`${blk}.ffn_down_exps.weight`, n_ff, n_embd, n_expert);
+}
+
 export function gatedFfn(w: Weights, blk: string, n_embd: number, n_ff: number): void {
   w.matrix(`${blk}.ffn_gate.weight`, n_embd, n_ff);
   w.matrix(`${blk}.ffn_up.weight`, n_embd, n_ff);

@@ -53,6 +53,12 @@ export class Weights {
     this.add(name, [n_in, n_out], this.#matrixType, (random) => random.normal() * scale);
   }
 
+  /** As `matrix`, in F32 whatever the others are: the router of experts, as converters write it. */
+  router(name: string, n_in: number, n_expert: number, gain: number): void {
+    const scale = gain / Math.sqrt(n_in);
+    this.add(name, [n_in, n_expert], 'F32', (random) => random.normal() * scale);
+  }
+
   /** As `matrix`, one matrix an expert or a share. */
   matrices(name: string, n_in: number, n_out: number, n: number, gain = 1): void {
     const scale = gain / Math.sqrt(n_in);

@@ -5,6 +5,7 @@ import { floatsToHalves, halvesToFloats } from '../model/f16.ts';
 import { loadModel } from '../model/load.ts';
 import { Sequences } from '../oracle/entries.ts';
 import { logits } from '../oracle/forward.ts';
+import { BYTE_VOCAB } from './recipe-parts.ts';
 import { buildRecipe, engineRecipes, recipeNames, recipeOf, recipes, sizableRecipes } from './recipes.ts';
 
 /** A changed sum means changed weights: every golden figure and kept case of the recipe is then void. */
@@ -17,6 +18,8 @@ const SHA256: Readonly<Record<string, string>> = {
   'llama-loadable-f16': '18411feb69d32a12344f431ff9dcdc17c6d09244a39e80a5aeea6d440661d025',
   'mamba-loadable': '599054c2f2f87c9253337782590f04212b3cc19d4500f095062f6e84e243b252',
   'mamba-loadable-f16': '71c49b2e7122db840740db7a788ad5f0c60201beed99ee6be2d6557c8014dffc',
+  'llama-moe': '64bbb6638403855e78643af6a3c146f0a83524ce966b2d63ce1b750300e581b7',
+  'llama-moe-f16': 'b18e91939699166a159aeb28bcd416e78698d17a4252baa3ece9bc097dda8719',
   mamba2: 'cabf88742b8df970048a0941b7ada2006f364cd97c5a7e585963c1f912ff1628',
   'mamba2-f16': '46fd40f45f84254bb616d11508b251e492af18ee3a8403a20b8b149fd9c871d6',
   'mamba2-1g': '2066fc1561b6342d75829bc648a02b4c69ea7042bb766d1723f6baa2a9f1fd3e',
@@ -73,10 +76,12 @@ describe('recipes', () => {
         'mamba2-1g': 59_508,
         'mamba2-8g': 33_520,
         'mamba2-fuzz': 20_176,
+        'llama-moe': 150_976,
+        openelm: 96_992,
       }[name.replace('-f16', '')],
     );
-    const fuzz = /^(llama|mamba|mamba2-fuzz)(-f16)?$/.test(name);
-    expect(model.bos).toBe(fuzz ? undefined : 1);
+    // Those that llama.cpp loads have a vocabulary of bytes.
+    expect(model.bos).toBe(model.hparams.n_vocab === BYTE_VOCAB ? 1 : undefined);
   });
 
   it.each(['llama', 'mamba', 'mamba2'])('%s in half precision is the same model, rounded', (name) => {

@@ -66,6 +66,13 @@ const LLAMA_LOADABLE: LlamaShape = {
   loadable: true,
 };
 
+/** Six experts are no whole vector, and 40 channels no whole number of them. */
+const LLAMA_MOE: LlamaShape = {
+  ...LLAMA_LOADABLE,
+  n_ff: 40,
+  experts: { n_expert: 6, n_expert_used: 3 },
+};
+
 const MAMBA_FUZZ: MambaShape = {
   n_vocab: 64,
   n_embd: 32,
@@ -182,6 +189,9 @@ export const recipes: readonly Recipe[] = [
     'random mamba2: 2 layers, width 32, 8 heads in 2 groups, state 8, vocabulary 64',
     (type) => buildMamba2('mamba2-fuzz', MAMBA2_FUZZ, type),
     (n_layer, n_embd, type) => buildMamba2('mamba2-fuzz', mamba2Of(n_layer, n_embd), type),
+  ),
+  ...pair('llama-moe', 'llama', 'random llama that llama.cpp loads: 6 experts, 3 of them used', (type) =>
+    buildLlama('llama-moe', LLAMA_MOE, type),
   ),
   single('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
     buildGemma2(name, 4, type),

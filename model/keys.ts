@@ -94,28 +94,45 @@ export class Keys {
     return found ?? this.fail(`key ${key}`, 'is missing; wanted an integer', { key });
   }
 
-  /** An integer that files may give as one number or as one for each layer; ours must then all be equal. */
-  integerPerLayer(short: string, n_layer: number, range: IntegerRange = {}): number {
+  /**
+   * An integer for each layer; files may give one number for all. `defaults` are those of the layers if the key is
+   * missing, instead of `range.default`.
+   */
+  integersOfLayers(
+    short: string,
+    n_layer: number,
+    range: IntegerRange = {},
+    defaults?: readonly number[],
+  ): readonly number[] {
     const key = `${this.arch}.${short}`;
     const value = this.#value(key);
-    if (value?.type !== 'array') return this.integer(short, range);
+    if (value === undefined && defaults !== undefined) return defaults;
+    if (value?.type !== 'array') return new Array<number>(n_layer).fill(this.integer(short, range));
     if (!INTEGERS.includes(value.of)) this.#wrongType(key, 'integers', value);
     if (value.value.length !== n_layer) {
       this.fail(`key ${key}`, `has ${value.value.length} values; wanted one for each of ${n_layer} layers`, {
         key,
       });
     }
-    const first = value.value[0]!;
-    const other = Array.from<unknown>(value.value).findIndex((n) => n !== first);
+    return Array.from<unknown>(value.value).map((n) =>
+      this.#integerIn(key, { type: 'i64', value: n } as GgufValue, range.min ?? 0, range.max ?? MAX_SIZE),
+    );
+  }
+
+  /** An integer that files may give as one number or as one for each layer; ours must then all be equal. */
+  integerPerLayer(short: string, n_layer: number, range: IntegerRange = {}): number {
+    const all = this.integersOfLayers(short, n_layer, range);
+    const first = all[0]!;
+    const other = all.findIndex((n) => n !== first);
     if (other > 0) {
+      const key = `${this.arch}.${short}`;
       this.fail(
         `key ${key}`,
-        `is ${first} in layer 0 and ${value.value[other]} in layer ${other}; only models with equal layers are supported`,
+        `is ${first} in layer 0 and ${all[other]} in layer ${other}; only models with equal layers are supported`,
         { key },
       );
     }
-    const scalar = { type: 'i64', value: first } as GgufValue;
-    return this.#integerIn(key, scalar, range.min ?? 0, range.max ?? MAX_SIZE);
+    return first;
   }
 
   /** A finite float32 of the architecture, not below min (or above it, if `above`). */

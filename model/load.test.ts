@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { IsobatchError } from '../contract/errors.ts';
 import { goldenModel } from '../golden/assets.ts';
-import { f32, flag, text, u32 } from '../golden/recipe-parts.ts';
+import { f32, flag, i32s, text, u32 } from '../golden/recipe-parts.ts';
 import { buildRecipe } from '../golden/recipes.ts';
 import { type GgufValue, readGguf, writeGguf } from './gguf.ts';
 import { architectures, loadModel } from './load.ts';
@@ -58,6 +58,8 @@ describe('models', () => {
       n_head_kv: 2,
       n_embd_head: 16,
       n_ff: 192,
+      n_expert: 0,
+      n_expert_used: 0,
       n_rot: 16,
       rope_freq_base: 10_000,
       rope_freq_scale: 1,
@@ -156,6 +158,40 @@ describe('models', () => {
     );
   });
 
+  it('openelm has sizes of its own in each layer; one number stands for all', () => {
+    const { hparams } = load('openelm');
+    expect(hparams).toMatchObject({
+      n_embd_head: 16,
+      n_rot: 16,
+      layers: [
+        { n_head: 4, n_head_kv: 2, n_ff: 96 },
+        { n_head: 2, n_head_kv: 1, n_ff: 64 },
+        { n_head: 4, n_head_kv: 2, n_ff: 96 },
+      ],
+    });
+    const keys = {
+      'openelm.feed_forward_length': u32(96),
+      'openelm.attention.head_count': u32(4),
+      'openelm.attention.head_count_kv': u32(2),
+    };
+    // Only layer 1 was of another size.
+    expect(refusal('openelm', { keys })).toContain(
+      'tensor blk.1.attn_qkv.weight has the shape [64, 64]; wanted',
+    );
+    // As many heads of K and V as of q, if nothing is said.
+    const none = { 'openelm.attention.head_count_kv': undefined };
+    expect(refusal('openelm', { keys: none })).toContain('has the shape [64, 128]; wanted [64, 192]');
+  });
+
+  it('llama with experts: their counts, and a stack of matrices for each product', () => {
+    const model = load('llama-moe');
+    expect(model.hparams).toMatchObject({ n_expert: 6, n_expert_used: 3, n_ff: 40 });
+    expect(model.tensors.get('blk.1.ffn_down_exps.weight')!.ne).toEqual([40, 64, 6]);
+    // Without counts it is a model whose tensors do not fit.
+    const keys = { 'llama.expert_count': undefined, 'llama.expert_used_count': undefined };
+    expect(refusal('llama-moe', { keys })).toContain('tensor blk.0.ffn_gate.weight is missing');
+  });
+
   it('shapes are equal up to trailing ones, and are then those of the architecture', () => {
     const model = load('llama', { tensors: { 'output_norm.weight': { ne: [32, 1, 1] } } });
     expect(model.tensors.get('output_norm.weight')!.ne).toEqual([32]);
@@ -170,9 +206,9 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(['llama', 'mamba', 'mamba2']);
-    expect(refusal('llama', { keys: { 'general.architecture': text('gemma2') } })).toBe(
-      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba, mamba2',
+    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm']));
+    expect(refusal('llama', { keys: { 'general.architecture': text('gemma') } })).toBe(
+      `m.gguf: general.architecture "gemma" is not known; known are ${architectures.join(', ')}`,
     );
     expect(refusal('llama', { keys: { 'general.architecture': undefined } })).toBe(
       'm.gguf: key general.architecture is missing; wanted a string',
@@ -221,6 +257,7 @@ describe('refused keys', () => {
         'ssm.group_count',
       ],
     ],
+    ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
   ];
   it.each(required)('%s without a required key', (arch, keys) => {
     for (const key of keys) {
@@ -269,7 +306,17 @@ describe('refused keys', () => {
     ['llama', 'llama.rope.scaling.type', text('yarn'), 'is "yarn"; wanted "linear" or "none"'],
     ['llama', 'llama.rope.scaling.factor', f32(-2), 'is -2; wanted a finite number not below 0'],
     ['llama', 'llama.rope.scaling.attn_factor', f32(2), 'is 2; wanted 1: scaled attention is not supported'],
-    ['llama', 'llama.expert_count', u32(8), 'is 8; wanted 0: experts are not supported'],
+    [
+      'llama',
+      'llama.expert_used_count',
+      u32(2),
+      'is 2, but expert_count is 0; wanted 1 to as many, or neither',
+    ],
+    ['llama-moe', 'llama.expert_used_count', u32(7), 'is 7, but expert_count is 6; wanted 1 to as many'],
+    ['llama-moe', 'llama.expert_used_count', u32(0), 'is 0, but expert_count is 6; wanted 1 to as many'],
+    ['llama-moe', 'llama.expert_count', u32(513), 'is 513; wanted 0 to 512'],
+    ['llama-moe', 'llama.expert_count', f32(6), 'is f32; wanted an integer'],
+    ['llama-moe', 'llama.expert_weights_scale', f32(2), 'is not supported for the architecture llama'],
     ['llama', 'llama.attention.causal', flag(false), 'is false; wanted true'],
     [
       'llama',
@@ -299,6 +346,23 @@ describe('refused keys', () => {
     ['mamba2', 'mamba2.ssm.dt_b_c_rms', flag(true), '"mamba2.ssm.dt_b_c_rms" is not supported'],
     ['mamba2', 'mamba2.feed_forward_length', u32(8), 'is 8; wanted 0: mamba2 has no feed-forward net'],
     ['mamba2', 'mamba2.attention.head_count', u32(8), 'is 8; wanted 0: mamba2 has no attention'],
+    [
+      'openelm',
+      'openelm.attention.head_count',
+      i32s([4, 1, 3]),
+      'is 3 in layer 2, which is not a multiple of head_count_kv 2',
+    ],
+    [
+      'openelm',
+      'openelm.attention.head_count_kv',
+      i32s([2, 1]),
+      'has 2 values; wanted one for each of 3 layers',
+    ],
+    ['openelm', 'openelm.attention.head_count_kv', i32s([2, 0, 2]), 'is 0; wanted 1 to'],
+    ['openelm', 'openelm.feed_forward_length', f32(96), 'is f32; wanted an integer'],
+    ['openelm', 'openelm.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
+    ['openelm', 'openelm.expert_count', u32(8), 'is 8; wanted 0: experts are not supported'],
+    ['openelm', 'openelm.attention.sliding_window', u32(8), 'is not supported for the architecture openelm'],
   ];
   it.each(wrong)('%s: %s of another value', (recipe, key, value, message) => {
     const found = refusal(recipe, { keys: { [key]: value } });
@@ -319,18 +383,21 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba', 'mamba2'])('%s: every tensor is needed, in its shape', (recipe) => {
-    const file = readGguf(buildRecipe(recipe), recipe);
-    for (const [name, t] of file.tensors) {
-      if (name === 'output.weight') continue;
-      expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
-      const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
-      const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
-      expect(message).toContain(
-        `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
-      );
-    }
-  });
+  it.each(['llama', 'llama-moe', 'mamba', 'mamba2', 'openelm'])(
+    '%s: every tensor is needed, in its shape',
+    (recipe) => {
+      const file = readGguf(buildRecipe(recipe), recipe);
+      for (const [name, t] of file.tensors) {
+        if (name === 'output.weight') continue;
+        expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
+        const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
+        const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
+        expect(message).toContain(
+          `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
+        );
+      }
+    },
+  );
 
   it('halves where float32 is needed', () => {
     for (const name of [
@@ -361,8 +428,14 @@ describe('refused tensors', () => {
     ['llama', 'blk.0.attn_q.bias', 'is a bias; models with biases are not supported'],
     ['llama', 'rope_freqs.weight', 'changes the rope frequencies, which is not supported'],
     ['llama', 'blk.1.rope_freqs.weight', 'changes the rope frequencies'],
-    ['llama', 'blk.0.ffn_gate_inp.weight', 'belongs to experts, which are not supported'],
+    ['llama', 'blk.0.ffn_gate_inp.weight', 'belongs to experts, but expert_count is 0'],
     ['llama', 'blk.0.ffn_up_exps.weight', 'belongs to experts'],
+    ['llama-moe', 'blk.0.ffn_up.weight', 'is not part of the architecture llama'],
+    [
+      'llama-moe',
+      'blk.0.ffn_up.3.weight',
+      'is one expert; only files with the experts of a layer in one tensor',
+    ],
     ['llama', 'blk.2.attn_norm.weight', 'is not part of the architecture llama'],
     ['mamba', 'blk.0.ssm_a.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba', 'blk.0.ssm_dt_norm.weight', 'belongs to jamba'],
@@ -370,6 +443,9 @@ describe('refused tensors', () => {
     ['mamba2', 'blk.0.ssm_x.weight', 'belongs to mamba; mamba2 has steps, B and C in ssm_in'],
     ['mamba2', 'blk.0.ssm_dt.weight', 'belongs to mamba'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],
+    ['openelm', 'output.weight', 'is not part of openelm, whose output is tied to its embeddings'],
+    ['openelm', 'blk.0.attn_q.weight', 'is part of attn_qkv in openelm'],
+    ['openelm', 'blk.3.attn_norm.weight', 'is not part of the architecture openelm'],
   ];
   it.each(unknown)('%s with %s', (recipe, name, message) => {
     expect(refusal(recipe, { tensors: { [name]: {} } })).toContain(`m.gguf: tensor ${name} ${message}`);

@@ -61,6 +61,7 @@ LANES V firstN(V v, int n) { return n >= 16 ? v : vpick((1u << n) - 1, v, vzero(
 
 constexpr int TYPE_F32 = 0;
 constexpr int TYPE_F16 = 1;
+constexpr int ROPE_NEOX = 1;
 
 }  // namespace
 
@@ -70,6 +71,7 @@ constexpr int TYPE_F16 = 1;
 #include "attention.inl.h"
 #include "ssm.inl.h"
 #include "ssm_heads.inl.h"
+#include "experts.inl.h"
 
 namespace {
 
@@ -90,6 +92,10 @@ enum Op {
   OP_KV_LOAD,
   OP_SSM_SCAN_HEADS = 20,
   OP_SSM_GATE_NORM,
+  OP_HEAD_NORM = 35,
+  OP_ROUTE,
+  OP_EXPERT_MATMUL,
+  OP_EXPERT_SUM,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -107,7 +113,10 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
       if (!knownType(a[11])) return IB_BAD_OP;
       matmul(a, rows, m);
       return 0;
-    case OP_ROPE: rope(a, rows, m); return 0;
+    case OP_ROPE:
+      if (!(a[9] == 0 || a[9] == ROPE_NEOX)) return IB_BAD_OP;
+      rope(a, rows, m);
+      return 0;
     case OP_KV_STORE:
       if (!knownType(a[6])) return IB_BAD_OP;
       return kvStore(a, rows, m) ? 0 : IB_KV_OVERFLOW;
@@ -128,6 +137,13 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
     case OP_SSM_SCAN_HEADS: ssmScanHeads(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE_NORM: ssmGateNorm(a, rows, m); return 0;
+    case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
+    case OP_ROUTE: route(a, rows, m); return 0;
+    case OP_EXPERT_MATMUL:
+      if (!knownType(a[15])) return IB_BAD_OP;
+      expertMatmul(a, rows, m);
+      return 0;
+    case OP_EXPERT_SUM: expertSum(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

@@ -34,6 +34,9 @@ export const N_DIMS = 8;
 
 export const TYPE = { F32: 0, F16: 1 } as const;
 
+/** Which channels of a head rotate together: (2i, 2i+1), or (i, i + nRot/2). */
+export const ROPE = { NORMAL: 0, NEOX: 1 } as const;
+
 export const OP = {
   embed: 1,
   rmsNorm: 2,
@@ -51,6 +54,10 @@ export const OP = {
   kvLoad: 14,
   ssmScanHeads: 20,
   ssmGateNorm: 21,
+  headNorm: 35,
+  route: 36,
+  expertMatmul: 37,
+  expertSum: 38,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -162,8 +169,9 @@ export class PlanBuilder {
   }
 
   /**
-   * Rotates pairs (2i, 2i+1), i < nRot/2, of each of nHead heads of d channels in act x[r]. `table` (act) has a row of
-   * `tableStride` floats a token: cos_0, sin_0, cos_1, sin_1 ... x0' = x0*cos - x1*sin as fma(x0, cos, -(x1*sin)),
+   * Rotates pairs i < nRot/2 of each of nHead heads of d channels in act x[r]; `type` (ROPE) says which channels are a
+   * pair. `table` (act) has a row of `tableStride` floats a token, in the order of the channels: cos_0, sin_0, cos_1,
+   * sin_1 ... for NORMAL, cos_0, cos_1 ... sin_0, sin_1 ... for NEOX. x0' = x0*cos - x1*sin as fma(x0, cos, -(x1*sin)),
    * x1' = fma(x0, sin, x1*cos).
    */
   rope(a: {
@@ -175,8 +183,22 @@ export class PlanBuilder {
     nRot: number;
     table: number;
     tableStride: number;
+    type: number;
   }): void {
-    this.#push(OP.rope, a.rows, a.x, a.stride, a.nHead, a.d, a.nRot, a.table, a.tableStride);
+    this.#push(OP.rope, a.rows, a.x, a.stride, a.nHead, a.d, a.nRot, a.table, a.tableStride, a.type);
+  }
+
+  /** RMS norm (see `rmsNorm`) of each of nHead heads of d channels in act x[r], in place, all with one weight (d floats). */
+  headNorm(a: {
+    rows: number;
+    x: number;
+    stride: number;
+    nHead: number;
+    d: number;
+    weight: number;
+    eps: number;
+  }): void {
+    this.#push(OP.headNorm, a.rows, a.x, a.stride, a.nHead, a.d, a.weight, floatBits(a.eps));
   }
 
   /**
@@ -251,6 +273,92 @@ export class PlanBuilder {
       a.type,
       floatBits(a.scale),
       a.index,
+    );
+  }
+
+  /**
+   * Which nUsed of nExpert experts row r goes to: those with the largest `logits` (act), ties to the lower number. act
+   * ids[r] = their numbers as floats, ascending; weights[r, s] = exp(logit - maximum) / sum of these, the sum over the
+   * chosen ones with lane = s mod 16. ids and weights have one stride.
+   */
+  route(a: {
+    rows: number;
+    logits: number;
+    logitsStride: number;
+    nExpert: number;
+    nUsed: number;
+    ids: number;
+    weights: number;
+    stride: number;
+  }): void {
+    this.#push(OP.route, a.rows, a.logits, a.logitsStride, a.nExpert, a.nUsed, a.ids, a.weights, a.stride);
+  }
+
+  /**
+   * Products with the matrix of one expert each: act dst[r * nUsed + s] = w[ids[r, s]] src, with src row r, or row
+   * r * nUsed + s if `perSlot`. Sums as in `matmul`. Matrices {k, n} are packed by `packMatrix`, `step` words apart;
+   * pad16(n) columns are written. ids are those of `route`.
+   */
+  expertMatmul(a: {
+    rows: number;
+    nExpert: number;
+    nUsed: number;
+    ids: number;
+    idsStride: number;
+    src: number;
+    srcStride: number;
+    perSlot: boolean;
+    dst: number;
+    dstStride: number;
+    k: number;
+    n: number;
+    w: number;
+    step: number;
+    type: number;
+  }): void {
+    this.#push(
+      OP.expertMatmul,
+      a.rows,
+      a.nExpert,
+      a.nUsed,
+      a.ids,
+      a.idsStride,
+      a.src,
+      a.srcStride,
+      a.perSlot ? 1 : 0,
+      a.dst,
+      a.dstStride,
+      a.k,
+      a.n,
+      a.w,
+      a.step,
+      a.type,
+    );
+  }
+
+  /** act dst[r] += the sum of fma(weights[r, s], src[r * nUsed + s], sum) from zero, s ascending; n columns. */
+  expertSum(a: {
+    rows: number;
+    src: number;
+    srcStride: number;
+    weights: number;
+    weightsStride: number;
+    nUsed: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+  }): void {
+    this.#push(
+      OP.expertSum,
+      a.rows,
+      a.src,
+      a.srcStride,
+      a.weights,
+      a.weightsStride,
+      a.nUsed,
+      a.dst,
+      a.dstStride,
+      a.n,
     );
   }
 

@@ -3,12 +3,14 @@
  * runs where no compiler is, and is the one that a reader can follow with a debugger.
  */
 
-import { type Kernels, type Memory, OP, OP_WORDS, STATUS, TYPE } from './plan.ts';
+import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
+import { expertMatmul, expertSum, route } from './portable/experts.ts';
 import { matmul } from './portable/matmul.ts';
 import {
   embed,
   gatherRows,
+  headNorm,
   kvLoad,
   kvStore,
   rmsNorm,
@@ -28,6 +30,7 @@ const TYPE_OPERAND: Readonly<Record<number, number>> = {
   [OP.kvStore]: 6,
   [OP.kvLoad]: 6,
   [OP.attention]: 11,
+  [OP.expertMatmul]: 15,
 };
 
 /** One record; 0 or a STATUS. */
@@ -47,6 +50,7 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       matmul(a, rows, m);
       return 0;
     case OP.rope:
+      if (a[9] !== ROPE.NORMAL && a[9] !== ROPE.NEOX) return STATUS.badOp;
       rope(a, rows, m);
       return 0;
     case OP.kvStore:
@@ -83,6 +87,18 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.ssmGateNorm:
       ssmGateNorm(a, rows, m);
+      return 0;
+    case OP.headNorm:
+      headNorm(a, rows, m);
+      return 0;
+    case OP.route:
+      route(a, rows, m);
+      return 0;
+    case OP.expertMatmul:
+      expertMatmul(a, rows, m);
+      return 0;
+    case OP.expertSum:
+      expertSum(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

@@ -24,6 +24,17 @@ void embed(const int32_t* a, int rows, const Memory& m) {
   }
 }
 
+/* 1 / sqrt(mean of squares + eps) of n floats. */
+float rmsScale(const float* x, int n, float eps) {
+  V squares = vzero();
+  for (int c = 0; c < n; c += 16) {
+    const V v = n - c < 16 ? vloadN(x + c, n - c) : vload(x + c);
+    squares = vfma(v, v, squares);
+  }
+  const float mean = vfold(squares) / static_cast<float>(n);
+  return 1.0f / __builtin_sqrtf(mean + eps);
+}
+
 void rmsNorm(const int32_t* a, int rows, const Memory& m) {
   const int n = a[6];
   const float eps = asFloat(a[8]);
@@ -31,18 +42,29 @@ void rmsNorm(const int32_t* a, int rows, const Memory& m) {
   for (int r = 0; r < rows; r++) {
     const float* from = m.act + a[2] + static_cast<long>(r) * a[3];
     float* to = m.act + a[4] + static_cast<long>(r) * a[5];
-    V squares = vzero();
-    for (int c = 0; c < n; c += 16) {
-      const V x = firstN(vload(from + c), n - c);
-      squares = vfma(x, x, squares);
-    }
-    const float mean = vfold(squares) / static_cast<float>(n);
-    const float root = __builtin_sqrtf(mean + eps);
-    const V s = vset(1.0f / root);
+    const V s = vset(rmsScale(from, n, eps));
     for (int c = 0; c < n; c += 16) {
       V y = vmul(vload(from + c), s);
       if (weight) y = vmul(y, vload(weight + c));
       vstore(to + c, firstN(y, n - c));
+    }
+  }
+}
+
+/* The last vector of a head is masked: the next head begins behind it. */
+void headNorm(const int32_t* a, int rows, const Memory& m) {
+  const int nHead = a[4], d = a[5];
+  const float eps = asFloat(a[7]);
+  const float* weight = m.weight(a[6]);
+  for (int r = 0; r < rows; r++) {
+    float* x = m.act + a[2] + static_cast<long>(r) * a[3];
+    for (int h = 0; h < nHead; h++, x += d) {
+      const V s = vset(rmsScale(x, d, eps));
+      for (int c = 0; c < d; c += 16) {
+        const int live = d - c;
+        if (live >= 16) vstore(x + c, vmul(vmul(vload(x + c), s), vload(weight + c)));
+        else vstoreN(x + c, vmul(vmul(vloadN(x + c, live), s), vloadN(weight + c, live)), live);
+      }
     }
   }
 }
@@ -53,16 +75,35 @@ LANES V rotated(V x, V table) {
   return vfma(vdupEven(x), table, vnegEven(product));
 }
 
+/* Pairs (2i, 2i+1) of one head. */
+LANES void rotateNeighbours(float* x, const float* table, int nRot) {
+  int c = 0;
+  for (; c + 16 <= nRot; c += 16) vstore(x + c, rotated(vload(x + c), vload(table + c)));
+  if (c < nRot) vstoreN(x + c, rotated(vloadN(x + c, nRot - c), vloadN(table + c, nRot - c)), nRot - c);
+}
+
+/* Pairs (i, i + nRot/2) of one head: a vector of first channels meets a vector of second ones. */
+LANES void rotateHalves(float* x, const float* table, int nRot) {
+  const int half = nRot / 2;
+  for (int i = 0; i < half; i += 16) {
+    const int live = half - i;
+    const V x0 = vloadN(x + i, live), x1 = vloadN(x + half + i, live);
+    const V cos = vloadN(table + i, live), sin = vloadN(table + half + i, live);
+    vstoreN(x + i, vfma(x0, cos, vneg(vmul(x1, sin))), live);
+    vstoreN(x + half + i, vfma(x0, sin, vmul(x1, cos)), live);
+  }
+}
+
 void rope(const int32_t* a, int rows, const Memory& m) {
   const int nHead = a[4], d = a[5], nRot = a[6] & ~1;
+  const bool halves = a[9] == ROPE_NEOX;
   for (int r = 0; r < rows; r++) {
     const float* table = m.act + a[7] + static_cast<long>(r) * a[8];
     float* row = m.act + a[2] + static_cast<long>(r) * a[3];
     for (int h = 0; h < nHead; h++) {
       float* x = row + static_cast<long>(h) * d;
-      int c = 0;
-      for (; c + 16 <= nRot; c += 16) vstore(x + c, rotated(vload(x + c), vload(table + c)));
-      if (c < nRot) vstoreN(x + c, rotated(vloadN(x + c, nRot - c), vloadN(table + c, nRot - c)), nRot - c);
+      if (halves) rotateHalves(x, table, nRot);
+      else rotateNeighbours(x, table, nRot);
     }
   }
 }

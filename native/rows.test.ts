@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { loadKernels } from './binding.ts';
-import { OP_WORDS, STATUS } from './plan.ts';
+import { OP_WORDS, ROPE, STATUS } from './plan.ts';
 import { HALF, toHalf } from './portable/math.ts';
 import { DIM, Layout, pad16, Random, runEverywhere, runOn, TYPE, typed } from './testkit.ts';
 
@@ -109,16 +109,55 @@ describe('rows', () => {
     expectZeros(act, dst + 5, dst + 16);
   });
 
-  test('rope', () => {
-    const random = new Random(3);
-    for (const [nHead, d, nRot] of [
-      [1, 2, 2],
-      [3, 6, 4],
-      [2, 16, 16],
-      [2, 18, 18],
-      [4, 64, 64],
-      [3, 80, 34],
+  test('headNorm: each head by itself, as rmsNorm has it', () => {
+    const random = new Random(9);
+    for (const [nHead, d] of [
+      [1, 1],
+      [3, 5],
+      [2, 8],
+      [4, 16],
+      [3, 17],
+      [2, 64],
+      [5, 130],
     ] as const) {
+      const layout = new Layout();
+      layout.dims[DIM.tokens] = 3;
+      const width = nHead * d;
+      const x = random.floats(3 * width, 4);
+      const weight = new Float32Array(pad16(d));
+      weight.set(random.floats(d));
+      const [weights, eps] = [layout.weights(weight), 1e-5];
+      const at = layout.rows(x, width);
+      layout.plan.headNorm({ rows: DIM.tokens, x: at, stride: pad16(width), nHead, d, weight: weights, eps });
+      const { act } = runEverywhere(layout).memory;
+      for (let r = 0; r < 3; r++) {
+        for (let h = 0; h < nHead; h++) {
+          const alone = new Layout();
+          alone.dims[DIM.tokens] = 1;
+          const src = alone.rows(x.subarray(r * width + h * d, r * width + (h + 1) * d), d);
+          const [srcStride, dstStride] = [pad16(d), pad16(d)];
+          const of = { rows: DIM.tokens, src, srcStride, dst: src, dstStride, n: d, eps };
+          alone.plan.rmsNorm({ ...of, weight: alone.weights(weight) });
+          const want = runOn('portable', alone).memory.act.slice(src, src + d);
+          expect(act.slice(at + r * pad16(width) + h * d, at + r * pad16(width) + (h + 1) * d)).toEqual(want);
+        }
+        expectZeros(act, at + r * pad16(width) + width, at + (r + 1) * pad16(width));
+      }
+    }
+  });
+
+  const HEADS = [
+    [1, 2, 2],
+    [3, 6, 4],
+    [2, 16, 16],
+    [2, 18, 18],
+    [4, 64, 64],
+    [3, 80, 34],
+  ] as const;
+
+  test.each(['NORMAL', 'NEOX'] as const)('rope, %s', (type) => {
+    const random = new Random(3);
+    for (const [nHead, d, nRot] of HEADS) {
       const layout = new Layout();
       layout.dims[DIM.tokens] = 3;
       const width = nHead * d;
@@ -134,18 +173,21 @@ describe('rows', () => {
         nRot,
         table: layout.rows(table, nRot),
         tableStride: pad16(nRot),
+        type: ROPE[type],
       });
       const { act } = runEverywhere(layout).memory;
       for (let r = 0; r < 3; r++) {
         for (let h = 0; h < nHead; h++) {
-          for (let i = 0; i < d; i += 2) {
-            const [x0, x1] = [x[r * width + h * d + i]!, x[r * width + h * d + i + 1]!];
-            const [cos, sin] = i < nRot ? [table[r * nRot + i]!, table[r * nRot + i + 1]!] : [1, 0];
-            const to = at + r * pad16(width) + h * d + i;
+          const [from, to] = [r * width + h * d, at + r * pad16(width) + h * d];
+          for (let i = 0; i < nRot / 2; i++) {
+            const [a, b] = type === 'NEOX' ? [i, i + nRot / 2] : [2 * i, 2 * i + 1];
+            const [x0, x1] = [x[from + a]!, x[from + b]!];
+            const [cos, sin] = [table[r * nRot + a]!, table[r * nRot + b]!];
             const bound = 2 ** -23 * (Math.abs(x0) + Math.abs(x1));
-            expect(Math.abs(act[to]! - (x0 * cos - x1 * sin))).toBeLessThanOrEqual(bound);
-            expect(Math.abs(act[to + 1]! - (x0 * sin + x1 * cos))).toBeLessThanOrEqual(bound);
+            expect(Math.abs(act[to + a]! - (x0 * cos - x1 * sin))).toBeLessThanOrEqual(bound);
+            expect(Math.abs(act[to + b]! - (x0 * sin + x1 * cos))).toBeLessThanOrEqual(bound);
           }
+          expect(act.slice(to + nRot, to + d)).toEqual(x.slice(from + nRot, from + d));
         }
         expectZeros(act, at + r * pad16(width) + width, at + (r + 1) * pad16(width));
       }
@@ -347,7 +389,7 @@ describe('a run', () => {
     expect(memory.act[dst]).toBeGreaterThan(0);
   });
 
-  test('refuses unknown opcodes and types', () => {
+  test('refuses unknown opcodes, types and rotations', () => {
     for (const isa of loadKernels().isas) {
       const memory = new Layout().memory();
       const dims = new Int32Array(8);
@@ -357,6 +399,10 @@ describe('a run', () => {
       const layout = new Layout();
       layout.plan.embed({ rows: 0, dst: 0, dstStride: 16, table: 0, tableStride: 1, type: 7, n: 1, ids: 0 });
       expect(runOn(isa, layout).status).toBe(STATUS.badOp);
+      const turned = new Layout();
+      const at = { rows: 0, x: 0, stride: 16, nHead: 1, d: 2, nRot: 2, table: 0, tableStride: 16 };
+      turned.plan.rope({ ...at, type: 2 });
+      expect(runOn(isa, turned).status).toBe(STATUS.badOp);
     }
   });
 });

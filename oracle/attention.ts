@@ -98,7 +98,7 @@ function weights(score: Float64Array, head: number, atExp?: Site, atSum?: Site):
 }
 
 /** e^x for x <= 0 in float32: the exponent is rounded, the function is good to two units, and tiny values are lost. */
-function exponentialError(x: number, y: number): { b: number; sigma: number } {
+export function exponentialError(x: number, y: number): { b: number; sigma: number } {
   const relative = (Math.abs(x) + 2) * U32 * y;
   return { b: relative + 2 ** -126, sigma: 0.6 * relative + 2 ** -126 };
 }

@@ -1,8 +1,7 @@
-/**
- * What carry rules are made of (`variance.ts`): a row with its variances, and what one operation says of its own errors.
- */
+/** The numbers of the variance pass (`variance.ts`), and what its operators are built with. */
 import type { RoundingProfile } from '../contract/subject.ts';
 import type { Site } from './rounding.ts';
+import type { Fork } from './routes.ts';
 
 /** A row of numbers with their variances. */
 export interface Carried {
@@ -15,6 +14,8 @@ export interface Carried {
   readonly ill: boolean;
   /** A stored K or V is so near to the end of F16 that a correct subject may refuse it. */
   readonly overflow: boolean;
+  /** Where routers on the way could have chosen other experts by rounding; not there if nowhere. */
+  readonly forks?: readonly Fork[];
 }
 
 /**
@@ -61,6 +62,12 @@ export const REACH = 6;
 /** The largest share of a norm's root for which it does. */
 export const NORM_SHARE = 1 / 10;
 
+/** The largest error of a score for which it does. */
+export const SCORE_ERROR = 0.3;
+
+/** A row whose flags are those of any row that it comes from. */
 export function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): Carried {
-  return { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
+  const row = { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
+  if (!from.some(({ forks }) => forks !== undefined)) return row;
+  return { ...row, forks: [...new Set(from.flatMap(({ forks = [] }) => forks))] };
 }

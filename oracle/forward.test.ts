@@ -5,30 +5,31 @@ import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import { microLlama, microMamba, microMamba2, randomBatch, seeded } from './testing.ts';
+import {
+  dot,
+  entriesOf,
+  expectClose,
+  normalized,
+  type Rows,
+  rowsOf,
+  sigmoid,
+  times,
+} from './testing-plain.ts';
 
-/** Entries of one sequence of its own. */
-function entriesOf(tokens: readonly number[]): Entry[] {
-  const sequences = new Sequences(1);
-  return sequences.decode(
-    completeBatch({ token: [...tokens] }, sequences, { n_vocab: 6, n_batch: tokens.length, n_seq_max: 1 }),
-  );
+/** The two experts with the largest logits, as shares of both; of a stack of matrices each is one part of the rows. */
+function mixed(logits: number[], ffn: (kind: string, of: (rows: Rows) => Rows) => number[]): number[] {
+  const best = [...logits].sort((a, b) => b - a).slice(0, 2);
+  const total = best.reduce((sum, l) => sum + Math.exp(l), 0);
+  const parts = best.map((l) => {
+    const [e, count] = [logits.indexOf(l), logits.length];
+    const own = (rows: Rows) => rows.slice((e * rows.length) / count, ((e + 1) * rows.length) / count);
+    return ffn('_exps', own).map((y) => (y * Math.exp(l)) / total);
+  });
+  return parts[0]!.map((y, i) => y + parts[1]![i]!);
 }
 
-// Written apart from the oracle, on nested arrays and whole sequences, to be its check.
-
-type Rows = number[][];
-const rowsOf = (model: Model, name: string): Rows => {
-  const { ne, data } = model.tensors.get(name)!;
-  const width = ne[0]!;
-  return Array.from({ length: data.length / width }, (_, r) => [...data.slice(r * width, (r + 1) * width)]);
-};
-const dot = (a: number[], b: number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
-const times = (w: Rows, x: number[]) => w.map((r) => dot(r, x));
-const normalized = (x: number[], eps: number) => x.map((v) => v / Math.sqrt(dot(x, x) / x.length + eps));
-const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
-
 function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) => x): Rows {
-  const { norm_rms_eps: eps } = model.hparams as HparamsOf<'llama'>;
+  const { norm_rms_eps: eps, n_expert } = model.hparams as HparamsOf<'llama'>;
   const w = (name: string) => rowsOf(model, name);
   const norm = (x: number[], name: string) => normalized(x, eps).map((v, i) => v * w(name)[0]![i]!);
   let h = tokens.map((token) => w('token_embd.weight')[token]!);
@@ -57,12 +58,14 @@ function plainLlama(model: Model, tokens: readonly number[], keep = (x: number) 
       });
       const mid = x.map((xi, i) => xi + times(w(`${b}attn_output.weight`), heads)[i]!);
       const n = norm(mid, `${b}ffn_norm.weight`);
-      const gate = times(w(`${b}ffn_gate.weight`), n);
-      const up = times(w(`${b}ffn_up.weight`), n);
-      const down = times(
-        w(`${b}ffn_down.weight`),
-        gate.map((g, i) => g * sigmoid(g) * up[i]!),
-      );
+      const ffn = (kind: string, of: (rows: Rows) => Rows) => {
+        const gate = times(of(w(`${b}ffn_gate${kind}.weight`)), n);
+        const up = times(of(w(`${b}ffn_up${kind}.weight`)), n);
+        const inner = gate.map((g, i) => g * sigmoid(g) * up[i]!);
+        return times(of(w(`${b}ffn_down${kind}.weight`)), inner);
+      };
+      const down =
+        n_expert > 0 ? mixed(times(w(`${b}ffn_gate_inp.weight`), n), ffn) : ffn('', (rows) => rows);
       return mid.map((xi, i) => xi + down[i]!);
     });
   }
@@ -170,16 +173,6 @@ function plainMamba2(model: Model, tokens: readonly number[]): Rows {
   return h.map((x) => times(w('token_embd.weight'), norm(x, 'output_norm.weight')));
 }
 
-function expectClose(rows: readonly Float64Array[], expected: Rows): void {
-  expect(rows).toHaveLength(expected.length);
-  rows.forEach((logitsOfRow, t) => {
-    expect(logitsOfRow).toHaveLength(6);
-    logitsOfRow.forEach((value, i) => {
-      expect(Math.abs(value - expected[t]![i]!)).toBeLessThan(1e-12 * (1 + Math.abs(value)));
-    });
-  });
-}
-
 const tokens = [3, 0, 5, 5, 1, 2, 4];
 
 describe('llama', () => {
@@ -187,6 +180,8 @@ describe('llama', () => {
     { n_layer: 1, tied: false },
     { n_layer: 1, tied: true },
     { n_layer: 2, tied: true },
+    { n_layer: 1, tied: false, n_expert: 2 },
+    { n_layer: 2, tied: true, n_expert: 5 },
   ])('is the formula: %j', (shape) => {
     const model = microLlama(3, shape);
     expectClose(logits(model, entriesOf(tokens)), plainLlama(model, tokens));
@@ -298,6 +293,7 @@ describe('mamba2', () => {
 
 describe.each([
   ['llama', microLlama(11, { n_layer: 2 })],
+  ['llama with experts', microLlama(11, { n_layer: 2, n_expert: 5 })],
   ['mamba', microMamba(11, { n_layer: 2 })],
   ['mamba2', microMamba2(11, { n_layer: 2 })],
 ])('%s', (_, model) => {

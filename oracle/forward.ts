@@ -6,6 +6,7 @@ import { passOf } from './models/parts.ts';
 import { rows } from './models/registry.ts';
 import { type Operators, plain } from './operators.ts';
 import type { Rounding } from './rounding.ts';
+import type { Routes } from './routes.ts';
 import { type Carried, carried } from './variance.ts';
 
 export { architectures } from './models/registry.ts';
@@ -15,6 +16,12 @@ export interface ForwardOptions {
   readonly type_kv?: 'F32' | 'F16';
   /** The row after the last norm (n_embd) instead of logits. */
   readonly embeddings?: boolean;
+  /** Experts that tokens go to, whatever the numbers say; where none are given, the router chooses. */
+  readonly routes?: Routes;
+  /** Gets the experts of every place that is evaluated. */
+  readonly noted?: Routes;
+  /** Router logits that are less than so many standard deviations apart may be exchanged by rounding. */
+  readonly reach?: number;
 }
 
 /**

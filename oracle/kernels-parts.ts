@@ -1,7 +1,7 @@
 /** What the bounded operators (`kernels-white.ts`) are put together from: values, each with how far it may be off. */
 import type { BoundedOutput } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { add, type Matrix, mul, siluRow } from './math.ts';
+import { add, joined, type Matrix, matVec, mul, siluRow } from './math.ts';
 import { type Site, TINY32, U32 } from './rounding.ts';
 
 /** Keeps what each step says. */
@@ -86,16 +86,26 @@ export function matrixOf(data: Float32Array, n_in: number, half: boolean): Matri
 }
 
 export function output(name: 'result' | 'state', n: number, rows: readonly Row[]): BoundedOutput {
-  const joined = (parts: readonly Float64Array[]) => {
-    const whole = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
-    return whole;
-  };
   return { name, n, values: joined(rows.map(({ v }) => v)), bounds: joined(rows.map(({ e }) => e)) };
+}
+
+/** sum |w| dx of each output, for inputs that were rounded to F16 first. */
+function castErrors({ n_in, n_out, data }: Matrix, at: Kept): Float64Array {
+  const off = at.step('cast').b;
+  const e = new Float64Array(n_out);
+  if (off.length === 0) return e;
+  for (let o = 0; o < n_out; o++)
+    for (let i = 0; i < n_in; i++) e[o]! += Math.abs(data[o * n_in + i]!) * off[i]!;
+  return e;
+}
+
+/** w x: sums carry the bound of their order. */
+export function multiplied(w: Matrix, x: Float64Array, profile: RoundingProfile): Row {
+  const at = new Kept(profile);
+  const v = matVec(w, x, at);
+  const cast = castErrors(w, at);
+  const k = w.n_in;
+  return { v, e: v.map((_, o) => at.b[o]! + cast[o]! * (1 + (k + 1) * U32) + k * TINY32) };
 }
 
 /** Below the normal range an exponential of float32 is good to 4 TINY32, and so is softplus there. */

@@ -57,6 +57,15 @@ describe('bounds by hand', () => {
     expectUnits(run({ ...input, weight: null }).units, 1 + 3 + 1, 1 + 3 + 1);
   });
 
+  test('norms of heads are norms of rows', () => {
+    const input = { n_head: 2, n_embd_head: 2, rows: 1, eps: 0, x: f32(1, -1, 7, 0), weight: f32(2, 4) };
+    const { values, units } = run({ op: 'headNorm', ...input });
+    expect(values.map((v) => v ** 2)).toEqual([4, 16, 8, 0].map((v) => expect.closeTo(v, 12)));
+    // A square of zero is exact.
+    expectUnits(units.slice(0, 2), 2 * (1 + 3 + 2), 4 * (1 + 3 + 2));
+    expect(units[3]).toBeLessThan(1e-30);
+  });
+
   test('attention to one key is its value: quotient, product, and a sum of one weight', () => {
     const input = {
       op: 'attention',
@@ -81,6 +90,7 @@ describe('bounds by hand', () => {
   test('a quarter turn: the angle is the only thing that is not rounded', () => {
     const input = {
       op: 'rope',
+      rope_type: 'NORMAL',
       n_head: 1,
       n_embd_head: 4,
       n_rot: 2,

@@ -24,12 +24,14 @@ import type {
 } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { attend, scores } from './attention.ts';
+import { expertProduct, expertsAdded, routed } from './kernels-experts.ts';
 import { gateNormed, scannedHeads } from './kernels-heads.ts';
 import {
   exact,
   Kept,
   LOST_EXP,
   matrixOf,
+  multiplied,
   output,
   plus,
   type Row,
@@ -37,30 +39,17 @@ import {
   silued,
   times,
 } from './kernels-parts.ts';
-import { type Matrix, matVec, noisyHalf, rmsNorm, rope, row } from './math.ts';
+import { type Matrix, noisyHalf, pairOf, type RopeShape, rmsNorm, rope, row } from './math.ts';
 import { plain } from './operators.ts';
 import { TINY32, U32 } from './rounding.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
-
-/** sum |w| dx of each output, for inputs that were rounded to F16 first. */
-function castErrors({ n_in, n_out, data }: Matrix, at: Kept): Float64Array {
-  const off = at.step('cast').b;
-  const e = new Float64Array(n_out);
-  if (off.length === 0) return e;
-  for (let o = 0; o < n_out; o++)
-    for (let i = 0; i < n_in; i++) e[o]! += Math.abs(data[o * n_in + i]!) * off[i]!;
-  return e;
-}
 
 /** Sums carry the bound of their order; then bias and old value are added. */
 function product(input: MatmulInput, profile: RoundingProfile): BoundedOutput[] {
   const { k, n, type, bias, old } = input;
   const w = matrixOf(input.w, k, type === 'F16');
   const rows = rowsOf(input.x, k).map((x, r) => {
-    const at = new Kept(profile);
-    const v = matVec(w, x, at);
-    const cast = castErrors(w, at);
-    let y: Row = { v, e: v.map((_, o) => at.b[o]! + cast[o]! * (1 + (k + 1) * U32) + k * TINY32) };
+    let y = multiplied(w, x, profile);
     if (bias) y = plus(y, exact(bias), profile);
     if (old) y = plus(y, exact(old.subarray(r * n, (r + 1) * n)), profile);
     return y;
@@ -97,19 +86,22 @@ const ANGLE64 = 64 * 2 ** -53;
 function turned(input: RopeInput, profile: RoundingProfile): BoundedOutput[] {
   const { n_head, n_embd_head, n_rot, freq_base, freq_scale, pos } = input;
   const n = n_head * n_embd_head;
+  const shape: RopeShape = { type: input.rope_type, n_embd_head, n_rot, freq_base, freq_scale };
   const rows = rowsOf(input.x, n).map((x, r) => {
     const at = new Kept(profile);
-    const v = rope(x, pos[r]!, { n_embd_head, n_rot, freq_base, freq_scale }, at);
+    const v = rope(x, pos[r]!, shape, at);
     const e = new Float64Array(n);
     for (let i = 0; 2 * i < n_rot; i++) {
       const angle = pos[r]! * freq_scale * freq_base ** ((-2 * i) / n_rot);
       const off = (at.step('angle').b[i] ?? 0) + ANGLE64 * Math.abs(angle);
       const cos = at.step('cos').b[i]! + Math.abs(Math.sin(angle)) * off + off * off;
       const sin = at.step('sin').b[i]! + Math.abs(Math.cos(angle)) * off + off * off;
-      for (let a = 2 * i; a < n; a += n_embd_head) {
-        const [p, q] = [Math.abs(x[a]!), Math.abs(x[a + 1]!)];
+      const [first, second] = pairOf(shape, i);
+      for (let head = 0; head < n; head += n_embd_head) {
+        const [a, b] = [head + first, head + second];
+        const [p, q] = [Math.abs(x[a]!), Math.abs(x[b]!)];
         e[a] = (p * cos + q * sin) * (1 + 3 * U32) + at.b[a]! + 2 * TINY32;
-        e[a + 1] = (p * sin + q * cos) * (1 + 3 * U32) + at.b[a + 1]! + 2 * TINY32;
+        e[b] = (p * sin + q * cos) * (1 + 3 * U32) + at.b[b]! + 2 * TINY32;
       }
     }
     return { v, e };
@@ -308,6 +300,10 @@ const OPERATORS: {
     return [output('result', n, rows)];
   },
   rmsNorm: norm,
+  headNorm({ n_head, n_embd_head: n, rows, eps, x, weight }, profile) {
+    const [heads] = norm({ op: 'rmsNorm', n, rows: rows * n_head, eps, x, weight }, profile);
+    return [{ ...heads!, n: n_head * n }];
+  },
   matmul: product,
   rope: turned,
   kvStore: kept,
@@ -315,6 +311,9 @@ const OPERATORS: {
   siluMul({ n, gate, up }, profile) {
     return [output('result', n, [times(silued(exact(gate), profile), exact(up), profile)])];
   },
+  route: routed,
+  expertMatmul: expertProduct,
+  expertSum: expertsAdded,
   ssmConv: convolved,
   ssmScan: scanned,
   ssmGate({ n, y, x, z, skip }, profile) {

@@ -5,6 +5,7 @@ import {
   type Matrix,
   matrix,
   matVec,
+  pairOf,
   rmsNorm,
   rope,
   row,
@@ -124,6 +125,21 @@ describe('operators', () => {
       expect(y[i]).toBeCloseTo(value, 14);
     });
     expect(rope(f(1, 2, 3, 4, 5), 0, shape)).toEqual(f(1, 2, 3, 4, 5));
+  });
+
+  it('rope of type NEOX turns pairs i, i + n_rot/2', () => {
+    const shape = { type: 'NEOX', n_embd_head: 5, n_rot: 4, freq_base: 100, freq_scale: 0.5 } as const;
+    const y = rope(f(1, 0, 0, 1, 7, 0, 1, 1, 0, 8), 6, shape);
+    const [a, b] = [3, 0.3];
+    const expected = [
+      ...[Math.cos(a), -Math.sin(b), Math.sin(a), Math.cos(b), 7],
+      ...[-Math.sin(a), Math.cos(b), Math.cos(a), Math.sin(b), 8],
+    ];
+    expected.forEach((value, i) => {
+      expect(y[i]).toBeCloseTo(value, 14);
+    });
+    expect(pairOf(shape, 1)).toEqual([1, 3]);
+    expect(pairOf({ ...shape, type: 'NORMAL' }, 1)).toEqual([2, 3]);
   });
 
   it('rope keeps the products of equal distances', () => {

@@ -44,6 +44,17 @@ export function row(w: Matrix, token: number): Float64Array {
   return w.data.slice(token * w.n_in, (token + 1) * w.n_in);
 }
 
+/** Rows one behind the other. */
+export function joined(parts: readonly Float64Array[]): Float64Array {
+  const whole = new Float64Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** y_o = sum_i W_oi x_i */
 export function matVec(w: Matrix, x: Float64Array, at?: Site): Float64Array {
   const { n_in, n_out, data } = w;
@@ -182,7 +193,12 @@ export function softmax(x: Float64Array): Float64Array {
   return e.map((ei) => ei / sum);
 }
 
+/** Which channels of a head turn together: (2i, 2i+1), or (i, i + n_rot/2). */
+export type RopeType = 'NORMAL' | 'NEOX';
+
 export interface RopeShape {
+  /** NORMAL if it is not given. */
+  readonly type?: RopeType;
   readonly n_embd_head: number;
   /** Channels of a head that are rotated, from its first on; the others are copied. */
   readonly n_rot: number;
@@ -190,7 +206,12 @@ export interface RopeShape {
   readonly freq_scale: number;
 }
 
-/** NORMAL: pair (2i, 2i+1) of each head turns by pos * freq_scale * base^(-2i/n_rot). */
+/** The two channels of a head that are pair i. */
+export function pairOf({ type, n_rot }: RopeShape, i: number): readonly [number, number] {
+  return type === 'NEOX' ? [i, i + n_rot / 2] : [2 * i, 2 * i + 1];
+}
+
+/** Pair i of each head turns by pos * freq_scale * base^(-2i/n_rot). */
 export function rope(x: Float64Array, pos: number, shape: RopeShape, at?: Site): Float64Array {
   const { n_embd_head, n_rot, freq_base, freq_scale } = shape;
   const y = x.slice();
@@ -199,9 +220,11 @@ export function rope(x: Float64Array, pos: number, shape: RopeShape, at?: Site):
     const angle = roundedAngle(pos * freq_scale * freq_base ** ((-2 * i) / n_rot), i, atAngle);
     const cos = roundedTurn(Math.cos(angle), i, atCos);
     const sin = roundedTurn(Math.sin(angle), i, atSin);
-    for (let a = 2 * i; a < x.length; a += n_embd_head) {
-      y[a] = roundedPair(x[a]! * cos, -x[a + 1]! * sin, a, at);
-      y[a + 1] = roundedPair(x[a]! * sin, x[a + 1]! * cos, a + 1, at);
+    const [first, second] = pairOf(shape, i);
+    for (let head = 0; head < x.length; head += n_embd_head) {
+      const [a, b] = [head + first, head + second];
+      y[a] = roundedPair(x[a]! * cos, -x[b]! * sin, a, at);
+      y[b] = roundedPair(x[a]! * sin, x[b]! * cos, b, at);
     }
   }
   return y;

@@ -5,10 +5,12 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
+import { expertWeights, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
 import { roundToHalf } from './half.ts';
 import {
   add,
+  joined,
   type Matrix,
   matVec,
   mul,
@@ -20,6 +22,7 @@ import {
   siluRow,
 } from './math.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
+import { largest, type Place } from './routes.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 import { ssmScanHeads } from './ssm-heads.ts';
 
@@ -36,7 +39,7 @@ export interface Operators<R> {
   zeros(n: number): R;
   slice(x: R, begin: number, end?: number): R;
   /** Rows one behind the other. */
-  join(x: readonly R[]): R;
+  join(parts: readonly R[]): R;
   matVec(w: Matrix, x: R, op: string): R;
   add(a: R, b: R, op: string): R;
   mul(a: R, b: R, op: string): R;
@@ -46,6 +49,10 @@ export interface Operators<R> {
   /** K or V as memory keeps it. */
   stored(x: R, op: string): R;
   attend(q: R, k: readonly R[], v: readonly R[], shape: AttentionShape, op: string): R;
+  /**
+   * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of one.
+   */
+  mixture(logits: R, n_used: number, expert: (e: number) => R, place: Place, op: string): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
   ssmScan(state: R, A: Matrix, token: ScanToken<R>, op: string): Scanned<R>;
@@ -59,10 +66,6 @@ export interface ScanToken<R> {
   readonly dt: R;
   readonly B: R;
   readonly C: R;
-}
-
-export function joined(rows: readonly Float64Array[]): Float64Array {
-  return Float64Array.from(rows.flatMap((row) => [...row]));
 }
 
 /** Numbers alone; exact, or with every operation rounded by `rounding`. Throws `memory.overflow` (see `stored`). */
@@ -86,6 +89,12 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     },
     attend: (q, k, v, shape, op) =>
       attend(q, k, v, { ...shape, half: storesHalf(options, rounding?.profile) }, at(op)),
+    mixture: (logits, n_used, expert, place, op) => {
+      const chosen = options.routes?.at(place) ?? largest(logits, n_used);
+      options.noted?.set(place, chosen);
+      const rows = chosen.map(expert);
+      return weightedSum(expertWeights(logits, chosen, at(op)?.step('weight')), rows, at(op));
+    },
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,
     ssmScan: (state, A, token, op) => {
       const scan = ssmScan(state, A, [token], at(op));

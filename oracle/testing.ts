@@ -74,7 +74,7 @@ export function batchOf(
 }
 
 /** Weights between -1 and 1, float32, by name. */
-function randomTensor(random: Random, name: string, ne: readonly number[]): [string, Tensor] {
+export function randomTensor(random: Random, name: string, ne: readonly number[]): [string, Tensor] {
   const data = new Float32Array(ne.reduce((a, b) => a * b, 1));
   for (let i = 0; i < data.length; i++) {
     data[i] = random(2001) / 1000 - 1;
@@ -82,7 +82,7 @@ function randomTensor(random: Random, name: string, ne: readonly number[]): [str
   return [name, { name, ne, type: 'F32', data }];
 }
 
-function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
+export function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
   return {
     name: `micro-${hparams.arch}`,
     hparams,
@@ -91,8 +91,11 @@ function modelOf(hparams: Hparams, tensors: [string, Tensor][]): Model {
   };
 }
 
-/** Four heads of two channels over two K and V heads, vocabulary 6; `tied` leaves out `output.weight`. */
-export function microLlama(seed = 1, { n_layer = 1, tied = false } = {}): Model {
+/**
+ * Four heads of two channels over two K and V heads, vocabulary 6; `tied` leaves out `output.weight`; `n_expert` experts,
+ * two of them used, or none.
+ */
+export function microLlama(seed = 1, { n_layer = 1, tied = false, n_expert = 0 } = {}): Model {
   const random = seeded(seed);
   const tensor = (name: string, ...ne: number[]) => randomTensor(random, name, ne);
   const E = 4;
@@ -106,9 +109,18 @@ export function microLlama(seed = 1, { n_layer = 1, tied = false } = {}): Model 
       tensor(`blk.${il}.attn_v.weight`, E, 4),
       tensor(`blk.${il}.attn_output.weight`, 8, E),
       tensor(`blk.${il}.ffn_norm.weight`, E),
-      tensor(`blk.${il}.ffn_gate.weight`, E, F),
-      tensor(`blk.${il}.ffn_up.weight`, E, F),
-      tensor(`blk.${il}.ffn_down.weight`, F, E),
+      ...(n_expert > 0
+        ? [
+            tensor(`blk.${il}.ffn_gate_inp.weight`, E, n_expert),
+            tensor(`blk.${il}.ffn_gate_exps.weight`, E, F, n_expert),
+            tensor(`blk.${il}.ffn_up_exps.weight`, E, F, n_expert),
+            tensor(`blk.${il}.ffn_down_exps.weight`, F, E, n_expert),
+          ]
+        : [
+            tensor(`blk.${il}.ffn_gate.weight`, E, F),
+            tensor(`blk.${il}.ffn_up.weight`, E, F),
+            tensor(`blk.${il}.ffn_down.weight`, F, E),
+          ]),
     );
   }
   if (!tied) {
@@ -126,6 +138,8 @@ export function microLlama(seed = 1, { n_layer = 1, tied = false } = {}): Model 
       n_head_kv: 2,
       n_embd_head: 2,
       n_ff: F,
+      n_expert,
+      n_expert_used: n_expert > 0 ? 2 : 0,
       n_rot: 2,
       rope_freq_base: 100,
       rope_freq_scale: 0.5,

@@ -24,6 +24,8 @@ const rowOf = (n: number, scale = 1) => Float64Array.from({ length: n }, () => s
 const matrixOf = (n_in: number, n_out: number): Matrix => ({ n_in, n_out, data: rowOf(n_in * n_out) });
 const with_ = (v: Float64Array, s: Float64Array): Carried => ({ v, s, ill: false, overflow: false });
 
+const PLACE = { entry: { token: 0, pos_eval: 0, pos: 0, saw: [] }, il: 0 };
+
 type Formula = <R>(ops: Operators<R>, x: readonly R[]) => R;
 
 /** Variance of each output by (dy/dx)^2 s, derivatives by central differences. */
@@ -63,6 +65,20 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
   'RMS norm': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-5, weights, 'o') },
   'RMS norm without weights': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-2, undefined, 'o') },
   rope: { sizes: [12], formula: (ops, [x]) => ops.rope(x!, 7, shape) },
+  'rope of type NEOX': { sizes: [12], formula: (ops, [x]) => ops.rope(x!, 7, { ...shape, type: 'NEOX' }) },
+  'norms of two heads': {
+    sizes: [12],
+    formula: (ops, [x]) =>
+      ops.join([0, 6].map((at) => ops.rmsNorm(ops.slice(x!, at, at + 6), 1e-5, weights, 'o'))),
+  },
+  'mixture of experts': {
+    sizes: [4, 5, 5],
+    // Experts 1 and 3 have the largest logits, whatever moves a little.
+    formula: (ops, [logits, a, b]) => {
+      const far = ops.add(logits!, ops.constant(Float64Array.of(-3, 1, -5, 1.5)), 'o');
+      return ops.mixture(far, 2, (e) => (e === 1 ? a! : b!), PLACE, 'o');
+    },
+  },
   convolution: { sizes: [6, 6, 6], formula: (ops, x) => ops.ssmConv(x, conv, 'o') },
   'values of attention': {
     sizes: [3, 3, 3],
@@ -165,6 +181,14 @@ describe('flags', () => {
     expect(ops.add(bad, with_(rowOf(2), new Float64Array(2)), 'o').ill).toBe(true);
     const good = with_(Float64Array.of(1, -1), Float64Array.of(1e-13, 1e-13));
     expect(ops.rmsNorm(good, 1e-14, undefined, 'o').ill).toBe(false);
+  });
+
+  it('so is a mixture with a logit that may be off by 0.3', () => {
+    const rows = [rowOf(3), rowOf(3)].map((v) => with_(v, new Float64Array(3)));
+    const mixed = (s: number) =>
+      ops.mixture(with_(Float64Array.of(1, 2), Float64Array.of(s, 0)), 2, (e) => rows[e]!, PLACE, 'o').ill;
+    expect(mixed(1e-12)).toBe(false);
+    expect(mixed(1e-1)).toBe(true);
   });
 
   it('so is attention with a score that may be off by 0.3', () => {

@@ -8,15 +8,17 @@
  */
 import type { RoundingProfile } from '../contract/subject.ts';
 import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
-import { type Carried, Collected, NORM_SHARE, REACH, rowOf } from './carried.ts';
+import { type Carried, Collected, NORM_SHARE, REACH, rowOf, SCORE_ERROR } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
 import {
   add,
   casts,
+  joined,
   type Matrix,
   matVec,
   mul,
   noisyHalf,
+  pairOf,
   type RopeShape,
   rmsNorm,
   rope,
@@ -24,17 +26,20 @@ import {
   siluRow,
   softplus,
 } from './math.ts';
-import { joined, type Operators, type Scanned, type ScanToken, storesHalf } from './operators.ts';
+import { type Operators, type Scanned, type ScanToken, storesHalf } from './operators.ts';
+import { type Fork, type Place, possibleChoices } from './routes.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
+import { carriedMixture } from './variance-experts.ts';
 import { carriedHeads } from './variance-heads.ts';
 
 export type { Carried } from './carried.ts';
 
-/** The largest error of a score for which first order holds. */
-const SCORE_ERROR = 0.3;
 /** Largest F16, and how many standard deviations near it may fall to either side (Hoeffding, p = 1e-15). */
 const HALF_MAX = 65504;
 const HALF_REACH = 14.5;
+
+/** How near router logits must be to be exchanged by rounding, if nobody says so: p = 1e-10 (`ForwardOptions.reach`). */
+const ROUTER_REACH = 11.9;
 
 export function carried(profile: RoundingProfile, options: ForwardOptions = {}): Operators<Carried> {
   const exact = (v: Float64Array): Carried => rowOf(v, new Float64Array(v.length));
@@ -45,7 +50,7 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     constant: exact,
     zeros: (n) => exact(new Float64Array(n)),
     slice: (x, begin, end) => rowOf(x.v.slice(begin, end), x.s.slice(begin, end), x),
-    join: (x) => rowOf(joined(x.map(({ v }) => v)), joined(x.map(({ s }) => s)), ...x),
+    join: (parts) => rowOf(joined(parts.map(({ v }) => v)), joined(parts.map(({ s }) => s)), ...parts),
     matVec: (w, x) => carriedProduct(w, x, site('product')),
     add: (a, b) => {
       const at = site('add');
@@ -77,10 +82,28 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site('stored')) : x),
     attend: (q, k, v, shape) =>
       carriedAttention(q, k, v, { ...shape, half: storesHalf(options, profile) }, site('attention')),
+    mixture: (logits, n_used, expert, place) => {
+      const fork = forkAt(place, logits, n_used, options);
+      const [chosen] = fork.choices;
+      options.noted?.set(place, chosen!);
+      const out = carriedMixture(logits, chosen!, chosen!.map(expert), site('mixture'));
+      return fork.choices.length > 1 ? { ...out, forks: [...(out.forks ?? []), fork] } : out;
+    },
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
     ssmScanHeads: (state, A, token, n_group) => carriedHeads(state, A, token, n_group, site('scan of heads')),
   };
+}
+
+/** What may be chosen at a place; only one thing where that is given. */
+function forkAt(
+  place: Place,
+  logits: Carried,
+  n: number,
+  { routes, reach = ROUTER_REACH }: ForwardOptions,
+): Fork {
+  const given = routes?.at(place);
+  return { ...place, choices: given ? [given] : possibleChoices(logits.v, logits.s, n, reach) };
 }
 
 function slopeOfSilu(x: number): number {
@@ -141,24 +164,26 @@ function carriedRope(x: Carried, pos: number, shape: RopeShape, at: Collected): 
     const turn = at.profile.rope === 'F32' ? at.step('angle').variance(i) : 0;
     const cosVariance = at.step('cos').variance(i);
     const sinVariance = at.step('sin').variance(i);
-    for (let a = 2 * i; a < x.v.length; a += n_embd_head) {
-      const [p, q] = [x.v[a]!, x.v[a + 1]!];
-      const [sp, sq] = [x.s[a]!, x.s[a + 1]!];
+    const [first, second] = pairOf(shape, i);
+    for (let head = 0; head < x.v.length; head += n_embd_head) {
+      const [a, b] = [head + first, head + second];
+      const [p, q] = [x.v[a]!, x.v[b]!];
+      const [sp, sq] = [x.s[a]!, x.s[b]!];
       // The error of the angle moves each of a pair by the other.
       s[a] =
         cos * cos * sp +
         sin * sin * sq +
         p * p * cosVariance +
         q * q * sinVariance +
-        turn * v[a + 1]! ** 2 +
+        turn * v[b]! ** 2 +
         at.variance(a);
-      s[a + 1] =
+      s[b] =
         sin * sin * sp +
         cos * cos * sq +
         p * p * sinVariance +
         q * q * cosVariance +
         turn * v[a]! ** 2 +
-        at.variance(a + 1);
+        at.variance(b);
     }
   }
   return rowOf(v, s, x);

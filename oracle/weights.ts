@@ -26,6 +26,17 @@ export class Weights {
     return matrix(this.#tensor(name));
   }
 
+  /** The matrices {n_in, n_out} of a tensor {n_in, n_out, count}. */
+  matrices(name: string): Matrix[] {
+    const tensor = this.#tensor(name);
+    const whole = matrix(tensor);
+    const size = whole.n_in * whole.n_out;
+    return Array.from({ length: tensor.ne[2]! }, (_, e) => ({
+      ...whole,
+      data: whole.data.subarray(e * size, (e + 1) * size),
+    }));
+  }
+
   /** Throws `model` if a tensor of the file was not used. */
   allRead(): void {
     for (const name of this.#model.tensors.keys()) {

@@ -6,6 +6,7 @@
 
 import { IsobatchError } from '../contract/errors.ts';
 import { rowWidth, type TypeKv } from '../contract/subject.ts';
+import { branchesOf } from './branches.ts';
 import { grade, keyedSigma, worstCase } from './escalate.ts';
 import type { Spread } from './noise-rows.ts';
 import { type OracleRow, type OracleRows, oracleFor } from './oracle-rows.ts';
@@ -72,7 +73,7 @@ export class BoundedRows {
     return this.#tally;
   }
 
-  /** By the oracle's row, or by a spread that was measured. */
+  /** By the oracle's row, or by a spread that was measured. Throws `Undecidable` (`branches.ts`). */
   judge(pair: RowPair, row: OracleRow | Spread): RowVerdict {
     const measured = 'sigma' in row;
     if (measured ? row.ill : row.carried.ill) this.#tally.ill++;
@@ -88,12 +89,37 @@ export class BoundedRows {
     if (measured) return this.#measured(verdict, pair, sigma);
     // Further rows of a case that has failed are only counted.
     if (verdict.miss !== null && !this.#failed) {
+      const other = this.#rerouted(pair, row);
+      if (other !== null) return other;
       if (!this.#isPlain(verdict.miss)) verdict = this.#again(pair, row, sigma);
       verdict = this.#graded(verdict, pair, row, sigma);
       this.#failed = verdict.miss !== null;
     }
     this.#note(pair, sigma);
     return verdict;
+  }
+
+  /** The verdict if the row, or both, are what follows where routers that rounding may turn choose otherwise. */
+  #rerouted(pair: RowPair, row: OracleRow): RowVerdict | null {
+    if (row.carried.forks === undefined) return null;
+    const branches = branchesOf(this.#oracle, row, this.#type_kv);
+    const fitting = (got: Float32Array, at: number): RowVerdict | null => {
+      for (const { carried } of branches) {
+        const sigma = carried.s.map(Math.sqrt);
+        const branch = { got, at, want: carried.v, wantAt: 0, routes: 1 } as const;
+        const verdict = compare(branch, sigma, this.width(1));
+        if (verdict.miss !== null) continue;
+        this.#note(branch, sigma);
+        return verdict;
+      }
+      return null;
+    };
+    const first = fitting(pair.got, pair.at);
+    // Another answer of the subject may have been routed in another way again.
+    const second = pair.routes === 1 ? first : fitting(Float32Array.from(pair.want), pair.wantAt);
+    if (first === null || second === null) return null;
+    this.#tally.rerouted++;
+    return pair.routes === 1 ? first : { ...first, equal: 0, rounding: first.equal + first.rounding };
   }
 
   get #oracle(): OracleRows {

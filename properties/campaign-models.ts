@@ -18,12 +18,13 @@ export const RULES = 'rules';
 
 /**
  * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the fuzz recipe of each
- * (`NAME-fuzz`, or the one named as the architecture), its half-precision twin if there is one, and the trained models.
+ * (`NAME-fuzz`, or the one named as the architecture), its half-precision twin and its kin with experts if there are such,
+ * and the trained models.
  */
 export function usualModels(architectures: readonly string[]): string[] {
   const usual = recipes.filter(({ name, arch }) => {
     const fuzz = recipeNames.includes(`${arch}-fuzz`) ? `${arch}-fuzz` : arch;
-    return architectures.includes(arch) && (name === fuzz || name === `${fuzz}-f16`);
+    return architectures.includes(arch) && [fuzz, `${fuzz}-f16`, `${arch}-moe`].includes(name);
   });
   return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
 }
@@ -117,6 +118,7 @@ export const LLAMA_MODELS: readonly string[] = [
   'falcon-h1',
   'lfm2',
   'openelm',
+  'llama-moe',
   'bert',
   't5',
 ].map((name) => `recipe:${name}`);

@@ -6,8 +6,9 @@
 
 import { IsobatchError } from '../contract/errors.ts';
 import type { TypeKv } from '../contract/subject.ts';
-import { roundedLogits } from '../oracle/forward.ts';
+import { type ForwardOptions, logits, roundedLogits } from '../oracle/forward.ts';
 import { CAUCHY_SCALE, cauchy, keyed } from '../oracle/rounding.ts';
+import { Routes } from '../oracle/routes.ts';
 import type { OracleRow, OracleRows } from './oracle-rows.ts';
 import type { MissedBound } from './types.ts';
 
@@ -16,22 +17,33 @@ export const CAUCHY_RUNS = 31;
 /** So many times the estimate of the worst case by Cauchy runs may be too small (15 runs: 4.1 was seen). */
 const WORST_CASE_SLACK = 4;
 
+/** Every token goes to the experts that it goes to in this row: a run with random errors must not choose others. */
+function pinned(oracle: OracleRows, { entry, routes }: OracleRow, type_kv: TypeKv): ForwardOptions {
+  const options = oracle.options(type_kv);
+  const noted = new Routes();
+  logits(oracle.model, [entry], { ...options, routes, noted });
+  return { ...options, routes: noted };
+}
+
 /** Standard deviation of each logit over keyed runs, around the exact value. */
-export function keyedSigma(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
+export function keyedSigma(oracle: OracleRows, row: OracleRow, type_kv: TypeKv): Float64Array {
+  const { entry, carried } = row;
+  const options = pinned(oracle, row, type_kv);
   const squares = new Float64Array(carried.v.length);
   for (let run = 0; run < KEYED_RUNS; run++) {
-    const y = roundedLogits(oracle.model, [entry], keyed(run, oracle.profile), oracle.options(type_kv))[0]!;
+    const y = roundedLogits(oracle.model, [entry], keyed(run, oracle.profile), options)[0]!;
     for (let j = 0; j < y.length; j++) squares[j]! += (y[j]! - carried.v[j]!) ** 2;
   }
   return squares.map((sum) => Math.sqrt(sum / KEYED_RUNS));
 }
 
 /** Estimate of the largest error of each logit that roundings can make together. */
-export function worstCase(oracle: OracleRows, { entry, carried }: OracleRow, type_kv: TypeKv): Float64Array {
+export function worstCase(oracle: OracleRows, row: OracleRow, type_kv: TypeKv): Float64Array {
+  const { entry, carried } = row;
+  const options = pinned(oracle, row, type_kv);
   const runs = Array.from(
     { length: CAUCHY_RUNS },
-    (_, run) =>
-      roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), oracle.options(type_kv))[0]!,
+    (_, run) => roundedLogits(oracle.model, [entry], cauchy(run, oracle.profile), options)[0]!,
   );
   return carried.v.map((v, j) => {
     const moved = runs.map((y) => Math.abs(y[j]! - v)).sort((a, b) => a - b);

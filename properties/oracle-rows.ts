@@ -10,6 +10,7 @@ import type { Model } from '../model/types.ts';
 import { completeBatch } from '../oracle/batch.ts';
 import { type Entry, Sequences } from '../oracle/entries.ts';
 import { carriedLogits, type ForwardOptions } from '../oracle/forward.ts';
+import type { Routes } from '../oracle/routes.ts';
 import type { Carried } from '../oracle/variance.ts';
 import { modelBytes } from './campaign-models.ts';
 import { numericsOf } from './choices.ts';
@@ -17,11 +18,14 @@ import { factsOf } from './facts.ts';
 import { profileOf, type RoundedBy, unprofiled } from './profiles.ts';
 import { trace } from './trace.ts';
 import type { Env, Script } from './types.ts';
+import { DEFAULT_P, widthOf } from './verdict.ts';
 
 export interface OracleRow {
   readonly carried: Carried;
   /** The entry that it answers, for running it again. */
   readonly entry: Entry;
+  /** Experts that were not chosen by the exact numbers alone (`branches.ts`). */
+  readonly routes?: Routes;
 }
 
 interface Node {
@@ -60,9 +64,15 @@ export class OracleRows {
     return rows.map((carried, i) => ({ carried, entry: entries[i]! }));
   }
 
+  /** What an entry gives if tokens go to these experts. */
+  along(entry: Entry, routes: Routes, type_kv: TypeKv): OracleRow {
+    const options = { ...this.options(type_kv), routes };
+    return { carried: carriedLogits(this.model, [entry], this.profile, options)[0]!, entry, routes };
+  }
+
   /** How a forward pass is told which rows are wanted. */
   options(type_kv: TypeKv): ForwardOptions {
-    return { type_kv, embeddings: this.embeddings };
+    return { type_kv, embeddings: this.embeddings, reach: widthOf(this.env.p ?? DEFAULT_P) };
   }
 
   private find(tokens: readonly number[], type_kv: TypeKv): Node | undefined {

@@ -25,7 +25,8 @@ function truthOf(env: Env, { case: c, difference }: Failure): Truth | null {
   if (unprofiled(env.subject, c.script.params) !== null || boundsBy(env) !== 'oracle') return null;
   if ((c.script.params.pooling ?? 'none') !== 'none') return null;
   const row = oracleRowsOf(env, c.script).get(rowKey(at.call, at.index))?.carried;
-  if (row === undefined) return null;
+  // Where a router may choose otherwise there are several truths.
+  if (row === undefined || row.forks !== undefined) return null;
   const value = row.v[index]!;
   const bound = widthOf(env.p ?? DEFAULT_P) * Math.sqrt(row.s[index]!);
   const right = (answer: number) => judge(answer, value, bound) !== 'divergent';

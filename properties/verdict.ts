@@ -122,14 +122,17 @@ export interface BoundsTally {
   exact: number;
   /** Rows that were looked at again with keyed runs. */
   escalated: number;
+  /** Rows that are right only if a router that rounding may turn chose other experts than the exact numbers do. */
+  rerouted: number;
 }
 
 export function emptyBounds(): BoundsTally {
-  return { use: {}, ill: 0, overflow: 0, exact: 0, escalated: 0 };
+  return { use: {}, ill: 0, overflow: 0, exact: 0, escalated: 0, rerouted: 0 };
 }
 
 export function addBounds(into: BoundsTally, from: BoundsTally): void {
-  for (const field of ['ill', 'overflow', 'exact', 'escalated'] as const) into[field] += from[field];
+  const counts = ['ill', 'overflow', 'exact', 'escalated', 'rerouted'] as const;
+  for (const field of counts) into[field] += from[field];
   for (const [name, use] of Object.entries(from.use)) {
     into.use[name] ??= emptyUse();
     addUse(into.use[name], use);

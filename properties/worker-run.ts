@@ -3,7 +3,9 @@
  * through `emit`.
  */
 import { IsobatchError } from '../contract/errors.ts';
+import { Undecidable } from './branches.ts';
 import { RULES } from './campaign-models.ts';
+import { skipped } from './skipped.ts';
 import type { Case, Coverage, Env, Failure, Outcome, Property } from './types.ts';
 import {
   addOutcome,
@@ -36,6 +38,7 @@ export async function runCase(property: Property, env: Env, c: Case): Promise<Ou
   try {
     return await property.run(env, c);
   } catch (error) {
+    if (error instanceof Undecidable) return skipped(error.message);
     // A bound that is no bound is a mistake of the harness and no finding about the subject.
     if (error instanceof IsobatchError && error.detail.harness === true) throw error;
     return thrownOutcome(env, c, error);

@@ -26,7 +26,7 @@ describe('use of bounds', () => {
     const operators = tallyOf('matmul', ladder);
     addBounds(operators, tallyOf('rope', [0, 0, 0]));
     operators.exact = 7;
-    const model = { ...tallyOf('recipe:a', [0.25]), ill: 2, escalated: 3, overflow: 4 };
+    const model = { ...tallyOf('recipe:a', [0.25]), ill: 2, escalated: 3, overflow: 4, rerouted: 5 };
     const summary = boundSummary(
       resultOf(unit('kernels', 'rules', operators), unit('solo', 'm'), unit('reference', 'recipe:a', model)),
     );
@@ -39,7 +39,7 @@ describe('use of bounds', () => {
     expect(rope).toEqual({ elements: 3, median: 0, most: 0, largest: 0 });
     expect(summary.kernels!.rules!.exact).toBe(7);
     const { use, ...counts } = summary.reference!['recipe:a']!;
-    expect(counts).toEqual({ exact: 0, ill_conditioned: 2, overflow: 4, escalated: 3 });
+    expect(counts).toEqual({ exact: 0, ill_conditioned: 2, overflow: 4, escalated: 3, rerouted: 5 });
     expect(use['recipe:a']!.largest).toBe(0.25);
   });
 

@@ -28,6 +28,8 @@ export interface BoundRows {
   readonly overflow: number;
   /** Rows that were looked at again with keyed runs. */
   readonly escalated: number;
+  /** Rows that are right only if a router that rounding may turn chose other experts. */
+  readonly rerouted: number;
 }
 
 function useOf(use: Use): BoundUse {
@@ -36,7 +38,7 @@ function useOf(use: Use): BoundUse {
   return { elements: use.n, median: below(0.5), most: below(0.999), largest: use.max };
 }
 
-function rowsOf({ use, ill, exact, overflow, escalated }: BoundsTally): BoundRows {
+function rowsOf({ use, ill, exact, overflow, escalated, rerouted }: BoundsTally): BoundRows {
   // Sums come in the order in which workers finish; a report is the same each time.
   const named = Object.entries(use)
     .filter(([, { n }]) => n > 0)
@@ -47,6 +49,7 @@ function rowsOf({ use, ill, exact, overflow, escalated }: BoundsTally): BoundRow
     ill_conditioned: ill,
     overflow,
     escalated,
+    rerouted,
   };
 }
 

@@ -5,13 +5,18 @@
 import type { Model } from '../../model/types.ts';
 import { DIM, PlanBuilder, pad16, SPACE } from '../../native/plan.ts';
 import { Arena, type BuiltPlan, type CacheIndex, type KeptRows, type PlanContext } from '../layout.ts';
-import type { RopeTable } from '../rope.ts';
+import type { RopeTable, RopeType } from '../rope.ts';
 import { type Matrix, type Table, WeightsBuilder } from '../weights.ts';
 
 /** Activation rows, one a token: offset and stride in words. */
 export interface Rows {
   readonly at: number;
   readonly stride: number;
+}
+
+/** The rows of a rope table, which belong to pairs of one kind. */
+export interface Angles extends Rows {
+  readonly type: RopeType;
 }
 
 /** What a model begins and ends with. */
@@ -21,15 +26,15 @@ export interface Ends {
   readonly output: Matrix;
 }
 
-/** A model's weights, packed: its ends, and what `pack` makes of each layer (`prefix` is `blk.0.` and so on). */
+/** A model's weights, packed: its ends, and what `pack` makes of layer l (`prefix` is `blk.0.` and so on). */
 export function packModel<L>(
   model: Model,
-  pack: (builder: WeightsBuilder, prefix: string) => L,
+  pack: (builder: WeightsBuilder, prefix: string, l: number) => L,
 ): { readonly ends: Ends; readonly layers: readonly L[]; readonly weights: Uint8Array } {
   const builder = new WeightsBuilder(model);
   const embed = builder.table('token_embd.weight');
   const layers: L[] = [];
-  for (let l = 0; l < model.hparams.n_layer; l++) layers.push(pack(builder, `blk.${l}.`));
+  for (let l = 0; l < model.hparams.n_layer; l++) layers.push(pack(builder, `blk.${l}.`, l));
   const outputNorm = builder.vector('output_norm.weight');
   const output = builder.matrix(builder.has('output.weight') ? 'output.weight' : 'token_embd.weight');
   return { ends: { embed, outputNorm, output }, layers, weights: builder.build() };
@@ -86,10 +91,10 @@ export class Draft {
   }
 
   /** Room for the rows of a rope table. Tables are taken in the order of `Network.ropes`. */
-  takeRope({ n_rot }: RopeTable): Rows {
+  takeRope({ n_rot, type }: RopeTable): Angles {
     const rows = this.take(n_rot);
     this.#ropeRows.push(rows.at);
-    return rows;
+    return { ...rows, type };
   }
 
   /** dst = the n_embd values of each token in the table. */

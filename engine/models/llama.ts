@@ -1,15 +1,56 @@
-/** The plan of a llama (spec: architectures.md 3). In the last layer, after attention, only output rows go on. */
+/**
+ * The plan of a llama, with one feed-forward net or experts in every layer (spec: architectures.md 3). In the last layer,
+ * after attention, only output rows go on.
+ */
 import type { HparamsOf, Model } from '../../model/types.ts';
 import type { BuiltPlan, Network, PlanContext } from '../layout.ts';
 import { RopeTable } from '../rope.ts';
 import type { WeightsBuilder } from '../weights.ts';
 import { Draft, packModel, type Rows } from './draft.ts';
-import { attend, gatedFeedForward, packGated, rotate } from './parts.ts';
+import {
+  type ExpertRoom,
+  type ExpertWeights,
+  expertFeedForward,
+  packExperts,
+  takeExpertRoom,
+} from './experts.ts';
+import { attend, type GatedWeights, gatedFeedForward, packGated, rotate } from './parts.ts';
 
-export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
-  const { n_embd, n_head, n_head_kv, n_embd_head: d, n_ff, n_rot } = hparams;
+type Hparams = HparamsOf<'llama'>;
+
+/** A feed-forward net: its weights in a layer, the room that all layers share, and x += net(n) for the rows n. */
+interface Net<W, R> {
+  pack(builder: WeightsBuilder, prefix: string): W;
+  take(draft: Draft): R;
+  add(draft: Draft, weights: W, n: Rows, x: Rows, room: R): void;
+}
+
+function gatedNet({ n_ff }: Hparams): Net<GatedWeights, { readonly gate: Rows; readonly up: Rows }> {
+  return {
+    pack: packGated,
+    take: (draft) => ({ gate: draft.take(n_ff), up: draft.take(n_ff) }),
+    add: gatedFeedForward,
+  };
+}
+
+function expertNet(hparams: Hparams): Net<ExpertWeights, ExpertRoom> {
+  return {
+    pack: packExperts,
+    take: (draft) => takeExpertRoom(draft, hparams),
+    add: (draft, weights, n, x, room) => expertFeedForward(draft, weights, n, x, hparams, room),
+  };
+}
+
+export function llama(model: Model, hparams: Hparams): Network {
+  return hparams.n_expert > 0
+    ? network(model, hparams, expertNet(hparams))
+    : network(model, hparams, gatedNet(hparams));
+}
+
+function network<W, R>(model: Model, hparams: Hparams, net: Net<W, R>): Network {
+  const { n_embd, n_head, n_head_kv, n_embd_head: d, n_rot } = hparams;
   const eps = hparams.norm_rms_eps;
-  const { ends, layers, weights } = packModel(model, packLayer);
+  const { ends, layers, weights } = packModel(model, (builder, prefix) => packLayer(builder, prefix, net));
   const rope = new RopeTable(n_rot, hparams.rope_freq_base, hparams.rope_freq_scale);
   const scale = Math.fround(1 / Math.sqrt(d));
 
@@ -21,7 +62,7 @@ export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
     const k = draft.take(n_head_kv * d);
     const v = draft.take(n_head_kv * d);
     let att = draft.take(n_head * d);
-    const room = { gate: draft.take(n_ff), up: draft.take(n_ff) };
+    const room = net.take(draft);
     const angles = draft.takeRope(rope);
 
     draft.embed(ends.embed, n_embd, x);
@@ -36,7 +77,7 @@ export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
       if (l === layers.length - 1) [x, att] = draft.onlyOutputs(x, att);
       draft.project(layer.o, att, x, { add: true });
       draft.rmsNorm(x, norm, n_embd, layer.ffnNorm, eps);
-      gatedFeedForward(draft, layer.ffn, norm, x, room);
+      net.add(draft, layer.ffn, norm, x, room);
     });
     draft.rmsNorm(x, norm, n_embd, ends.outputNorm, eps);
     draft.projectOutputs(ends.output, norm);
@@ -46,7 +87,7 @@ export function llama(model: Model, hparams: HparamsOf<'llama'>): Network {
   return { caches: [{ kind: 'attention' }], weights, ropes: [rope], build };
 }
 
-function packLayer(builder: WeightsBuilder, prefix: string) {
+function packLayer<W>(builder: WeightsBuilder, prefix: string, net: Net<W, unknown>) {
   return {
     attnNorm: builder.vector(`${prefix}attn_norm.weight`),
     q: builder.matrix(`${prefix}attn_q.weight`),
@@ -54,6 +95,6 @@ function packLayer(builder: WeightsBuilder, prefix: string) {
     v: builder.matrix(`${prefix}attn_v.weight`),
     o: builder.matrix(`${prefix}attn_output.weight`),
     ffnNorm: builder.vector(`${prefix}ffn_norm.weight`),
-    ffn: packGated(builder, prefix),
+    ffn: net.pack(builder, prefix),
   };
 }

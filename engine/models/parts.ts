@@ -1,8 +1,8 @@
 /** Blocks that several architectures have: attention over the cache, gated feed-forward nets, recurrent states. */
-import { pad16, TYPE } from '../../native/plan.ts';
+import { pad16, ROPE, TYPE } from '../../native/plan.ts';
 import type { RecurrentIndex } from '../layout.ts';
 import type { Matrix, WeightsBuilder } from '../weights.ts';
-import type { Draft, Rows } from './draft.ts';
+import type { Angles, Draft, Rows } from './draft.ts';
 
 export interface HeadShape {
   readonly n_head: number;
@@ -17,7 +17,7 @@ export function rotate(
   x: Rows,
   n_head: number,
   { n_embd_head, n_rot }: { readonly n_embd_head: number; readonly n_rot: number },
-  angles: Rows,
+  angles: Angles,
 ): void {
   draft.plan.rope({
     rows: draft.rows,
@@ -28,6 +28,27 @@ export function rotate(
     nRot: n_rot,
     table: angles.at,
     tableStride: angles.stride,
+    type: ROPE[angles.type],
+  });
+}
+
+/** x = RMS norm of each of n_head heads by itself, all with the same weights {n_embd_head}. */
+export function headNorm(
+  draft: Draft,
+  x: Rows,
+  n_head: number,
+  n_embd_head: number,
+  weight: number,
+  eps: number,
+): void {
+  draft.plan.headNorm({
+    rows: draft.rows,
+    x: x.at,
+    stride: x.stride,
+    nHead: n_head,
+    d: n_embd_head,
+    weight,
+    eps,
   });
 }
 

@@ -4,11 +4,13 @@ import type { Network } from '../layout.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
+import { openelm } from './openelm.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
   mamba,
   mamba2,
+  openelm,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -1,8 +1,9 @@
 /**
- * Keys and tensors of `llama`: grouped-query attention with rotated pairs, and a gated feed-forward net.
+ * Keys and tensors of `llama`: grouped-query attention with rotated pairs, and a gated feed-forward net, or one of
+ * experts in every layer.
  *
- * Rule: spec: architectures.md 0.1 and 3. Refused, because nothing here computes them: experts, biases, factors of
- * rope frequencies, YaRN, values of another head size than keys, partial rotation.
+ * Rule: spec: architectures.md 0.1 and 3. Refused, because nothing here computes them: biases, factors of rope
+ * frequencies, YaRN, values of another head size than keys, partial rotation.
  */
 import type { Keys } from '../keys.ts';
 import {
@@ -10,6 +11,8 @@ import {
   type CommonHparams,
   commonHparams,
   ends,
+  expertCounts,
+  expertFeedForward,
   gatedFeedForward,
   headCounts,
   headSize,
@@ -31,7 +34,12 @@ export interface LlamaHparams extends CommonHparams {
   readonly n_head_kv: number;
   /** Size of a head of q, k and v. */
   readonly n_embd_head: number;
+  /** Width of the feed-forward net, or of each expert. */
   readonly n_ff: number;
+  /** Experts of a layer; 0 if it has one net for all tokens. */
+  readonly n_expert: number;
+  /** Experts that a token goes to. */
+  readonly n_expert_used: number;
   /** Rotated channels of a head; equals n_embd_head. */
   readonly n_rot: number;
   readonly rope_freq_base: number;
@@ -54,6 +62,7 @@ function hparams(keys: Keys, n_vocab: number): LlamaHparams {
     ...heads,
     n_embd_head,
     n_ff,
+    ...expertCounts(keys),
     n_rot,
     rope_freq_base: ropeBase(keys),
     rope_freq_scale: ropeScale(keys),
@@ -73,7 +82,7 @@ function tensors(h: LlamaHparams): Wanted[] {
       matrix(`${blk}.attn_k`, e, n_kv),
       matrix(`${blk}.attn_v`, e, n_kv),
       matrix(`${blk}.attn_output`, n_q, e),
-      ...gatedFeedForward(blk, e, h.n_ff),
+      ...(h.n_expert > 0 ? expertFeedForward(blk, e, h.n_ff, h.n_expert) : gatedFeedForward(blk, e, h.n_ff)),
     );
   }
   return all;
@@ -84,7 +93,11 @@ function explain(tensor: string): string | undefined {
   if (/(^|\.)rope_(freqs|factors_\w+)\.weight$/.test(tensor)) {
     return 'changes the rope frequencies, which is not supported';
   }
-  if (/ffn_(gate_inp|(gate|up|down)_exps)/.test(tensor)) return 'belongs to experts, which are not supported';
+  if (/ffn_(gate_inp|(gate|up|down)_exps)\.weight$/.test(tensor))
+    return 'belongs to experts, but expert_count is 0';
+  if (/ffn_(gate|up|down)\.\d+\.weight$/.test(tensor)) {
+    return 'is one expert; only files with the experts of a layer in one tensor are supported';
+  }
   return undefined;
 }
 

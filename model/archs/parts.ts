@@ -121,10 +121,31 @@ export function ropeScale(keys: Keys): number {
   return factor === 0 ? 1 : Math.fround(1 / factor);
 }
 
-/** What models with causal attention may say in their keys and nothing here computes. Throws `model`. */
-export function refuseAttentionVariants(keys: Keys): void {
+/** For models without experts: their counts must be 0 if they are there. Throws `model`. */
+export function refuseExperts(keys: Keys): void {
   keys.mustBe('expert_count', 0, 'experts are not supported');
   keys.mustBe('expert_used_count', 0, 'experts are not supported');
+}
+
+/** As many experts as releases of llama.cpp allow. */
+const MAX_EXPERTS = 512;
+
+/** Experts of a layer, and how many of them a token goes to; 0 and 0 without experts. Throws `model`. */
+export function expertCounts(keys: Keys): { n_expert: number; n_expert_used: number } {
+  const n_expert = keys.integer('expert_count', { default: 0, max: MAX_EXPERTS });
+  const n_expert_used = keys.integer('expert_used_count', { default: 0, max: MAX_EXPERTS });
+  if (n_expert_used > n_expert || (n_expert > 0 && n_expert_used === 0)) {
+    keys.fail(
+      `key ${keys.arch}.expert_used_count`,
+      `is ${n_expert_used}, but expert_count is ${n_expert}; wanted 1 to as many, or neither`,
+      { n_expert, n_expert_used },
+    );
+  }
+  return { n_expert, n_expert_used };
+}
+
+/** What models with causal attention may say in their keys and nothing here computes. Throws `model`. */
+export function refuseAttentionVariants(keys: Keys): void {
   keys.mustBe('rope.scaling.attn_factor', 1, 'scaled attention is not supported');
   keys.mustBe('attention.causal', true, 'only causal attention is supported');
   keys.mustBe('pooling_type', 0, 'pooled embeddings are not supported');
@@ -138,6 +159,11 @@ export function norm(name: string, n: number): Wanted {
 /** A matrix from n_in to n_out channels, F32 or F16; `name` without ".weight". */
 export function matrix(name: string, n_in: number, n_out: number): Wanted {
   return { name: `${name}.weight`, ne: [n_in, n_out], types: ['F32', 'F16'] };
+}
+
+/** As `matrix`, one matrix an expert. */
+export function matrices(name: string, n_in: number, n_out: number, n_expert: number): Wanted {
+  return { ...matrix(name, n_in, n_out), ne: [n_in, n_out, n_expert] };
 }
 
 /** Any tensor that is F32 only; `name` is complete. */
@@ -161,5 +187,16 @@ export function gatedFeedForward(blk: string, n_embd: number, n_ff: number): Wan
     matrix(`${blk}.ffn_gate`, n_embd, n_ff),
     matrix(`${blk}.ffn_up`, n_embd, n_ff),
     matrix(`${blk}.ffn_down`, n_ff, n_embd),
+  ];
+}
+
+/** A feed-forward net of experts with gates, its router, and the norm before it. */
+export function expertFeedForward(blk: string, n_embd: number, n_ff: number, n_expert: number): Wanted[] {
+  return [
+    norm(`${blk}.ffn_norm`, n_embd),
+    matrix(`${blk}.ffn_gate_inp`, n_embd, n_expert),
+    matrices(`${blk}.ffn_gate_exps`, n_embd, n_ff, n_expert),
+    matrices(`${blk}.ffn_up_exps`, n_embd, n_ff, n_expert),
+    matrices(`${blk}.ffn_down_exps`, n_ff, n_embd, n_expert),
   ];
 }

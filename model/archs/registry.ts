@@ -5,9 +5,10 @@
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
+import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
 
-const LIST = [llama, mamba, mamba2] as const;
+const LIST = [llama, mamba, mamba2, openelm] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

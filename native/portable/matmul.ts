@@ -11,8 +11,8 @@ const fround = Math.fround;
 let panel = new Float32Array(0);
 const sums = new Float32Array(16);
 
-/** sums[0..16) = the products of k floats of `x` with a packed panel of 16 outputs. */
-function panelSums(x: Float32Array, x0: number, w: Float32Array, w0: number, k: number): void {
+/** The products of k floats of `x` with a packed panel of 16 outputs, in an array that the next call fills again. */
+export function panelSums(x: Float32Array, x0: number, w: Float32Array, w0: number, k: number): Float32Array {
   for (let lane = 0; lane < 16; lane += 4) {
     let t0 = 0;
     let t1 = 0;
@@ -41,6 +41,7 @@ function panelSums(x: Float32Array, x0: number, w: Float32Array, w0: number, k: 
     sums[lane + 2] = t2;
     sums[lane + 3] = t3;
   }
+  return sums;
 }
 
 /** Operands of a matmul record, after its opcode. */

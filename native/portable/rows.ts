@@ -3,7 +3,7 @@
  * What each computes is said in native/plan.ts; the C++ twin is native/rows.inl.h.
  */
 
-import { pad16, TYPE } from '../plan.ts';
+import { pad16, ROPE, TYPE } from '../plan.ts';
 import { fma, fold, silu, toHalf } from './math.ts';
 import { readElements, type Views } from './views.ts';
 
@@ -27,6 +27,17 @@ export function embed(a: Int32Array, rows: number, m: Views): void {
   }
 }
 
+/** 1 / sqrt(mean of squares + eps) of n floats behind `from`. */
+function rmsScale(act: Float32Array, from: number, n: number, eps: number): number {
+  lanes.fill(0);
+  for (let i = 0; i < n; i++) {
+    const x = act[from + i]!;
+    lanes[i & 15] = fma(x, x, lanes[i & 15]!);
+  }
+  const mean = fround(fold(lanes) / fround(n));
+  return fround(1 / fround(Math.sqrt(fround(mean + eps))));
+}
+
 export function rmsNorm(a: Int32Array, rows: number, m: Views): void {
   const [, , src, srcStride, dst, dstStride, n, weight, epsBits] = a as unknown as number[];
   const eps = asFloat(epsBits!);
@@ -34,13 +45,7 @@ export function rmsNorm(a: Int32Array, rows: number, m: Views): void {
   for (let r = 0; r < rows; r++) {
     const from = src! + r * srcStride!;
     const to = dst! + r * dstStride!;
-    lanes.fill(0);
-    for (let i = 0; i < n!; i++) {
-      const x = act[from + i]!;
-      lanes[i & 15] = fma(x, x, lanes[i & 15]!);
-    }
-    const mean = fround(fold(lanes) / fround(n!));
-    const s = fround(1 / fround(Math.sqrt(fround(mean + eps))));
+    const s = rmsScale(act, from, n!, eps);
     for (let i = 0; i < n!; i++) {
       const y = fround(act[from + i]! * s);
       act[to + i] = weight! < 0 ? y : fround(y * m.weights.f32[weight! + i]!);
@@ -49,20 +54,39 @@ export function rmsNorm(a: Int32Array, rows: number, m: Views): void {
   }
 }
 
+export function headNorm(a: Int32Array, rows: number, { act, weights }: Views): void {
+  const [, , x, stride, nHead, d, weight, epsBits] = a as unknown as number[];
+  const eps = asFloat(epsBits!);
+  for (let r = 0; r < rows; r++) {
+    for (let h = 0; h < nHead!; h++) {
+      const at = x! + r * stride! + h * d!;
+      const s = rmsScale(act, at, d!, eps);
+      for (let i = 0; i < d!; i++) {
+        act[at + i] = fround(fround(act[at + i]! * s) * weights.f32[weight! + i]!);
+      }
+    }
+  }
+}
+
 export function rope(a: Int32Array, rows: number, m: Views): void {
-  const [, , x, stride, nHead, d, nRot, table, tableStride] = a as unknown as number[];
+  const [, , x, stride, nHead, d, nRot, table, tableStride, type] = a as unknown as number[];
   const act = m.act;
+  const half = nRot! >> 1;
+  // Channels of pair i: first * i and first * i + second; cosines and sines lie as the channels do.
+  const [first, second] = type === ROPE.NEOX ? [1, half] : [2, 1];
   for (let r = 0; r < rows; r++) {
     const t = table! + r * tableStride!;
     for (let h = 0; h < nHead!; h++) {
       const at = x! + r * stride! + h * d!;
-      for (let i = 0; i + 1 < nRot!; i += 2) {
-        const x0 = act[at + i]!;
-        const x1 = act[at + i + 1]!;
-        const cos = act[t + i]!;
-        const sin = act[t + i + 1]!;
-        act[at + i] = fma(x0, cos, -fround(x1 * sin));
-        act[at + i + 1] = fma(x0, sin, fround(x1 * cos));
+      for (let i = 0; i < half; i++) {
+        const a0 = i * first;
+        const a1 = a0 + second;
+        const x0 = act[at + a0]!;
+        const x1 = act[at + a1]!;
+        const cos = act[t + a0]!;
+        const sin = act[t + a1]!;
+        act[at + a0] = fma(x0, cos, -fround(x1 * sin));
+        act[at + a1] = fma(x0, sin, fround(x1 * cos));
       }
     }
   }

@@ -4,10 +4,11 @@
  * were evaluated, and once more by each move.
  */
 import type { HparamsOf } from '../../model/types.ts';
+import { expertFeedForward } from './experts.ts';
 import {
   attended,
   embedded,
-  gatedFeedForward,
+  feedForward,
   linear,
   outputs,
   type Pass,
@@ -20,14 +21,16 @@ type Hparams = HparamsOf<'llama'>;
 
 /** See `Rows`. */
 export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
+  const { n_expert, n_expert_used, norm_rms_eps } = hparams;
   const pos = pass.order.map((entry) => entry.pos_eval);
   const saw = sawPlaces(pass);
   let h = embedded(pass);
   for (let il = 0; il < hparams.n_layer; il++) {
     h = attention(pass, hparams, il, h, pos, saw);
-    h = feedForward(pass, hparams, il, h);
+    const net = n_expert > 0 ? expertFeedForward(pass, il, n_expert_used) : undefined;
+    h = feedForward(pass, il, h, norm_rms_eps, net);
   }
-  return outputs(pass, h, rmsNorm(pass, 'output_norm', hparams.norm_rms_eps));
+  return outputs(pass, h, rmsNorm(pass, 'output_norm', norm_rms_eps));
 }
 
 /** h + Wo * attention(rope(Wq a), rope(Wk a), Wv a), a = RMSNorm(h). */
@@ -60,12 +63,4 @@ function attention<R>(
   const v = a.map(wv);
   const o = attended(pass, il, { q, k, v, turn }, saw, hparams);
   return h.map((x, t) => ops.add(x, wo(o[t]!), `${blk}.attn_add`));
-}
-
-/** h + down(SiLU(gate n) * up n), n = RMSNorm(h). */
-function feedForward<R>(pass: Pass<R>, hparams: Hparams, il: number, h: readonly R[]): R[] {
-  const blk = `blk.${il}`;
-  const norm = rmsNorm(pass, `${blk}.ffn_norm`, hparams.norm_rms_eps);
-  const ffn = gatedFeedForward(pass, blk);
-  return h.map((x) => pass.ops.add(x, ffn(norm(x)), `${blk}.ffn_add`));
 }

@@ -51,6 +51,19 @@ export function rmsNorm<R>({ weights, ops }: Pass<R>, name: string, eps: number)
   return (x) => ops.rmsNorm(x, eps, w, name);
 }
 
+/** x -> RMSNorm of each n_embd_head channels of x by themselves, all with `name`.weight {n_embd_head}. */
+export function headNorm<R>(
+  pass: Pass<R>,
+  name: string,
+  { n_head, n_embd_head: d }: { readonly n_head: number; readonly n_embd_head: number },
+  eps: number,
+): (x: R) => R {
+  const { ops } = pass;
+  const norm = rmsNorm(pass, name, eps);
+  const heads = Array.from({ length: n_head }, (_, head) => head);
+  return (x) => ops.join(heads.map((head) => norm(ops.slice(x, head * d, (head + 1) * d))));
+}
+
 /** The list of the tokens' embeddings. Throws `batch.token`. */
 export function embedded<R>({ weights, ops, order }: Pass<R>): R[] {
   const token_embd = weights.matrix('token_embd.weight');
@@ -131,6 +144,18 @@ export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
   const up = linear(pass, `${blk}.ffn_up`);
   const down = linear(pass, `${blk}.ffn_down`);
   return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
+}
+
+/** The second half of layer il: the list of h + net(n), n = RMSNorm(h, ffn_norm). The net may ask which entry it is. */
+export function feedForward<R>(
+  pass: Pass<R>,
+  il: number,
+  h: readonly R[],
+  eps: number,
+  net: (n: R, t: number) => R = gatedFeedForward(pass, `blk.${il}`),
+): R[] {
+  const norm = rmsNorm(pass, `blk.${il}.ffn_norm`, eps);
+  return h.map((x, t) => pass.ops.add(x, net(norm(x), t), `blk.${il}.ffn_add`));
 }
 
 /**

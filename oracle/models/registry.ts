@@ -3,12 +3,14 @@ import type { Arch, HparamsOf } from '../../model/types.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
+import * as openelm from './openelm.ts';
 import type { Pass, Rows } from './parts.ts';
 
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
   mamba: mamba.rows,
   mamba2: mamba2.rows,
+  openelm: openelm.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

@@ -8,7 +8,10 @@ import { byHead, Draw, joined } from './draw.ts';
 import { float32, float64, int64 } from './feeds.ts';
 import { type Graph, node } from './graph.ts';
 
-/** x, y {n_tokens, n_head, n_embd_head}; pos {n_tokens, 1, 1}; i = 0 .. n_rot/2 - 1. */
+/**
+ * x, y {n_tokens, n_head, n_embd_head}; pos {n_tokens, 1, 1}; i = 0 .. n_rot/2 - 1; `first` and `second` {n_rot/2} are
+ * the channels of the pairs, `back` {n_rot} is where each channel lies in both lists.
+ */
 const COMPOSED: Graph = {
   nodes: [
     node('Mul', ['minus_two', 'i'], 'minus_two_i'),
@@ -19,19 +22,16 @@ const COMPOSED: Graph = {
     node('Cos', ['angle'], 'cos'),
     node('Sin', ['angle'], 'sin'),
     { op: 'Split', inputs: ['x', 'parts'], outputs: ['turning', 'rest'], attributes: { axis: { int: -1 } } },
-    node('Reshape', ['turning', 'as_pairs'], 'pairs'),
-    node('Gather', ['pairs', 'first'], 'a', { axis: { int: 3 } }),
-    node('Gather', ['pairs', 'second'], 'b', { axis: { int: 3 } }),
+    node('Gather', ['turning', 'first'], 'a', { axis: { int: 2 } }),
+    node('Gather', ['turning', 'second'], 'b', { axis: { int: 2 } }),
     node('Mul', ['a', 'cos'], 'a_cos'),
     node('Mul', ['b', 'sin'], 'b_sin'),
     node('Mul', ['a', 'sin'], 'a_sin'),
     node('Mul', ['b', 'cos'], 'b_cos'),
     node('Sub', ['a_cos', 'b_sin'], 'new_a'),
     node('Add', ['a_sin', 'b_cos'], 'new_b'),
-    node('Unsqueeze', ['new_a', 'last_axis'], 'column_a'),
-    node('Unsqueeze', ['new_b', 'last_axis'], 'column_b'),
-    node('Concat', ['column_a', 'column_b'], 'new_pairs', { axis: { int: 3 } }),
-    node('Reshape', ['new_pairs', 'as_channels'], 'turned'),
+    node('Concat', ['new_a', 'new_b'], 'new_ab', { axis: { int: 2 } }),
+    node('Gather', ['new_ab', 'back'], 'turned', { axis: { int: 2 } }),
     node('Concat', ['turned', 'rest'], 'y', { axis: { int: 2 } }),
   ],
   inputs: {
@@ -42,15 +42,13 @@ const COMPOSED: Graph = {
     freq_base: 'float64',
     freq_scale: 'float64',
     parts: 'int64',
-    as_pairs: 'int64',
-    as_channels: 'int64',
+    first: 'int64',
+    second: 'int64',
+    back: 'int64',
   },
   outputs: { y: 'float64' },
   constants: {
     minus_two: { type: 'float64', value: -2 },
-    first: { type: 'int64', value: 0 },
-    second: { type: 'int64', value: 1 },
-    last_axis: { type: 'int64', value: [3] },
   },
 };
 
@@ -72,6 +70,7 @@ function* inputs(): Generator<RopeInput> {
       n_head: draw.size(5),
       pos: Array.from({ length: n_tokens }, () => draw.between(0, draw.pick([3, 100, 8192]))),
       shape: {
+        type: seed % 2 === 0 ? 'NORMAL' : 'NEOX',
         n_rot,
         n_embd_head: n_rot + draw.pick([0, 0, 2, 5]),
         freq_base: draw.pick([100, 10000, 500000]),
@@ -88,45 +87,42 @@ function angle(pos: number, i: number, { freq_base, freq_scale, n_rot }: RopeSha
 }
 
 /** |a| + |b| of the pair of every turned channel, times `of(pair)`; |x| of the others. */
-function pairs(x: Float64Array, { n_embd_head, n_rot }: RopeShape, of: (i: number) => number): Float64Array {
-  return x.map((xa, a) => {
-    const channel = a % n_embd_head;
-    if (channel >= n_rot) return Math.abs(xa);
-    const other = channel % 2 === 0 ? x[a + 1]! : x[a - 1]!;
-    return (Math.abs(xa) + Math.abs(other)) * of(channel >> 1);
-  });
+function pairs(x: Float64Array, shape: RopeShape, of: (i: number) => number): Float64Array {
+  const { n_embd_head, n_rot } = shape;
+  const { first, second } = channelsOf(shape);
+  const y = x.map(Math.abs);
+  for (let head = 0; head < x.length; head += n_embd_head) {
+    for (let i = 0; 2 * i < n_rot; i++) {
+      const [a, b] = [head + first[i]!, head + second[i]!];
+      y[a] = (Math.abs(x[a]!) + Math.abs(x[b]!)) * of(i);
+      y[b] = y[a];
+    }
+  }
+  return y;
+}
+
+/** The channels of the pairs, and of each channel its place in both lists together. */
+function channelsOf({ type, n_rot }: RopeShape): { first: number[]; second: number[]; back: number[] } {
+  const all = Array.from({ length: n_rot }, (_, c) => c);
+  const first = all.filter((c) => (type === 'NEOX' ? 2 * c < n_rot : c % 2 === 0));
+  const second = all.filter((c) => !first.includes(c));
+  const lists = [...first, ...second];
+  return { first, second, back: all.map((c) => lists.indexOf(c)) };
 }
 
 /** What goes wrong with RoPE in real engines. */
 function wrongRopes(x: Rows, pos: readonly number[], shape: RopeShape): Record<string, () => Rows> {
   return {
-    'pairs (i, i + n_rot/2)': () => x.map((row, t) => neox(row, pos[t]!, shape)),
+    'pairs of the other type': () =>
+      x.map((row, t) =>
+        oracleRope(row, pos[t]!, { ...shape, type: shape.type === 'NEOX' ? 'NORMAL' : 'NEOX' }),
+      ),
     'turned the other way': () => x.map((row, t) => oracleRope(row, -pos[t]!, shape)),
     'the next position': () => x.map((row, t) => oracleRope(row, pos[t]! + 1, shape)),
     'freq_scale forgotten': () => x.map((row, t) => oracleRope(row, pos[t]!, { ...shape, freq_scale: 1 })),
     'freq_base off by 1e-9 of it': () =>
       x.map((row, t) => oracleRope(row, pos[t]!, { ...shape, freq_base: shape.freq_base * (1 + 1e-9) })),
   };
-}
-
-/** The other layout of pairs: the oracle's RoPE between two reorderings of the channels. */
-function neox(x: Float64Array, pos: number, shape: RopeShape): Float64Array {
-  const half = shape.n_rot / 2;
-  const place = (a: number) => {
-    const channel = a % shape.n_embd_head;
-    if (channel >= shape.n_rot) return a;
-    return a - channel + (channel % 2 === 0 ? channel / 2 : half + (channel - 1) / 2);
-  };
-  const turned = oracleRope(
-    x.map((_, a) => x[place(a)]!),
-    pos,
-    shape,
-  );
-  const y = x.slice();
-  turned.forEach((value, a) => {
-    y[place(a)] = value;
-  });
-  return y;
 }
 
 export const rope: Comparison = {
@@ -137,10 +133,11 @@ export const rope: Comparison = {
   measured_ulps: 2,
   *trials() {
     for (const { n_tokens, n_head, pos, shape, draw } of inputs()) {
-      const { n_embd_head, n_rot } = shape;
+      const { type, n_embd_head, n_rot } = shape;
+      const { first, second, back } = channelsOf(shape);
       const x = draw.rows(n_tokens, n_head * n_embd_head, draw.pick([1, 1e5]));
       yield {
-        shape: { n_tokens, n_head, n_embd_head, n_rot },
+        shape: { n_tokens, n_head, n_embd_head, n_rot, neox: type === 'NEOX' ? 1 : 0 },
         graph: COMPOSED,
         feeds: {
           x: float64(joined(x), n_tokens, n_head, n_embd_head),
@@ -153,8 +150,9 @@ export const rope: Comparison = {
           freq_base: float64(Float64Array.of(shape.freq_base)),
           freq_scale: float64(Float64Array.of(shape.freq_scale)),
           parts: int64([n_rot, n_embd_head - n_rot], 2),
-          as_pairs: int64([n_tokens, n_head, n_rot / 2, 2], 4),
-          as_channels: int64([n_tokens, n_head, n_rot], 3),
+          first: int64(first, n_rot / 2),
+          second: int64(second, n_rot / 2),
+          back: int64(back, n_rot),
         },
         outputs: ['y'],
         wanted: () => x.map((row, t) => oracleRope(row, pos[t]!, shape)),
@@ -166,30 +164,31 @@ export const rope: Comparison = {
   },
 };
 
-const rotaryGraphs = new Map<number, Graph>();
+const rotaryGraphs = new Map<string, Graph>();
 
-/** The count of channels that turn is an attribute. x, y {1, n_head, n_tokens, n_embd_head}. */
-function rotaryGraph(n_rot: number): Graph {
-  let graph = rotaryGraphs.get(n_rot);
+/** Which channels turn, and in what pairs, are attributes. x, y {1, n_head, n_tokens, n_embd_head}. */
+function rotaryGraph({ type, n_rot }: RopeShape): Graph {
+  const key = `${type} ${n_rot}`;
+  let graph = rotaryGraphs.get(key);
   if (!graph) {
     graph = {
       nodes: [
         node('RotaryEmbedding', ['x', 'cos', 'sin', 'pos'], 'y', {
-          interleaved: { int: 1 },
+          interleaved: { int: type === 'NEOX' ? 0 : 1 },
           rotary_embedding_dim: { int: n_rot },
         }),
       ],
       inputs: { x: 'float32', cos: 'float32', sin: 'float32', pos: 'int64' },
       outputs: { y: 'float32' },
     };
-    rotaryGraphs.set(n_rot, graph);
+    rotaryGraphs.set(key, graph);
   }
   return graph;
 }
 
 export const rotaryEmbedding: Comparison = {
   name: 'rope',
-  ort: 'RotaryEmbedding, interleaved',
+  ort: 'RotaryEmbedding',
   type: 'float32',
   unit: '|a| + |b| of the pair',
   measured_ulps: 1.24,
@@ -207,7 +206,7 @@ export const rotaryEmbedding: Comparison = {
       const { 'freq_base off by 1e-9 of it': _tooSmall, ...wrong } = wrongRopes(x, pos, shape);
       yield {
         shape: { n_tokens, n_head, n_embd_head, n_rot },
-        graph: rotaryGraph(n_rot),
+        graph: rotaryGraph(shape),
         feeds: {
           x: float32(joined(byHead(x, n_embd_head)), 1, n_head, n_tokens, n_embd_head),
           cos: float32(table(Math.cos), n_pos, n_rot / 2),

@@ -36,11 +36,15 @@ export const SIZES: {
 } = {
   embed: { n: [1, 1], n_vocab: [1, 1] },
   rmsNorm: { n: [1, 1], weighted: [0, 1], eps: [0, 1] },
+  headNorm: { n_head: [1, 1], d: [1, 1], eps: [0, 1] },
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
-  rope: { n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
+  rope: { neox: [0, 1], n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
   attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1] },
   siluMul: { n: [1, 1] },
+  route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1] },
+  expertMatmul: { k: [1, 1], n: [1, 1], n_expert: [1, 1], n_used: [1, 1], per_slot: [0, 1] },
+  expertSum: { n: [1, 1], n_used: [1, 1] },
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
   ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
   ssmGate: { n: [1, 1] },
@@ -91,6 +95,15 @@ function drawMatmul(r: Random): Drawn {
   return { sizes: { k, n, bias: flag(), old: flag(), mirrored: flag() }, rows: drawRows(r, count) };
 }
 
+/** Few rows a matrix, or many: how many meet is up to the routing. */
+function drawExperts(r: Random): Drawn {
+  const [k, n] = [drawSize(r, 80), drawSize(r, 80)];
+  const n_expert = r.pick([1, 2, 4, 6, r.between(1, 12)]);
+  const n_used = r.between(1, Math.min(n_expert, 4));
+  const count = Math.min(rowCount(r, 1), Math.max(1, Math.floor(WORK / k / n / n_used)));
+  return { sizes: { k, n, n_expert, n_used, per_slot: r.below(2) }, rows: drawRows(r, count) };
+}
+
 /** Up to 256 keys anywhere, with a gap or without; more begin where a sum over keys is cut. */
 function drawAttention(r: Random): Drawn {
   const d = even(r.pick([2, 6, 8, 16, 18, 32, 64, 70, 128, r.between(1, 64)]));
@@ -110,12 +123,14 @@ function drawAttention(r: Random): Drawn {
 const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   embed: (r) => ({ sizes: { n: drawSize(r), n_vocab: r.between(1, 9) } }),
   rmsNorm: (r) => ({ sizes: { n: drawSize(r), weighted: r.below(2), eps: r.below(EPS.length) } }),
+  headNorm: (r) => ({ sizes: { n_head: r.between(1, 5), d: drawSize(r, 130), eps: r.below(EPS.length) } }),
   matmul: drawMatmul,
   rope(r) {
     const d = even(r.pick([2, 6, 16, 18, 64, 80, 128, r.between(1, 64)]));
     const n_rot = r.chance(0.5) ? d : even(r.between(1, d - 1));
     return {
       sizes: {
+        neox: r.below(2),
         n_head: r.between(1, 4),
         d,
         n_rot,
@@ -127,6 +142,13 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   kvStore: (r) => ({ sizes: { n: even(drawSize(r)) } }),
   attention: drawAttention,
   siluMul: (r) => ({ sizes: { n: drawSize(r) } }),
+  route(r) {
+    const n_expert = r.pick([1, 2, 4, 6, 8, 16, 17, r.between(1, 140)]);
+    const n_used = r.between(1, Math.min(n_expert, r.chance(0.1) ? 40 : 8));
+    return { sizes: { n_expert, n_used, ties: r.below(2) } };
+  },
+  expertMatmul: drawExperts,
+  expertSum: (r) => ({ sizes: { n: drawSize(r), n_used: r.between(1, 6) } }),
   ssmConv: (r) => ({
     sizes: { n: drawSize(r, 80), d_conv: r.pick([4, 4, 1, 2, 3, 5]), tokens: r.between(1, 6) },
   }),
@@ -156,11 +178,15 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
 const OFTEN: Readonly<Record<OperatorName, number>> = {
   embed: 1,
   rmsNorm: 3,
+  headNorm: 2,
   matmul: 6,
-  rope: 2,
+  rope: 3,
   kvStore: 2,
   attention: 4,
   siluMul: 2,
+  route: 2,
+  expertMatmul: 3,
+  expertSum: 1,
   ssmConv: 2,
   ssmScan: 3,
   ssmGate: 2,
@@ -272,6 +298,12 @@ function positions(n: number, first: number, gap: boolean): number[] {
 
 type Build = (s: KernelSpec, d: Numbers, sizes: Record<string, number>) => OperatorInput;
 
+/** n of the numbers below `of`, ascending; which ones, `hash` says. */
+function someOf(of: number, n: number, hash: (i: number) => number): number[] {
+  const all = Array.from({ length: of }, (_, i) => i).sort((i, j) => hash(i) - hash(j));
+  return all.slice(0, n).sort((i, j) => i - j);
+}
+
 /** Ranges of a window, of causal attention, and now and then of nothing. */
 function range(h: number, keys: number): readonly [number, number] {
   if (h % 32 === 0) return [0, 0];
@@ -288,6 +320,17 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const x = d.rows(1, rows, n!, [-20, 40]);
     const weight = weighted ? d.plain(2, 1, n!) : null;
     return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps! % EPS.length]!, x, weight };
+  },
+  headNorm({ rows }, d, { n_head, d: n_embd_head, eps }) {
+    return {
+      op: 'headNorm',
+      n_head: n_head!,
+      n_embd_head: n_embd_head!,
+      rows: rows.length,
+      eps: EPS[eps! % EPS.length]!,
+      x: d.rows(1, rows, n_head! * n_embd_head!, [-20, 40]),
+      weight: d.plain(2, 1, n_embd_head!),
+    };
   },
   matmul({ rows, type }, d, { k, n, bias, old, mirrored }) {
     const [x, w] = [d.rows(1, rows, k!, [-60, 20]), d.plain(2, n!, k!, type === 'F16')];
@@ -306,11 +349,12 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       old: old ? d.rows(4, rows, n!, [-60, 20]) : null,
     };
   },
-  rope({ rows }, d, { n_head, d: n_embd_head, n_rot, base, reach }) {
+  rope({ rows }, d, { neox, n_head, d: n_embd_head, n_rot, base, reach }) {
     const pos = rows.map(({ key }) => d.hash(2, key) % reach!);
     const x = d.rows(1, rows, n_head! * n_embd_head!, [-20, 10]);
     return {
       op: 'rope',
+      rope_type: neox ? 'NEOX' : 'NORMAL',
       n_head: n_head!,
       n_embd_head: n_embd_head!,
       n_rot: Math.min(n_rot!, n_embd_head!),
@@ -344,6 +388,41 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
   siluMul({ rows }, d, { n }) {
     const gate = d.rows(1, rows, n!, [-20, 7]);
     return { op: 'siluMul', n: n!, rows: rows.length, gate, up: d.rows(2, rows, n!, SMALL) };
+  },
+  route({ rows }, d, { n_expert, n_used, ties }) {
+    const logits = d.rows(1, rows, n_expert!, [-12, 5]);
+    // Halves: many are equal.
+    const some = ties ? logits.map((x) => Math.round(2 * x) / 2) : logits;
+    const used = Math.min(n_used!, n_expert!);
+    return { op: 'route', n_expert: n_expert!, n_used: used, rows: rows.length, logits: some };
+  },
+  expertMatmul({ rows, type }, d, { k, n, n_expert, n_used, per_slot }) {
+    const used = Math.min(n_used!, n_expert!);
+    const each = per_slot ? tokenRows(rows, used) : rows;
+    return {
+      op: 'expertMatmul',
+      k: k!,
+      n: n!,
+      n_expert: n_expert!,
+      type,
+      per_slot: per_slot === 1,
+      x: d.rows(1, each, k!, [-60, 20]),
+      w: d.plain(2, n_expert! * n!, k!, type === 'F16'),
+      experts: rows.map(({ key }) => someOf(n_expert!, used, (i) => d.hash(3, mix32(key) + i))),
+    };
+  },
+  expertSum({ rows }, d, { n, n_used }) {
+    const x = d.rows(1, tokenRows(rows, n_used!), n!, SMALL);
+    const weights = d.plain(2, rows.length, n_used!).map(Math.abs);
+    return {
+      op: 'expertSum',
+      n: n!,
+      n_used: n_used!,
+      rows: rows.length,
+      x,
+      weights,
+      old: d.rows(3, rows, n!, SMALL),
+    };
   },
   ssmConv({ rows }, d, { n, d_conv, tokens }) {
     const x = d.rows(1, tokenRows(rows, tokens!), n!, SMALL);

@@ -104,6 +104,21 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
   ['the old value is overwritten', 'matmul', instead('matmul', (input) => ({ ...input, old: null }))],
   ['eps is off by two', 'rmsNorm', instead('rmsNorm', (input) => ({ ...input, eps: 2 * input.eps }))],
   [
+    'all heads have one scale',
+    'headNorm',
+    {
+      ...honest,
+      isas: honest.isas,
+      run(isa, input) {
+        if (input.op !== 'headNorm') return honest.run(isa, input);
+        const { n_head, n_embd_head, rows, eps, x } = input;
+        const n = n_head * n_embd_head;
+        const weight = Float32Array.from({ length: n }, (_, i) => input.weight[i % n_embd_head]!);
+        return honest.run(isa, { op: 'rmsNorm', n, rows, eps, x, weight });
+      },
+    },
+  ],
+  [
     'the wrong pairs are turned',
     'rope',
     {
@@ -182,6 +197,69 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
       const { n, values } = output!;
       return [n % 16 === 0 ? output! : put(output!, values.length - 1, Number.NaN)];
     }),
+  ],
+  [
+    'of equal logits the last is taken',
+    'route',
+    // Experts are numbered from the other end, and so are what comes out.
+    {
+      ...honest,
+      isas: honest.isas,
+      run(isa, input) {
+        if (input.op !== 'route') return honest.run(isa, input);
+        const { n_expert, n_used } = input;
+        const logits = input.logits.map(
+          (_, i) => input.logits[i - (i % n_expert) + n_expert - 1 - (i % n_expert)]!,
+        );
+        const [output] = honest.run(isa, { ...input, logits });
+        const values = output!.values.map((_, i) => {
+          const [row, s] = [i - (i % (2 * n_used)), i % (2 * n_used)];
+          return s < n_used
+            ? n_expert - 1 - output!.values[row + n_used - 1 - s]!
+            : output!.values[row + 2 * n_used - 1 - (s - n_used)]!;
+        });
+        return [{ ...output!, values }];
+      },
+    },
+  ],
+  [
+    'the weights are shares of all experts',
+    'route',
+    {
+      ...honest,
+      isas: honest.isas,
+      run(isa, input) {
+        const [output] = honest.run(isa, input);
+        if (input.op !== 'route') return [output!];
+        const { n_expert, n_used } = input;
+        const values = output!.values.map((x, i) => {
+          const r = Math.floor(i / (2 * n_used));
+          if (i % (2 * n_used) < n_used) return x;
+          const logits = input.logits.subarray(r * n_expert, (r + 1) * n_expert);
+          const max = Math.max(...logits);
+          const e = output!.values.subarray(2 * r * n_used, (2 * r + 1) * n_used);
+          const chosen = e.reduce((sum, expert) => sum + Math.exp(logits[expert]! - max), 0);
+          return (x * chosen) / logits.reduce((sum, l) => sum + Math.exp(l - max), 0);
+        });
+        return [{ ...output!, values }];
+      },
+    },
+  ],
+  [
+    'the matrix of the next expert',
+    'expertMatmul',
+    instead('expertMatmul', (i) => ({
+      ...i,
+      experts: i.experts.map((chosen) => chosen.map((e) => (e + 1) % i.n_expert)),
+    })),
+  ],
+  [
+    'the weights of the next expert',
+    'expertSum',
+    instead('expertSum', (i) => ({
+      ...i,
+      weights: i.weights.map((_, k) => i.weights[k - (k % i.n_used) + ((k + 1) % i.n_used)]!),
+    })),
   ],
   ['the gate is SiLU of the wrong operand', 'ssmGate', instead('ssmGate', (i) => ({ ...i, z: i.x, x: i.z }))],
   [

@@ -1,0 +1,68 @@
+/** The bounded operators (`kernels-white.ts`) of experts. */
+import type { BoundedOutput, ExpertMatmulInput, ExpertSumInput, RouteInput } from '../contract/operators.ts';
+import type { RoundingProfile } from '../contract/subject.ts';
+import { expertWeights, weightedSum } from './experts.ts';
+import {
+  exact,
+  Kept,
+  LOST_EXP,
+  matrixOf,
+  multiplied,
+  output,
+  plus,
+  type Row,
+  rowsOf,
+} from './kernels-parts.ts';
+import { joined, softmax } from './math.ts';
+import { TINY32, U32 } from './rounding.ts';
+import { largest } from './routes.ts';
+
+/**
+ * Logits are given, so what is chosen is certain. A share that is off by e, of a sum that is off by E, makes a quotient
+ * that is off by (e + w E) / (sum - E), and the division rounds.
+ */
+export function routed(input: RouteInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n_expert, n_used } = input;
+  const rows = rowsOf(input.logits, n_expert).map((logits) => {
+    const chosen = largest(logits, n_used);
+    const at = new Kept(profile);
+    const v = expertWeights(logits, chosen, at);
+    const share = at.step('share').b;
+    const p = softmax(logits);
+    const shares = chosen.map((e) => p[e]!);
+    const sum = shares.reduce((a, b) => a + b, 0);
+    // What underflows is lost, also where it is divided by the sum over all experts.
+    const off = chosen.map((e) => share[e]! + LOST_EXP * sum);
+    const total = off.reduce((a, b) => a + b, 0) + at.step('sum').b[0]!;
+    const e = v.map(
+      (w, j) => ((off[j]! + w * total) / (sum - total)) * (1 + U32) + at.b[chosen[j]!]! + TINY32,
+    );
+    return { v: joined([Float64Array.from(chosen), v]), e: joined([new Float64Array(n_used), e]) };
+  });
+  return [output('result', 2 * n_used, rows)];
+}
+
+export function expertProduct(input: ExpertMatmulInput, profile: RoundingProfile): BoundedOutput[] {
+  const { k, n, type, per_slot, experts } = input;
+  const w = matrixOf(input.w, k, type === 'F16');
+  const x = rowsOf(input.x, k);
+  const rows = experts.flatMap((chosen, r) =>
+    chosen.map((e, s): Row => {
+      const data = w.data.subarray(e * k * n, (e + 1) * k * n);
+      return multiplied({ ...w, n_out: n, data }, x[per_slot ? r * chosen.length + s : r]!, profile);
+    }),
+  );
+  return [output('result', n, rows)];
+}
+
+export function expertsAdded(input: ExpertSumInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, n_used } = input;
+  const x = rowsOf(input.x, n);
+  const old = rowsOf(input.old, n);
+  const rows = rowsOf(input.weights, n_used).map((weight, r) => {
+    const at = new Kept(profile);
+    const v = weightedSum(weight, x.slice(r * n_used, (r + 1) * n_used), at);
+    return plus({ v, e: v.map((_, i) => at.b[i]! + n_used * TINY32) }, exact(old[r]!), profile);
+  });
+  return [output('result', n, rows)];
+}
