@@ -95,7 +95,7 @@ export function mamba2(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { memory: 'recurrent', weights, ropes: [], build };
+  return { caches: [{ kind: 'recurrent' }], weights, ropes: [], build };
 }
 
 function packLayer(builder: WeightsBuilder, hparams: Hparams, prefix: string) {
