@@ -75,8 +75,11 @@ function voteOf({ status }: Outcome): 'agrees' | 'differs' | 'not asked' {
   return status === 'failed' ? 'differs' : 'agrees';
 }
 
-/** Flash attention is another way to compute the same: our engine has one way, and is asked for it. */
+/**
+ * Flash attention is another way to compute the same: our engine has one way, and is asked for it. It answers no
+ * embeddings, so where the other subject is asked for them it is asked for the logits that are made of them.
+ */
 function forEngine(c: Case): Case {
-  const { flash_attn: _, ...params } = c.script!.params;
+  const { flash_attn: _, embeddings: __, ...params } = c.script!.params;
   return { ...c, script: { ...c.script!, params } };
 }
