@@ -15,7 +15,7 @@ import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
 import { buildBert, buildT5 } from './recipe-encoder.ts';
 import { buildGemma2, buildGemma3 } from './recipe-gemma.ts';
-import { buildFalconH1, buildJamba, buildLfm2 } from './recipe-hybrid.ts';
+import { buildFalconH1, buildJamba, buildLfm2, JAMBA_LOADABLE, type JambaShape } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
 import { buildLlama4 } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
@@ -166,7 +166,16 @@ export const recipes: readonly Recipe[] = [
   ),
   single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
   single('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
-  single('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
+  ...pair('jamba', 'jamba', 'random jamba that llama.cpp loads: mamba, attention, mamba', (type) =>
+    buildJamba('jamba', JAMBA_LOADABLE, type),
+  ),
+  ...pair(
+    'jamba-fuzz',
+    'jamba',
+    'random jamba: mamba, attention, mamba, width 24, 3 heads on 1, state 8, vocabulary 64',
+    (type) => buildJamba('jamba-fuzz', jambaOf(3, 24), type),
+    (n_layer, n_embd, type) => buildJamba('jamba-fuzz', jambaOf(n_layer, n_embd), type),
+  ),
   single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
   single('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
   single('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
@@ -237,6 +246,25 @@ function llamaOf(n_layer: number, n_embd: number): LlamaShape {
 
 function mambaOf(n_layer: number, n_embd: number): MambaShape {
   return { ...MAMBA_FUZZ, n_layer, n_embd, dt_rank: n_embd >> 4 };
+}
+
+/** Every third layer attends. Where the number of heads is odd, all share one of keys and values. */
+function jambaOf(n_layer: number, n_embd: number): JambaShape {
+  const n_embd_head = 8;
+  const n_head = n_embd / n_embd_head;
+  const n_head_kv = n_head % 2 === 0 ? n_head / 2 : 1;
+  return {
+    n_vocab: 64,
+    n_embd,
+    n_head,
+    n_head_kv: Array.from({ length: n_layer }, (_, i) => (i % 3 === 1 ? n_head_kv : 0)),
+    n_embd_head,
+    n_ff: 1.5 * n_embd,
+    d_conv: 4,
+    d_state: 8,
+    dt_rank: 2,
+    loadable: false,
+  };
 }
 
 /** The bytes of the model of a recipe or of a size variant. Throws `usage` for an unknown or impossible name. */

@@ -104,6 +104,18 @@ export function attend(draft: Draft, attending: Attending, shape: HeadShape): vo
   });
 }
 
+/** The matrices of attention in one layer. */
+export type AttentionWeights = ReturnType<typeof packAttention>;
+
+export function packAttention(builder: WeightsBuilder, prefix: string) {
+  return {
+    q: builder.matrix(`${prefix}attn_q.weight`),
+    k: builder.matrix(`${prefix}attn_k.weight`),
+    v: builder.matrix(`${prefix}attn_v.weight`),
+    o: builder.matrix(`${prefix}attn_output.weight`),
+  };
+}
+
 export interface GatedWeights {
   readonly gate: Matrix;
   readonly up: Matrix;
@@ -131,6 +143,15 @@ export function gatedFeedForward(
   const { at, stride } = room.gate;
   draft.plan.siluMul({ rows: draft.rows, gate: at, up: room.up.at, dst: at, stride, n: gate.n });
   draft.project(down, room.gate, x, { add: true });
+}
+
+/** The taps of a convolution of n channels: {d_conv, n} becomes [d_conv][pad16(n)], since channels are the lanes. */
+export function packConv(builder: WeightsBuilder, name: string, d_conv: number, n: number): number {
+  const width = pad16(n);
+  return builder.arranged(name, d_conv * width, (i) => {
+    const channel = i % width;
+    return channel < n ? channel * d_conv + Math.floor(i / width) : -1;
+  });
 }
 
 /** Where an operation finds the states of its layer and puts the new ones (`PlanBuilder.ssmConv`). */

@@ -2,12 +2,13 @@
  * The architectures that can be loaded: a file each, listed here and nowhere else. Oracle and engine have registries of
  * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
  */
+import { jamba } from './jamba.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
 
-const LIST = [llama, mamba, openelm] as const;
+const LIST = [llama, mamba, openelm, jamba] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;
