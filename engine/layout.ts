@@ -84,7 +84,9 @@ export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): I
   // Storing keys and values can fail (an overflow), and nothing else of a plan.
   const spare = specs.some(({ kind }) => kind === 'attention');
   const caches = specs.map((spec) =>
-    spec.kind === 'attention' ? attentionIndex(arena, sizes, spec.window) : recurrentIndex(arena, sizes, spare),
+    spec.kind === 'attention'
+      ? attentionIndex(arena, sizes, spec.window)
+      : recurrentIndex(arena, sizes, spare),
   );
   return { ...fixed, caches, end: arena.words };
 }

@@ -41,6 +41,8 @@ const MIXED_HEAD_KEYS: Metadata = [...QUERY_HEADS_KEY, ['attention.head_count_kv
 
 export interface JambaShape extends MixerShape {
   readonly n_vocab: number;
+  /** Of the embeddings: small, so that a few narrow layers weigh against them. */
+  readonly gain: number;
   readonly n_head: number;
   /** Heads of keys and values of each layer; 0 is a layer with a recurrent state. */
   readonly n_head_kv: readonly number[];
@@ -53,6 +55,7 @@ export interface JambaShape extends MixerShape {
 export const JAMBA_LOADABLE: JambaShape = {
   ...SIZE,
   n_vocab: BYTE_VOCAB,
+  gain: 1,
   n_head_kv: HEADS_KV,
   d_conv: 4,
   d_state: 16,
@@ -64,7 +67,7 @@ export const JAMBA_LOADABLE: JambaShape = {
 export function buildJamba(seed: string, shape: JambaShape, type: TensorType): Uint8Array {
   const { n_embd, n_vocab, dt_rank, d_state } = shape;
   const w = new Weights(seed, type);
-  untied(w, n_embd, n_vocab);
+  untied(w, n_embd, n_vocab, shape.gain);
   shape.n_head_kv.forEach((n_head_kv, i) => {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
