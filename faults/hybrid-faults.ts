@@ -76,9 +76,8 @@ export const hybridFaults: readonly PlantedFault[] = [
   {
     name: 'layers-one-state',
     file: 'engine/models/parts.ts',
-    find: 'cache.take((index.spare ? 2 : 1) * index.size * this.#width)',
-    replace:
-      '(index.taken ??= {})[this.#width] ??= cache.take((index.spare ? 2 : 1) * index.size * this.#width)',
+    find: 'this.#draft.keep(this.#cache, 4 * this.#width)',
+    replace: '(this.kept ??= this.#draft.keep(this.#cache, 4 * this.#width))',
     standsFor: 'V07, vLLM issue 55600: the state of another block was used',
     describe: 'all layers keep their states in the same rows, so each goes on from the state of the last one',
     shows: 'first call',
@@ -86,12 +85,10 @@ export const hybridFaults: readonly PlantedFault[] = [
   {
     name: 'layers-one-cache',
     file: 'engine/models/parts.ts',
-    find: 'draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4)',
-    replace:
-      '(index.taken ??= new Map()).get(src.at) ?? index.taken.set(src.at, draft.cache.take((index.size * n * (type === TYPE.F16 ? 2 : 4)) / 4)).get(src.at)',
+    find: 'draft.keep(cache, bytes, true)',
+    replace: '(index.keys ??= draft.keep(cache, bytes, true))',
     standsFor: 'V07, vLLM issue 55600: what another block had kept was used',
-    describe:
-      'all layers keep keys and values in the same cells, so earlier tokens have those of the last layer',
+    describe: 'all layers keep keys in the same cells, so earlier tokens have the keys of the last layer',
     shows: 'first call',
   },
 ];
