@@ -4,6 +4,8 @@
  */
 import type { PlantedFault } from './planted.ts';
 
+const HYBRID = 'recipe:jamba-fuzz';
+
 export const hybridFaults: readonly PlantedFault[] = [
   {
     name: 'hybrid-state-not-removed',
@@ -15,6 +17,7 @@ export const hybridFaults: readonly PlantedFault[] = [
     describe: 'a removal in a hybrid takes cells, and the state stays for whoever comes next',
     shows: 'second call',
     needs: 'reused slot',
+    model: HYBRID,
   },
   {
     name: 'hybrid-state-not-copied',
@@ -25,6 +28,7 @@ export const hybridFaults: readonly PlantedFault[] = [
     describe: 'a copied sequence of a hybrid has the cells of the first one, and no state',
     shows: 'second call',
     needs: 'shared tokens',
+    model: HYBRID,
   },
   {
     name: 'hybrid-state-refusal-late',
@@ -34,6 +38,7 @@ export const hybridFaults: readonly PlantedFault[] = [
     standsFor: 'L41, llama.cpp PR 17009: a removal was accepted that a state cannot do',
     describe: 'a partial removal in a hybrid takes cells, although the state cannot follow',
     shows: 'second call',
+    model: HYBRID,
   },
   {
     name: 'rollback-states-stay',
@@ -44,6 +49,7 @@ export const hybridFaults: readonly PlantedFault[] = [
       'batching.md 4.7: after a failed computation a sequence goes on from a state that is half written',
     describe: 'a batch that fails leaves the books of states as they were, and the states of its own',
     shows: 'second call',
+    model: HYBRID,
   },
   {
     name: 'rollback-books-stay',
@@ -54,6 +60,7 @@ export const hybridFaults: readonly PlantedFault[] = [
       'batching.md 4.7: after a failed computation the position claims tokens that the state has not',
     describe: 'a batch that fails leaves the states as they were, and their books as it made them',
     shows: 'second call',
+    model: HYBRID,
   },
   {
     name: 'rollback-cells-stay',
@@ -63,6 +70,7 @@ export const hybridFaults: readonly PlantedFault[] = [
     standsFor: 'batching.md 4.7: the ubatches before the one that failed stayed applied',
     describe: 'a batch that fails gives its states back, but not its cells',
     shows: 'second call',
+    model: HYBRID,
   },
   {
     name: 'rollback-first-state',
@@ -72,6 +80,7 @@ export const hybridFaults: readonly PlantedFault[] = [
     standsFor: 'V04, vLLM PR 20838: what was done for the first request counted for all',
     describe: 'only the first state that a batch writes goes to a spare row, all others over what is there',
     shows: 'second call',
+    model: HYBRID,
   },
   {
     name: 'layers-one-state',
@@ -80,15 +89,6 @@ export const hybridFaults: readonly PlantedFault[] = [
     replace: '(this.kept ??= this.#draft.keep(this.#cache, 4 * this.#width))',
     standsFor: 'V07, vLLM issue 55600: the state of another block was used',
     describe: 'all layers keep their states in the same rows, so each goes on from the state of the last one',
-    shows: 'first call',
-  },
-  {
-    name: 'layers-one-cache',
-    file: 'engine/models/parts.ts',
-    find: 'draft.keep(cache, bytes, true)',
-    replace: '(index.keys ??= draft.keep(cache, bytes, true))',
-    standsFor: 'V07, vLLM issue 55600: what another block had kept was used',
-    describe: 'all layers keep keys in the same cells, so earlier tokens have the keys of the last layer',
     shows: 'first call',
   },
 ];

@@ -32,7 +32,7 @@ export type Kind =
   | 'nothing reused'
   | 'anything';
 
-const MODELS = ['recipe:llama', 'recipe:mamba', 'recipe:jamba-fuzz'];
+const MODELS = ['recipe:llama', 'recipe:mamba'];
 /** Whose histories are taken; the order is that of the scripts. */
 const SOURCES = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 
