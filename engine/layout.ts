@@ -29,6 +29,8 @@ export interface AttentionIndex {
   readonly window?: Window;
   /** Cells of the cache. */
   readonly size: number;
+  /** As many: what a layer keeps. */
+  readonly rows: number;
   /** Cells of the ubatch's tokens. */
   readonly cells: number;
   /** Seven offsets for `PlanBuilder.attention`. */
@@ -45,6 +47,8 @@ export interface RecurrentIndex {
   readonly kind: 'recurrent';
   /** Slots. */
   readonly size: number;
+  /** As many, or two for each slot, so that a batch that fails leaves its old state. */
+  readonly rows: number;
   readonly srcIds: number;
   readonly dstIds: number;
   readonly movedIds: number;
@@ -77,8 +81,12 @@ export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): I
   const arena = new Arena();
   const { tokens } = sizes;
   const fixed = { tokenIds: arena.take(tokens), outIds: arena.take(tokens), outRows: arena.take(tokens) };
+  // Storing keys and values can fail (an overflow), and nothing else of a plan.
+  const spare = specs.some(({ kind }) => kind === 'attention');
   const caches = specs.map((spec) =>
-    spec.kind === 'attention' ? attentionIndex(arena, sizes, spec.window) : recurrentIndex(arena, sizes),
+    spec.kind === 'attention'
+      ? attentionIndex(arena, sizes, spec.window)
+      : recurrentIndex(arena, sizes, spare),
   );
   return { ...fixed, caches, end: arena.words };
 }
@@ -86,10 +94,12 @@ export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): I
 /** With a window: room for what all sequences see of the past, and for one batch, which forgets nothing (`commit`). */
 function attentionIndex(arena: Arena, sizes: ContextSizes, window?: Window): AttentionIndex {
   const { tokens, n_ctx, n_batch, n_seq_max } = sizes;
+  const size = window === undefined ? n_ctx : Math.min(n_ctx, n_seq_max * window.size + n_batch);
   return {
     kind: 'attention',
     window,
-    size: window === undefined ? n_ctx : Math.min(n_ctx, n_seq_max * window.size + n_batch),
+    size,
+    rows: size,
     cells: arena.take(tokens),
     attention: arena.take(7),
     groupKey: arena.take(n_seq_max + 1),
@@ -100,10 +110,11 @@ function attentionIndex(arena: Arena, sizes: ContextSizes, window?: Window): Att
   };
 }
 
-function recurrentIndex(arena: Arena, { n_seq_max }: ContextSizes): RecurrentIndex {
+function recurrentIndex(arena: Arena, { n_seq_max }: ContextSizes, spare: boolean): RecurrentIndex {
   return {
     kind: 'recurrent',
     size: n_seq_max,
+    rows: spare ? 2 * n_seq_max : n_seq_max,
     srcIds: arena.take(n_seq_max),
     dstIds: arena.take(n_seq_max),
     movedIds: arena.take(n_seq_max),

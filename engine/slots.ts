@@ -20,6 +20,11 @@ export class Slots implements SlotMemory {
   readonly hi: Int32Array;
   readonly tail: Int32Array;
 
+  readonly #books: readonly Int32Array[];
+  readonly #saved: readonly Int32Array[];
+  #savedHead = 0;
+  #savedUsed = 0;
+
   /** Window of the last placement: slots head .. head+window, and where the state of each lies, -1 = zero state. */
   window = 0;
   readonly src0: Int32Array;
@@ -32,6 +37,26 @@ export class Slots implements SlotMemory {
     this.hi = new Int32Array(size);
     this.tail = new Int32Array(size).fill(-1);
     this.src0 = new Int32Array(size);
+    this.#books = [this.pos, this.src, this.lo, this.hi, this.tail];
+    this.#saved = this.#books.map((book) => book.slice());
+  }
+
+  /** Notes what the books say, for `restore`. */
+  save(): void {
+    this.#books.forEach((book, b) => {
+      this.#saved[b]!.set(book);
+    });
+    this.#savedHead = this.head;
+    this.#savedUsed = this.used;
+  }
+
+  /** The books say again what they said at `save`. */
+  restore(): void {
+    this.#books.forEach((book, b) => {
+      book.set(this.#saved[b]!);
+    });
+    this.head = this.#savedHead;
+    this.used = this.#savedUsed;
   }
 
   /**

@@ -92,8 +92,8 @@ const SLOTS: readonly PlantedFault[] = [
   {
     name: 'slots-stale-bystander',
     file: 'engine/memory/recurrent.ts',
-    find: 'src !== row) {',
-    replace: 'src >= 0 && src !== row) {',
+    find: 'src !== slot) {',
+    replace: 'src >= 0 && src !== slot) {',
     standsFor: 'batching.md 4.3, INV-RS-11; this engine had it while it was written',
     describe: 'an empty slot within the window is not zeroed, though the books say that its state is its own',
     shows: 'second call',
@@ -102,8 +102,8 @@ const SLOTS: readonly PlantedFault[] = [
   {
     name: 'slots-read-in-place',
     file: 'engine/memory/recurrent.ts',
-    find: 'src === row || !inWindow',
-    replace: 'src === row || src >= 0',
+    find: 'src === slot || !inWindow || !this.#rows.overwrites(src)',
+    replace: 'src === slot || src >= 0',
     standsFor: 'I02, ik_llama.cpp PR 1933: states of one ubatch ran into each other',
     describe: 'a state is read from a row that a sequence before it in the ubatch has written already',
     shows: 'first call',

@@ -6,6 +6,7 @@ import type { Fault } from './apply.ts';
 import { archFaults, archReferenceFaults } from './arch-faults.ts';
 import { canaries, equivalents } from './canaries.ts';
 import { engineFaults } from './engine-faults.ts';
+import { hybridFaults } from './hybrid-faults.ts';
 import { kernelFaults } from './kernel-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
@@ -16,7 +17,12 @@ export { canaries, equivalents } from './canaries.ts';
  * Faults of batching: none of them shows while one sequence runs in one ubatch of a new context, or, where it says so,
  * token by token.
  */
-export const faults: readonly PlantedFault[] = [...engineFaults, ...kernelFaults, ...archFaults];
+export const faults: readonly PlantedFault[] = [
+  ...engineFaults,
+  ...hybridFaults,
+  ...kernelFaults,
+  ...archFaults,
+];
 
 /** Faults that are wrong for everybody in the same way. */
 export const referenceFaults: readonly PlantedFault[] = [...sharedReferenceFaults, ...archReferenceFaults];

@@ -17,8 +17,8 @@ export const SIZE = {
 export type AttentionShape = Readonly<Record<'n_embd' | 'n_head' | 'n_head_kv' | 'n_embd_head', number>>;
 
 /** What most architectures begin with: embeddings, the last norm, and an output that is not tied to them. */
-export function untied(w: Weights, n_embd: number, n_vocab: number = BYTE_VOCAB): void {
-  w.embeddings(n_embd, n_vocab);
+export function untied(w: Weights, n_embd: number, n_vocab: number = BYTE_VOCAB, gain = 1): void {
+  w.embeddings(n_embd, n_vocab, gain);
   w.norm('output_norm.weight', n_embd);
   w.matrix('output.weight', n_embd, n_vocab, 3);
 }

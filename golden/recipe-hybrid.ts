@@ -11,6 +11,7 @@ import {
   HEAD_KEYS,
   HEAD_SIZE_KEYS,
   headNorms,
+  keysOf,
   loadableKeys,
   normedFfn,
   QUERY_HEADS_KEY,
@@ -19,45 +20,89 @@ import {
   SIZE,
   untied,
 } from './recipe-blocks.ts';
-import { mambaMixer } from './recipe-mamba.ts';
+import { type MixerShape, mambaMixer } from './recipe-mamba.ts';
 import { MAMBA2_LOADABLE, mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
-import { BYTE_VOCAB, f32, fileOf, i32s, type Metadata, u32, Weights } from './recipe-parts.ts';
+import {
+  BYTE_VOCAB,
+  byteVocabulary,
+  f32,
+  fileOf,
+  i32s,
+  type Metadata,
+  noVocabulary,
+  text,
+  u32,
+  Weights,
+} from './recipe-parts.ts';
 
 /** Key and value heads of the layers: the first and the last are recurrent. */
 const HEADS_KV = [0, SIZE.n_head_kv, 0];
 const MIXED_HEAD_KEYS: Metadata = [...QUERY_HEADS_KEY, ['attention.head_count_kv', i32s(HEADS_KV)]];
 
-const D_CONV = 4;
-const D_STATE = 16;
-const DT_RANK = 4;
+export interface JambaShape extends MixerShape {
+  readonly n_vocab: number;
+  /** Of the embeddings: small, so that a few narrow layers weigh against them. */
+  readonly gain: number;
+  readonly n_head: number;
+  /** Heads of keys and values of each layer; 0 is a layer with a recurrent state. */
+  readonly n_head_kv: readonly number[];
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+  /** A byte vocabulary as llama.cpp wants it; else tokens are only numbers. */
+  readonly loadable: boolean;
+}
 
-export function buildJamba(name: string, type: TensorType): Uint8Array {
-  const { n_embd, n_ff } = SIZE;
-  const w = new Weights(name, type);
-  untied(w, n_embd);
-  HEADS_KV.forEach((n_head_kv, i) => {
+export const JAMBA_LOADABLE: JambaShape = {
+  ...SIZE,
+  n_vocab: BYTE_VOCAB,
+  gain: 1,
+  n_head_kv: HEADS_KV,
+  d_conv: 4,
+  d_state: 16,
+  dt_rank: 4,
+  loadable: true,
+};
+
+/** The bytes of a model file; the seed names the weights. */
+export function buildJamba(seed: string, shape: JambaShape, type: TensorType): Uint8Array {
+  const { n_embd, n_vocab, dt_rank, d_state } = shape;
+  const w = new Weights(seed, type);
+  untied(w, n_embd, n_vocab, shape.gain);
+  shape.n_head_kv.forEach((n_head_kv, i) => {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
-    if (n_head_kv > 0) attention(w, blk, SIZE);
+    if (n_head_kv > 0) attention(w, blk, { ...shape, n_head_kv });
     else {
-      mambaMixer(w, blk, { n_embd, d_conv: D_CONV, d_state: D_STATE, dt_rank: DT_RANK });
-      w.norm(`${blk}.ssm_dt_norm.weight`, DT_RANK);
+      mambaMixer(w, blk, shape);
+      w.norm(`${blk}.ssm_dt_norm.weight`, dt_rank);
       // B and C large against the small steps, as in mamba.
-      w.norm(`${blk}.ssm_b_norm.weight`, D_STATE, 3);
-      w.norm(`${blk}.ssm_c_norm.weight`, D_STATE, 3);
+      w.norm(`${blk}.ssm_b_norm.weight`, d_state, 3);
+      w.norm(`${blk}.ssm_c_norm.weight`, d_state, 3);
     }
-    normedFfn(w, blk, n_embd, n_ff);
+    normedFfn(w, blk, n_embd, shape.n_ff);
   });
   const keys: Metadata = [
-    ...FFN_KEY,
-    ...MIXED_HEAD_KEYS,
+    ['context_length', u32(SIZE.n_ctx_train)],
+    ['embedding_length', u32(n_embd)],
+    ['block_count', u32(shape.n_head_kv.length)],
+    ['feed_forward_length', u32(shape.n_ff)],
+    ['attention.head_count', u32(shape.n_head)],
+    ['attention.head_count_kv', i32s(shape.n_head_kv)],
     ...RMS_KEY,
-    ['ssm.conv_kernel', u32(D_CONV)],
+    ['ssm.conv_kernel', u32(shape.d_conv)],
     ['ssm.inner_size', u32(2 * n_embd)],
-    ['ssm.state_size', u32(D_STATE)],
-    ['ssm.time_step_rank', u32(DT_RANK)],
+    ['ssm.state_size', u32(d_state)],
+    ['ssm.time_step_rank', u32(dt_rank)],
   ];
-  return fileOf(loadableKeys('jamba', name, HEADS_KV.length, keys), w);
+  return fileOf(
+    [
+      ['general.architecture', text('jamba')],
+      ['general.name', text(seed)],
+      ...keysOf('jamba', keys),
+      ...(shape.loadable ? byteVocabulary() : noVocabulary('jamba', n_vocab)),
+    ],
+    w,
+  );
 }
 
 export function buildFalconH1(name: string, type: TensorType): Uint8Array {

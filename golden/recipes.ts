@@ -16,12 +16,13 @@ import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
 import { buildBert, buildT5 } from './recipe-encoder.ts';
 import { buildGemma2, buildGemma3 } from './recipe-gemma.ts';
-import { buildFalconH1, buildJamba, buildLfm2 } from './recipe-hybrid.ts';
+import { buildFalconH1, buildJamba, buildLfm2, JAMBA_LOADABLE, type JambaShape } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
 import { buildLlama4 } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
 import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.ts';
 import { buildOpenelm } from './recipe-openelm.ts';
+import { withOverflow } from './recipe-overflow.ts';
 import { BYTE_VOCAB } from './recipe-parts.ts';
 import { buildRwkv6, buildRwkv7 } from './recipe-rwkv.ts';
 
@@ -33,6 +34,8 @@ export interface Recipe {
   readonly engine: boolean;
   /** One line for people. */
   readonly describe: string;
+  /** A token whose values no F16 cache can hold (`withOverflow`). Histories draw it only where it must be refused. */
+  readonly overflow?: number;
   /** The bytes of the GGUF file; `type` (of matrices) replaces the recipe's own. */
   build(type?: TensorType): Uint8Array;
   /** The bytes of such a model in another size; none if it has only one. */
@@ -137,6 +140,22 @@ function pair(
   ];
 }
 
+/** The last token of the fuzz vocabulary. */
+const OVERFLOW = 63;
+
+/** A fuzz recipe of a hybrid, whose last token overflows F16, and its half-precision twin. */
+function hybrid(
+  name: string,
+  arch: string,
+  describe: string,
+  [n_layer, n_embd]: readonly [number, number],
+  build: Sized,
+): Recipe[] {
+  const sized: Sized = (...size) => withOverflow(build(...size));
+  const both = pair(name, arch, describe, (type) => sized(n_layer, n_embd, type), sized);
+  return both.map((recipe) => ({ ...recipe, overflow: OVERFLOW }));
+}
+
 /** A recipe of the size that real llama.cpp loads, without a half-precision twin. */
 function single(
   name: string,
@@ -204,7 +223,14 @@ export const recipes: readonly Recipe[] = [
   ),
   single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
   single('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
-  single('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
+  single('jamba', 'jamba', 'mamba, attention, mamba', (name, type) => buildJamba(name, JAMBA_LOADABLE, type)),
+  ...hybrid(
+    'jamba-fuzz',
+    'jamba',
+    'random jamba: mamba, attention, mamba, width 24, 3 heads on 1, state 8, vocabulary 64',
+    [3, 24],
+    (n_layer, n_embd, type) => buildJamba('jamba-fuzz', jambaOf(n_layer, n_embd), type),
+  ),
   single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
   single('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
   single('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
@@ -261,6 +287,8 @@ function sized(base: Recipe, name: string, size: string): Recipe {
     name,
     arch: base.arch,
     engine: base.engine,
+    // The first layer of a hybrid may have no values.
+    overflow: n_layer > 1 ? base.overflow : undefined,
     describe: `${base.name} with ${n_layer} ${n_layer === 1 ? 'layer' : 'layers'} and width ${n_embd}`,
     build: (type = plain) => build(n_layer, n_embd, type),
   };
@@ -280,6 +308,32 @@ function mambaOf(n_layer: number, n_embd: number): MambaShape {
 /** Heads stay 8 channels wide. */
 function mamba2Of(n_layer: number, n_embd: number): Mamba2Shape {
   return { ...MAMBA2_FUZZ, n_layer, n_embd, d_inner: 2 * n_embd, n_ssm_head: n_embd / 4 };
+}
+
+/** The token of a model (`recipe:NAME` or any other name) that no F16 cache holds, if it has one. */
+export function overflowOf(model: string): number | undefined {
+  const [, name = '', size = ''] = /^recipe:([^@]*)(@\d+x\d+)?$/.exec(model) ?? [];
+  return recipeNames.includes(name) ? recipeOf(name + size).overflow : undefined;
+}
+
+/** Every third layer attends. Where the number of heads is odd, all share one of keys and values. */
+function jambaOf(n_layer: number, n_embd: number): JambaShape {
+  const n_embd_head = 8;
+  const n_head = n_embd / n_embd_head;
+  const n_head_kv = n_head % 2 === 0 ? n_head / 2 : 1;
+  return {
+    n_vocab: 64,
+    gain: 0.25,
+    n_embd,
+    n_head,
+    n_head_kv: Array.from({ length: n_layer }, (_, i) => (i % 3 === 1 ? n_head_kv : 0)),
+    n_embd_head,
+    n_ff: 1.5 * n_embd,
+    d_conv: 4,
+    d_state: 8,
+    dt_rank: 2,
+    loadable: false,
+  };
 }
 
 /** The bytes of the model of a recipe or of a size variant. Throws `usage` for an unknown or impossible name. */

@@ -94,6 +94,24 @@ describe('models', () => {
       n_ssm_head: 8,
       n_group: 2,
     });
+    const jamba = loadModel(goldenModel('tiny-jamba'), 'tiny-jamba');
+    expect(jamba).toMatchObject({ n_params: 205_384, bos: 1 });
+    expect(jamba.hparams).toEqual({
+      arch: 'jamba',
+      n_vocab: 259,
+      n_embd: 64,
+      n_layer: 4,
+      n_ctx_train: 4096,
+      norm_rms_eps: Math.fround(1e-5),
+      n_head: 4,
+      n_head_kv: [0, 2, 0, 2],
+      n_embd_head: 16,
+      n_ff: 128,
+      d_conv: 4,
+      d_inner: 128,
+      d_state: 16,
+      dt_rank: 4,
+    });
   });
 
   it('no BOS where the vocabulary has none; output may be tied', () => {
@@ -206,7 +224,7 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm']));
+    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm', 'jamba']));
     expect(refusal('llama', { keys: { 'general.architecture': text('gemma') } })).toBe(
       `m.gguf: general.architecture "gemma" is not known; known are ${architectures.join(', ')}`,
     );
@@ -258,6 +276,18 @@ describe('refused keys', () => {
       ],
     ],
     ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
+    [
+      'jamba',
+      [
+        'context_length',
+        'feed_forward_length',
+        'attention.head_count',
+        'attention.head_count_kv',
+        'attention.layer_norm_rms_epsilon',
+        'ssm.conv_kernel',
+        'ssm.state_size',
+      ],
+    ],
   ];
   it.each(required)('%s without a required key', (arch, keys) => {
     for (const key of keys) {
@@ -363,6 +393,17 @@ describe('refused keys', () => {
     ['openelm', 'openelm.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
     ['openelm', 'openelm.expert_count', u32(8), 'is 8; wanted 0: experts are not supported'],
     ['openelm', 'openelm.attention.sliding_window', u32(8), 'is not supported for the architecture openelm'],
+    ['jamba', 'jamba.attention.head_count_kv', i32s([0, 2]), 'has 2 values; wanted one for each of 3 layers'],
+    [
+      'jamba',
+      'jamba.attention.head_count_kv',
+      i32s([0, 3, 0]),
+      'is 3 in layer 1, which does not divide head_count 4',
+    ],
+    ['jamba', 'jamba.attention.head_count_kv', i32s([0, -2, 0]), 'is -2; wanted 0 to'],
+    ['jamba', 'jamba.ssm.inner_size', u32(64), 'is 64; wanted twice embedding_length, 128'],
+    ['jamba', 'jamba.ssm.dt_b_c_rms', flag(true), '"jamba.ssm.dt_b_c_rms" is not supported'],
+    ['jamba', 'jamba.rope.dimension_count', u32(16), '"jamba.rope.dimension_count" is not supported'],
   ];
   it.each(wrong)('%s: %s of another value', (recipe, key, value, message) => {
     const found = refusal(recipe, { keys: { [key]: value } });
@@ -383,7 +424,7 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'llama-moe', 'mamba', 'mamba2', 'openelm'])(
+  it.each(['llama', 'llama-moe', 'mamba', 'mamba2', 'openelm', 'jamba'])(
     '%s: every tensor is needed, in its shape',
     (recipe) => {
       const file = readGguf(buildRecipe(recipe), recipe);

@@ -17,16 +17,17 @@ import { unknownName } from './names.ts';
 export const RULES = 'rules';
 
 /**
- * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the fuzz recipe of each
- * (`NAME-fuzz`, or the one named as the architecture), its half-precision twin and its kin with experts if there are such,
- * and the trained models.
+ * What a campaign runs on if nobody says otherwise, on a subject with these architectures: of each the fuzz recipe
+ * (`ARCH-fuzz`, or the one named as the architecture), its half-precision twin and its kin with experts if there are
+ * such, and the trained models.
  */
 export function usualModels(architectures: readonly string[]): string[] {
   const usual = recipes.filter(({ name, arch }) => {
     const fuzz = recipeNames.includes(`${arch}-fuzz`) ? `${arch}-fuzz` : arch;
     return architectures.includes(arch) && [fuzz, `${fuzz}-f16`, `${arch}-moe`].includes(name);
   });
-  return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
+  const trained = goldenModelNames.filter((name) => architectures.includes(name.replace('tiny-', '')));
+  return [...usual.map(({ name }) => `recipe:${name}`), ...trained.map((name) => `golden:${name}`)];
 }
 
 /** The usual models of our engine. */

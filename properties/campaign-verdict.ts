@@ -1,4 +1,5 @@
 /** From sums to statuses and one verdict. A property that compared nothing is "not run", never green. */
+import { overflowOf } from '../golden/recipes.ts';
 import type { FailureRecord, ScopeResult, Status, UnitResult } from './campaign-result.ts';
 import { violated } from './campaign-result.ts';
 import type { CampaignRun, UnitState } from './campaign-run.ts';
@@ -68,7 +69,10 @@ export function missingOf(
     const memories = new Set(infos.map((info) => info?.memory ?? 'none'));
     const empty = new Set<string>();
     for (const memory of memories) {
-      const offered = property.white ? undefined : { subject: probe.subject, memory };
+      const overflow = passed.some(
+        (u, k) => infos[k]?.memory === memory && overflowOf(u.model) !== undefined,
+      );
+      const offered = property.white ? undefined : { subject: probe.subject, memory, overflow };
       for (const name of missingClasses(
         coverage[property.name] ?? {},
         property as unknown as Property,

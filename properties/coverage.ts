@@ -124,6 +124,8 @@ function outputClass(logits: readonly boolean[] | undefined): string {
 export interface Offered {
   readonly subject: SubjectInfo;
   readonly memory: MemoryKind;
+  /** A model with this memory has a token that F16 caches refuse. */
+  readonly overflow?: boolean;
 }
 
 /**
@@ -158,7 +160,7 @@ function moves({ shifts, legal }: SubjectInfo, memory: MemoryKind): boolean {
   return shifts === true && legal?.unmoved?.includes(memory) !== true;
 }
 
-function isPossible(histogram: string, name: string, { subject, memory }: Offered): boolean {
+function isPossible(histogram: string, name: string, { subject, memory, overflow }: Offered): boolean {
   const recurrent = memory === 'recurrent';
   if (subject.legal?.unshared?.includes(memory) && histogram === 'shared tokens') return name === 'no';
   const splits = subject.splits[memory] ?? [];
@@ -179,6 +181,7 @@ function isPossible(histogram: string, name: string, { subject, memory }: Offere
       if (name === 'state') return subject.state === true;
       if (subject.legal?.refuses !== undefined && !subject.legal.refuses.includes(name)) return false;
       if (name === 'memory.full') return !recurrent;
+      if (name === 'memory.overflow') return overflow === true && subject.types_kv.includes('F16');
       if (name === 'ops.partial') return recurrent || memory === 'hybrid';
       if (name === 'batch.coupled') return splits.includes('equal-sequential') && subject.shared_tokens;
       if (name === 'batch.whole') return splits.includes('whole');

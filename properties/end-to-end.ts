@@ -4,6 +4,7 @@
  * the script, so a smaller script has its demands at once, and shrinking is the same for all.
  */
 import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
+import { overflowOf } from '../golden/recipes.ts';
 import { isLegalThere } from './choices.ts';
 import { runCase } from './compare.ts';
 import { coverScript } from './coverage.ts';
@@ -72,7 +73,7 @@ export function endToEnd(p: EndToEnd): Property {
   };
   const rebuild = (env: Env, c: Case, change: Change): Case | null => {
     const { script = c.script!, base = c.base, model = c.model, names } = change;
-    if (!isSound(script, env.model.memory, vocabularyOf(model, env))) return null;
+    if (!isSound(script, env.model.memory, vocabularyOf(model, env), overflowOf(model))) return null;
     const facts = factsOf(env);
     if (!isLegalThere(script, facts) || (base !== undefined && !isLegalThere(base, facts))) return null;
     const plan = names === undefined || p.rename === undefined ? c.plan : p.rename(c.plan, names);

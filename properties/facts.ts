@@ -2,6 +2,7 @@
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import type { Choices, LegalDifferences } from '../contract/subject.ts';
+import { overflowOf } from '../golden/recipes.ts';
 import { choicesOf } from './choices.ts';
 import { sampleOf } from './sample.ts';
 import { type TokenTree, tokenTree } from './token-tree.ts';
@@ -35,6 +36,8 @@ export interface Facts {
   /** Sequences of a history, at most. */
   readonly sequences: number;
   readonly tree: TokenTree;
+  /** A token that F16 caches of this subject must refuse (`Recipe.overflow`); it is in no path of the tree. */
+  readonly overflow?: number;
 }
 
 const known = new WeakMap<Env, Facts>();
@@ -81,6 +84,7 @@ function gather(env: Env): Facts {
     );
   }
   const allowed = split === undefined ? policies : [split];
+  const overflow = overflowOf(env.modelName);
   return {
     family,
     memory: model.memory,
@@ -114,7 +118,9 @@ function gather(env: Env): Facts {
     refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
     small: model.n_params <= 25_000,
     sequences: sample?.sequences ?? Number.POSITIVE_INFINITY,
-    tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env), sample),
+    // Such a token is the last one of its vocabulary.
+    tree: tokenTree(env.seed, family, overflow ?? model.n_vocab, isTrained(env), sample),
+    overflow,
   };
 }
 

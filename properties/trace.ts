@@ -112,8 +112,17 @@ function removed(lists: Lists, call: Extract<Call, { op: 'seqRm' }>): TracedCall
   return after.at(-1) === before.at(-1) ? 'middle' : 'suffix';
 }
 
-/** The kind with which an operation or a batch is refused by the rules of the lists; null if it is legal. */
-export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: number): string | null {
+/**
+ * The kind with which an operation or a batch is refused by the rules of the lists; null if it is legal. `overflow`: a
+ * token whose values F16 cannot hold, if the model has one.
+ */
+export function refusalOf(
+  lists: Lists,
+  call: Call,
+  script: Script,
+  n_vocab: number,
+  overflow?: number,
+): string | null {
   const known = (seq: number): boolean => Number.isInteger(seq) && seq >= 0 && seq < lists.n_seq_max;
   switch (call.op) {
     case 'clear':
@@ -148,7 +157,9 @@ export function refusalOf(lists: Lists, call: Call, script: Script, n_vocab: num
     case 'encode':
       return encodeRefusal(call.batch, script, n_vocab);
     case 'decode':
-      return batchRefusal(lists, call.batch, script, n_vocab);
+      return (
+        batchRefusal(lists, call.batch, script, n_vocab) ?? overflowRefusal(call.batch, script, overflow)
+      );
   }
 }
 
@@ -173,6 +184,12 @@ function batchRefusal(lists: Lists, batch: Batch, { params }: Script, n_vocab: n
     if (error instanceof IsobatchError) return error.kind;
     throw error;
   }
+}
+
+/** The last thing that can go wrong, and the only one that is found while the batch runs. */
+function overflowRefusal(batch: Batch, { params }: Script, overflow?: number): string | null {
+  const overflows = params.type_kv === 'F16' && overflow !== undefined && batch.token.includes(overflow);
+  return overflows ? 'memory.overflow' : null;
 }
 
 /** Whole sequences in one ubatch: a token of an encoder sees what comes after it. */
@@ -202,11 +219,11 @@ export function longestSet(sets: readonly (readonly number[])[]): number {
 }
 
 /** True if every call is what the script says that it is: legal, or refused with the stated kind. */
-export function isSound(script: Script, memory: MemoryKind, n_vocab: number): boolean {
+export function isSound(script: Script, memory: MemoryKind, n_vocab: number, overflow?: number): boolean {
   const lists = new Lists(script.params.n_seq_max, memory);
   for (const call of script.calls) {
     const stated = call.op === 'clear' ? undefined : call.refused;
-    if ((refusalOf(lists, call, script, n_vocab) ?? undefined) !== stated) return false;
+    if ((refusalOf(lists, call, script, n_vocab, overflow) ?? undefined) !== stated) return false;
     applyCall(lists, call);
   }
   return true;

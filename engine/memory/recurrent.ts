@@ -1,4 +1,7 @@
-/** Recurrent memory: the books of slots, and for each ubatch where states come from and go to. */
+/**
+ * Recurrent memory: the books of slots, and for each ubatch where states come from and go to. Alone it cannot fail;
+ * beside attention a batch may, and then books and states are those that it began with.
+ */
 import { IsobatchError } from '../../contract/errors.ts';
 import { DIM } from '../../native/plan.ts';
 import type { FlatBatch } from '../flat-batch.ts';
@@ -7,11 +10,13 @@ import { isIn } from '../sets.ts';
 import { Slots } from '../slots.ts';
 import type { Splitter } from '../split.ts';
 import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
+import { StateRows } from './state-rows.ts';
 
 export class RecurrentMemory implements Memory {
   readonly slots: Slots;
   readonly #layout: RecurrentIndex;
   readonly #cache: number;
+  readonly #rows: StateRows;
   readonly #lo: Int32Array;
   readonly #hi: Int32Array;
   readonly #lastPos: Int32Array;
@@ -22,6 +27,7 @@ export class RecurrentMemory implements Memory {
     const n_seq_max = layout.size;
     this.#layout = layout;
     this.slots = new Slots(n_seq_max);
+    this.#rows = new StateRows(n_seq_max, hasSpares(layout));
     this.#lo = new Int32Array(n_seq_max);
     this.#hi = new Int32Array(n_seq_max);
     this.#lastPos = new Int32Array(n_seq_max);
@@ -41,7 +47,11 @@ export class RecurrentMemory implements Memory {
   }
 
   /** There is a slot for every sequence, so a legal batch always fits. */
-  begin(): void {}
+  begin(): void {
+    if (!hasSpares(this.#layout)) return;
+    this.slots.save();
+    this.#rows.begin();
+  }
 
   place(batch: FlatBatch, split: Splitter, u: number, target: UbatchTarget): void {
     const n = split.nSeqs[u]!;
@@ -58,39 +68,44 @@ export class RecurrentMemory implements Memory {
   }
 
   /**
-   * States that are computed on are read from their row directly, unless that row is one that this ubatch writes for
-   * another slot; those, and states that only move, are gathered first. An empty slot in the window gets the zero
-   * state, for the books say from now on that its state lies in its own row.
+   * States that are computed on are read from their row directly, unless this ubatch writes that row for another slot;
+   * those, and states that only move, are gathered first. An empty slot in the window gets the zero state, for the books
+   * say from now on that its state lies in its own row.
    */
   #writeStates(n: number, { index, dims }: UbatchTarget): void {
     const layout = this.#layout;
-    const { head, window, src0 } = this.slots;
+    const { head, window } = this.slots;
     let moved = 0;
     let extra = 0;
     for (let i = 0; i < window; i++) {
-      const row = head + i;
-      const src = src0[i]!;
-      const inWindow = src >= head && src < head + window;
+      const slot = head + i;
+      const src = this.slots.src0[i]!;
+      const row = src < 0 ? -1 : this.#rows.of(src);
       if (i < n) {
-        index[layout.dstIds + i] = row;
-        const direct = src === row || !inWindow;
-        index[layout.srcIds + i] = direct ? src : -2 - moved;
-        if (!direct) index[layout.movedIds + moved++] = src;
-      } else if (src !== row) {
+        const inWindow = src >= head && src < head + window;
+        const direct = src === slot || !inWindow || !this.#rows.overwrites(src);
+        index[layout.srcIds + i] = direct ? row : -2 - moved;
+        if (!direct) index[layout.movedIds + moved++] = row;
+      } else if (src !== slot) {
         index[layout.extraSrc + extra] = moved;
-        index[layout.extraDst + extra++] = row;
-        index[layout.movedIds + moved++] = src;
+        index[layout.extraDst + extra++] = slot;
+        index[layout.movedIds + moved++] = row;
       }
     }
     dims[DIM.moved] = moved;
     dims[DIM.extra] = extra;
+    // Only now, when all that is read is known, may states change their rows.
+    for (let i = 0; i < n; i++) index[layout.dstIds + i] = this.#rows.write(head + i);
+    for (let j = 0; j < extra; j++)
+      index[layout.extraDst + j] = this.#rows.write(index[layout.extraDst + j]!);
   }
 
   commit(): void {}
 
-  /** Nothing of a recurrent plan can fail. */
   rollback(): void {
-    throw new IsobatchError('internal', 'recurrent memory cannot be rolled back');
+    if (!hasSpares(this.#layout)) throw new IsobatchError('internal', 'nothing of a recurrent plan can fail');
+    this.slots.restore();
+    this.#rows.rollback();
   }
 
   checkRm(seq: number, p0: number, p1: number): void {
@@ -141,7 +156,9 @@ export class RecurrentMemory implements Memory {
     if (to(last) === last) return [];
     const own = this.slots.tail[seq]!;
     const other = this.slots.slotFor(seq);
-    return other === own ? [] : [{ cache: this.#cache, from: [own], to: [other], delta: [0] }];
+    if (other === own) return [];
+    const rows = { from: [this.#rows.of(own)], to: [this.#rows.of(other)] };
+    return [{ cache: this.#cache, ...rows, delta: [0] }];
   }
 
   move(seq: number, { p0, p1, to }: Move): void {
@@ -156,6 +173,11 @@ export class RecurrentMemory implements Memory {
   clear(): void {
     this.slots.clear();
   }
+}
+
+/** Whether a batch may fail: then each slot has two rows. */
+function hasSpares({ rows, size }: RecurrentIndex): boolean {
+  return rows > size;
 }
 
 /** Whether nothing of a sequence that ends at `last` lies in [begin, end). */

@@ -67,11 +67,11 @@ export class Draft {
   }
 
   /**
-   * Room for what cache number `cache` keeps of one more layer: a row of so many bytes for each of its cells or slots.
-   * Answers its place in the cache space (words).
+   * Room for what cache number `cache` keeps of one more layer: its `rows` of so many bytes. Answers the place in the
+   * cache space (words).
    */
   keep(cache: number, bytes: number, turned = false): number {
-    const at = this.cache.take(Math.ceil((this.context.index.caches[cache]!.size * bytes) / 4));
+    const at = this.cache.take(Math.ceil((this.context.index.caches[cache]!.rows * bytes) / 4));
     this.#caches[cache]!.kept.push({ at: 4 * at, bytes, turned });
     return at;
   }

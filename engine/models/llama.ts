@@ -14,7 +14,7 @@ import {
   packExperts,
   takeExpertRoom,
 } from './experts.ts';
-import { attend, type GatedWeights, gatedFeedForward, packGated, rotate } from './parts.ts';
+import { attend, type GatedWeights, gatedFeedForward, packAttention, packGated, rotate } from './parts.ts';
 
 type Hparams = HparamsOf<'llama'>;
 
@@ -90,10 +90,7 @@ function network<W, R>(model: Model, hparams: Hparams, net: Net<W, R>): Network 
 function packLayer<W>(builder: WeightsBuilder, prefix: string, net: Net<W, unknown>) {
   return {
     attnNorm: builder.vector(`${prefix}attn_norm.weight`),
-    q: builder.matrix(`${prefix}attn_q.weight`),
-    k: builder.matrix(`${prefix}attn_k.weight`),
-    v: builder.matrix(`${prefix}attn_v.weight`),
-    o: builder.matrix(`${prefix}attn_output.weight`),
+    ...packAttention(builder, prefix),
     ffnNorm: builder.vector(`${prefix}ffn_norm.weight`),
     ffn: net.pack(builder, prefix),
   };

@@ -104,6 +104,18 @@ export function attend(draft: Draft, attending: Attending, shape: HeadShape): vo
   });
 }
 
+/** The matrices of attention in one layer. */
+export type AttentionWeights = ReturnType<typeof packAttention>;
+
+export function packAttention(builder: WeightsBuilder, prefix: string) {
+  return {
+    q: builder.matrix(`${prefix}attn_q.weight`),
+    k: builder.matrix(`${prefix}attn_k.weight`),
+    v: builder.matrix(`${prefix}attn_v.weight`),
+    o: builder.matrix(`${prefix}attn_output.weight`),
+  };
+}
+
 export interface GatedWeights {
   readonly gate: Matrix;
   readonly up: Matrix;

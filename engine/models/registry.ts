@@ -1,6 +1,7 @@
 /** The architectures that the engine has plans for: all that can be loaded. One line each. */
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
+import { jamba } from './jamba.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
@@ -11,6 +12,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   mamba,
   mamba2,
   openelm,
+  jamba,
 };
 
 /** Names of the architectures that the engine runs. */

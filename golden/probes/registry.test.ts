@@ -5,7 +5,15 @@ import { readGguf } from '../../model/gguf.ts';
 import { architectures, loadModel } from '../../model/load.ts';
 import { type Entry, Sequences } from '../../oracle/entries.ts';
 import { logits } from '../../oracle/forward.ts';
-import { buildProbe, positionProbe, probeNames, probes, setProbes, stateProbes } from './registry.ts';
+import {
+  buildProbe,
+  hybridProbes,
+  positionProbe,
+  probeNames,
+  probes,
+  setProbes,
+  stateProbes,
+} from './registry.ts';
 import type { Probe } from './types.ts';
 
 /** A changed sum means changed weights: kept cases and recorded margins are then void. */
@@ -63,7 +71,7 @@ describe('probes', () => {
   const own = probes.filter(({ arch }) => architectures.includes(arch));
   it.each(own)('$name loads in our loader', (probe) => {
     const { hparams, bos } = loadModel(probe.build(), probe.name);
-    expect(hparams).toMatchObject({ arch: probe.arch, n_vocab: probe.n_vocab, n_layer: 1 });
+    expect(hparams).toMatchObject({ arch: probe.arch, n_vocab: probe.n_vocab });
     expect(bos).toBe(1);
   });
 
@@ -94,6 +102,20 @@ describe('probes', () => {
       expect(whole).toEqual(want);
       expect(reading.own).toBe(i);
       expect(reading.margin).toBeLessThan(0.05);
+    });
+  });
+
+  it.each(hybridProbes)('$name spells what went into the state, and what attention saw', (probe) => {
+    const { entries, ids } = entriesOf(probe, SEQS);
+    const rows = logits(loadModel(probe.build(), probe.name), entries, { type_kv: 'F16' });
+    entries.forEach((entry, i) => {
+      const reading = probe.read(rows[i]!);
+      if (reading.kind === 'unreadable') throw new Error(reading.reason);
+      const counts = new Map(entry.saw.map((seen) => [ids.get(seen)!, 1]));
+      expect(reading.own).toBe(i);
+      expect(reading.set.counts).toEqual(counts);
+      expect(reading.state.counts).toEqual(counts);
+      expect(reading.margin).toBeLessThan(1e-6);
     });
   });
 

@@ -8,6 +8,7 @@
 import type { Keys } from '../keys.ts';
 import {
   type Architecture,
+  attention,
   type CommonHparams,
   commonHparams,
   ends,
@@ -16,7 +17,6 @@ import {
   gatedFeedForward,
   headCounts,
   headSize,
-  matrix,
   norm,
   refuseAttentionVariants,
   rmsEps,
@@ -71,17 +71,12 @@ function hparams(keys: Keys, n_vocab: number): LlamaHparams {
 
 function tensors(h: LlamaHparams): Wanted[] {
   const { n_embd: e } = h;
-  const n_q = h.n_head * h.n_embd_head;
-  const n_kv = h.n_head_kv * h.n_embd_head;
   const all = ends(h);
   for (let i = 0; i < h.n_layer; i++) {
     const blk = `blk.${i}`;
     all.push(
       norm(`${blk}.attn_norm`, e),
-      matrix(`${blk}.attn_q`, e, n_q),
-      matrix(`${blk}.attn_k`, e, n_kv),
-      matrix(`${blk}.attn_v`, e, n_kv),
-      matrix(`${blk}.attn_output`, n_q, e),
+      ...attention(blk, h),
       ...(h.n_expert > 0 ? expertFeedForward(blk, e, h.n_ff, h.n_expert) : gatedFeedForward(blk, e, h.n_ff)),
     );
   }

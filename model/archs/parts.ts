@@ -65,6 +65,21 @@ export function headCounts(keys: Keys, n_layer: number): { n_head: number; n_hea
   return { n_head, n_head_kv };
 }
 
+/**
+ * Heads of a hybrid: those of keys and values by layer, where 0 stands for a layer with a recurrent state instead of
+ * attention. Throws `model`, also if K and V cannot be shared evenly.
+ */
+export function mixedHeads(keys: Keys, n_layer: number): { n_head: number; n_head_kv: readonly number[] } {
+  const n_head = keys.integerPerLayer('attention.head_count', n_layer, { min: 1 });
+  const n_head_kv = keys.integersOfLayers('attention.head_count_kv', n_layer);
+  const key = `key ${keys.arch}.attention.head_count_kv`;
+  n_head_kv.forEach((n, i) => {
+    if (n > 0 && n_head % n !== 0)
+      keys.fail(key, `is ${n} in layer ${i}, which does not divide head_count ${n_head}`);
+  });
+  return { n_head, n_head_kv };
+}
+
 /** Channels of a head of q, k and v, which must be the same. Throws `model`. */
 export function headSize(keys: Keys, n_embd: number, n_head: number): number {
   if (!keys.has('attention.key_length') && n_embd % n_head !== 0) {
@@ -177,6 +192,21 @@ export function ends({ n_embd, n_vocab }: CommonHparams): Wanted[] {
     matrix('token_embd', n_embd, n_vocab),
     norm('output_norm', n_embd),
     { ...matrix('output', n_embd, n_vocab), optional: true },
+  ];
+}
+
+/** The matrices of attention in one layer. */
+export function attention(
+  blk: string,
+  h: Readonly<Record<'n_embd' | 'n_head' | 'n_head_kv' | 'n_embd_head', number>>,
+): Wanted[] {
+  const n_q = h.n_head * h.n_embd_head;
+  const n_kv = h.n_head_kv * h.n_embd_head;
+  return [
+    matrix(`${blk}.attn_q`, h.n_embd, n_q),
+    matrix(`${blk}.attn_k`, h.n_embd, n_kv),
+    matrix(`${blk}.attn_v`, h.n_embd, n_kv),
+    matrix(`${blk}.attn_output`, n_q, h.n_embd),
   ];
 }
 

@@ -2,13 +2,14 @@
  * The architectures that can be loaded: a file each, listed here and nowhere else. Oracle and engine have registries of
  * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
  */
+import { jamba } from './jamba.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
 
-const LIST = [llama, mamba, mamba2, openelm] as const;
+const LIST = [llama, mamba, mamba2, openelm, jamba] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

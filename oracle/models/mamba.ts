@@ -6,6 +6,7 @@ import type { HparamsOf } from '../../model/types.ts';
 import { embedded, linear, outputs, type Pass, previousPlaces, rmsNorm } from './parts.ts';
 
 type Hparams = HparamsOf<'mamba'>;
+type MixerHparams = Pick<Hparams, 'd_conv' | 'd_inner' | 'd_state' | 'dt_rank'>;
 
 /** What a layer remembers after an entry. */
 interface State<R> {
@@ -30,10 +31,30 @@ function layer<R>(
   h: readonly R[],
   before: readonly number[],
 ): R[] {
-  const { weights, ops } = pass;
-  const { d_conv, d_inner, d_state, dt_rank, norm_rms_eps } = hparams;
+  const { ops } = pass;
   const blk = `blk.${il}`;
-  const norm = rmsNorm(pass, `${blk}.attn_norm`, norm_rms_eps);
+  const eps = hparams.norm_rms_eps;
+  const norm = rmsNorm(pass, `${blk}.attn_norm`, eps);
+  const normed = (what: string) => (v: R) =>
+    hparams.dt_b_c_rms ? ops.rmsNorm(v, eps, undefined, `${blk}.${what}_norm`) : v;
+  const norms = { dt: normed('dt'), b: normed('b'), c: normed('c') };
+  const m = mixed(pass, hparams, blk, h.map(norm), before, norms);
+  return h.map((ht, t) => ops.add(ht, m[t]!, `${blk}.add`));
+}
+
+/** What becomes of the low-rank dt, of B and of C before they are used. */
+export type Norms<R> = Readonly<Record<'dt' | 'b' | 'c', (v: R) => R>>;
+
+/** The mixer of a layer over the list u of normed rows, up to ssm_out; `before` are `previousPlaces`. */
+export function mixed<R>(
+  pass: Pass<R>,
+  { d_conv, d_inner, d_state, dt_rank }: MixerHparams,
+  blk: string,
+  u: readonly R[],
+  before: readonly number[],
+  norms: Norms<R>,
+): R[] {
+  const { weights, ops } = pass;
   const ssm_in = linear(pass, `${blk}.ssm_in`);
   const conv1d = weights.matrix(`${blk}.ssm_conv1d.weight`);
   const conv1d_bias = ops.constant(weights.vector(`${blk}.ssm_conv1d.bias`));
@@ -43,30 +64,27 @@ function layer<R>(
   const A = weights.matrix(`${blk}.ssm_a`);
   const D = ops.constant(weights.vector(`${blk}.ssm_d`));
   const ssm_out = linear(pass, `${blk}.ssm_out`);
-  const normed = (v: R, op: string) =>
-    hparams.dt_b_c_rms ? ops.rmsNorm(v, norm_rms_eps, undefined, `${blk}.${op}`) : v;
 
   const zero: State<R> = {
     conv: Array.from({ length: d_conv - 1 }, () => ops.zeros(d_inner)),
     ssm: ops.zeros(d_state * d_inner),
   };
   const states: State<R>[] = [];
-  return h.map((ht, t) => {
+  return u.map((ut, t) => {
     const previous = states[before[t]!] ?? zero;
-    const xz = ssm_in(norm(ht));
+    const xz = ssm_in(ut);
     const z = ops.slice(xz, d_inner);
     const columns = [...previous.conv, ops.slice(xz, 0, d_inner)];
     const convolved = ops.add(ops.ssmConv(columns, conv1d, `${blk}.conv`), conv1d_bias, `${blk}.conv_bias`);
     const x = ops.silu(convolved, `${blk}.conv_silu`);
     const x_db = ssm_x(x);
-    const dt_low = normed(ops.slice(x_db, 0, dt_rank), 'dt_norm');
+    const dt_low = norms.dt(ops.slice(x_db, 0, dt_rank));
     const dt = ops.add(ssm_dt(dt_low), ssm_dt_bias, `${blk}.dt_bias`);
-    const B = normed(ops.slice(x_db, dt_rank, dt_rank + d_state), 'b_norm');
-    const C = normed(ops.slice(x_db, dt_rank + d_state), 'c_norm');
+    const B = norms.b(ops.slice(x_db, dt_rank, dt_rank + d_state));
+    const C = norms.c(ops.slice(x_db, dt_rank + d_state));
     const scan = ops.ssmScan(previous.ssm, A, { x, dt, B, C }, `${blk}.scan`);
     states.push({ conv: columns.slice(1), ssm: scan.state });
     const y = ops.add(scan.y, ops.mul(D, x, `${blk}.skip`), `${blk}.skip_add`);
-    const gated = ops.mul(y, ops.silu(z, `${blk}.gate`), `${blk}.gate_mul`);
-    return ops.add(ht, ssm_out(gated), `${blk}.add`);
+    return ssm_out(ops.mul(y, ops.silu(z, `${blk}.gate`), `${blk}.gate_mul`));
   });
 }

@@ -1,5 +1,6 @@
 /** The architectures that have a forward pass here: all that can be loaded. One line each. */
 import type { Arch, HparamsOf } from '../../model/types.ts';
+import * as jamba from './jamba.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
@@ -11,6 +12,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   mamba: mamba.rows,
   mamba2: mamba2.rows,
   openelm: openelm.rows,
+  jamba: jamba.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

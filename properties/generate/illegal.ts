@@ -115,6 +115,11 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
+/** One token that overflows, anywhere: all ubatches before its own are done when the batch fails. */
+const overflow: Mutation = ({ r, facts }, batch) => {
+  batch.token[r.below(batch.token.length)] = facts.overflow!;
+};
+
 /** A batch that is refused at this state, with the kind; null if the mutation left it legal. */
 export function illegalBatch(d: Draft, legal: Batch, params: ContextParams): Call | null {
   const batch: Mutable = {
@@ -123,9 +128,10 @@ export function illegalBatch(d: Draft, legal: Batch, params: ContextParams): Cal
     ...(legal.pos === undefined ? {} : { pos: [...legal.pos] }),
     ...(legal.logits === undefined ? {} : { logits: [...legal.logits] }),
   };
-  d.r.pick(MUTATIONS)(d, batch, params);
+  const overflows = params.type_kv === 'F16' && d.facts.overflow !== undefined && d.r.chance(0.5);
+  (overflows ? overflow : d.r.pick(MUTATIONS))(d, batch, params);
   const call: Call = { op: 'decode', batch };
-  const refused = refusalOf(d.lists, call, { params, calls: [] }, d.facts.n_vocab);
+  const refused = refusalOf(d.lists, call, { params, calls: [] }, d.facts.n_vocab, d.facts.overflow);
   return refused === null || !d.facts.refuses(refused) ? null : { ...call, refused };
 }
 
