@@ -26,6 +26,25 @@ export class Weights {
     return matrix(this.#tensor(name));
   }
 
+  /** A tensor of three dimensions as the matrices of which it is a stack. */
+  matrices(name: string): Matrix[] {
+    const tensor = this.#tensor(name);
+    const [n_in = 1, n_out = 1, n = 1] = tensor.ne;
+    const { data, half } = matrix(tensor);
+    const size = n_in * n_out;
+    return Array.from({ length: n }, (_, k) => ({
+      n_in,
+      n_out,
+      data: data.subarray(k * size, (k + 1) * size),
+      half: half === true,
+    }));
+  }
+
+  /** Tensors that files have and no formula reads. */
+  ignore(...names: readonly string[]): void {
+    for (const name of names) this.#read.add(name);
+  }
+
   /** Throws `model` if a tensor of the file was not used. */
   allRead(): void {
     for (const name of this.#model.tensors.keys()) {

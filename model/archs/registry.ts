@@ -5,8 +5,10 @@
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import type { Architecture } from './parts.ts';
+import { rwkv6 } from './rwkv6.ts';
+import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba] as const;
+const LIST = [llama, mamba, rwkv6, rwkv7] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

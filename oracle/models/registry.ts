@@ -3,10 +3,14 @@ import type { Arch, HparamsOf } from '../../model/types.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
 import type { Pass, Rows } from './parts.ts';
+import * as rwkv6 from './rwkv6.ts';
+import * as rwkv7 from './rwkv7.ts';
 
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
   mamba: mamba.rows,
+  rwkv6: rwkv6.rows,
+  rwkv7: rwkv7.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */
