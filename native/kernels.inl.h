@@ -69,6 +69,7 @@ constexpr int TYPE_F16 = 1;
 #include "rows.inl.h"
 #include "attention.inl.h"
 #include "ssm.inl.h"
+#include "rwkv.inl.h"
 
 namespace {
 
@@ -87,6 +88,15 @@ enum Op {
   OP_SSM_SCAN,
   OP_SSM_GATE,
   OP_KV_LOAD,
+  OP_LAYER_NORM = 25,
+  OP_TOKEN_SHIFT,
+  OP_LERP,
+  OP_POINTWISE,
+  OP_GATED_ADD,
+  OP_WKV6,
+  OP_WKV7_KEYS,
+  OP_WKV7,
+  OP_WKV7_OUTPUT,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -123,6 +133,18 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_CONV: ssmConv(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
+    case OP_LAYER_NORM: layerNorm(a, rows, m); return 0;
+    case OP_TOKEN_SHIFT: tokenShift(a, rows, dims[a[2]], m); return 0;
+    case OP_LERP: lerp(a, rows, m); return 0;
+    case OP_POINTWISE:
+      if (a[5] < 0 || a[5] >= FUNCTIONS) return IB_BAD_OP;
+      pointwise(a, rows, m);
+      return 0;
+    case OP_GATED_ADD: gatedAdd(a, rows, m); return 0;
+    case OP_WKV6: wkv6(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV7_KEYS: wkv7Keys(a, rows, m); return 0;
+    case OP_WKV7: wkv7(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV7_OUTPUT: wkv7Output(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

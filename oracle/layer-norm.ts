@@ -26,7 +26,9 @@ export function standardized(x: Float64Array, n_part: number, eps: number, at?: 
     for (let i = 0; i < n; i++) y[part * n + i] = (own[i]! - mean) * scale;
   }
   // The difference and its product with the scale.
-  return at ? y.map((yi, i) => at.after(i, yi, 2 * U32 * Math.abs(yi), U32 * Math.abs(yi) * Math.sqrt(2 / 3))) : y;
+  return at
+    ? y.map((yi, i) => at.after(i, yi, 2 * U32 * Math.abs(yi), U32 * Math.abs(yi) * Math.sqrt(2 / 3)))
+    : y;
 }
 
 /** The sum, and its quotient. */
@@ -66,7 +68,9 @@ export function unitParts(x: Float64Array, n_part: number, eps: number, at?: Sit
     if (at) scale = roundedLength(own, squares, scale, part, at.step('scale'));
     for (let i = 0; i < n; i++) y[part * n + i] = own[i]! * scale;
   }
-  return at ? y.map((yi, i) => at.after(i, yi, U32 * Math.abs(yi) + TINY32, (U32 * Math.abs(yi)) / Math.sqrt(3))) : y;
+  return at
+    ? y.map((yi, i) => at.after(i, yi, U32 * Math.abs(yi) + TINY32, (U32 * Math.abs(yi)) / Math.sqrt(3)))
+    : y;
 }
 
 /** Half the error of the sum of squares, then root and reciprocal. */

@@ -199,7 +199,9 @@ function carriedWkv7(
         // Sums that do not depend on how s_i came to be, and what an element has in common with it.
         const apart = M * M * w.s[j]! + v.v[i]! ** 2 * k.s[j]! + (removed * kap) ** 2 * iclr.s[j]!;
         const own = atState.variance(place);
-        const direct = (wj - 2 * kap * b) * wj * state.s[place]! + (removed * eta - 2 * M * b) * removed * eta * kappa.s[j]!;
+        const direct =
+          (wj - 2 * kap * b) * wj * state.s[place]! +
+          (removed * eta - 2 * M * b) * removed * eta * kappa.s[j]!;
         s[place] = Math.max(b * b * loose + direct, 0) + apart + kj * kj * v.s[i]! + own;
         const byState = wj * rj - kap * readB;
         const byKappa = removed * eta * rj - M * readB;

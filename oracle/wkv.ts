@@ -92,7 +92,8 @@ export function wkv7(
         const parts = [state[place]! * w[j]!, v[i]! * k[j]!, removed * kappa[j]! * iclr[j]!] as const;
         next[place] = parts[0] + parts[1] + parts[2];
         // b, its product with s, and the sum of two before the third.
-        if (atState) next[place] = roundedSum(place, [...parts, parts[2], parts[1] + parts[2]], atState, next[place]!);
+        if (atState)
+          next[place] = roundedSum(place, [...parts, parts[2], parts[1] + parts[2]], atState, next[place]!);
         term[j - h * n] = next[place]! * r[j]!;
         y[i]! += term[j - h * n]!;
       }
@@ -117,14 +118,26 @@ function addError(own: Own, factor: number, sizes: readonly number[]): void {
 }
 
 /** A sum whose parts and itself are rounded. */
-function roundedSum(place: number, parts: readonly number[], at: Site, sum = parts.reduce((a, b) => a + b, 0)): number {
+function roundedSum(
+  place: number,
+  parts: readonly number[],
+  at: Site,
+  sum = parts.reduce((a, b) => a + b, 0),
+): number {
   const own = { b: 0, variance: 0 };
   addError(own, 1, [...parts, sum]);
   return at.after(place, sum, own.b + TINY32, Math.sqrt(own.variance) + TINY32);
 }
 
 /** A sum of products, whose terms have errors of their own. */
-function roundedOutput(element: number, y: number, term: Float64Array, n: number, own: Own, at: Site): number {
+function roundedOutput(
+  element: number,
+  y: number,
+  term: Float64Array,
+  n: number,
+  own: Own,
+  at: Site,
+): number {
   const { b, variance } = sumError(term, n, at.profile.products, productKind(at.profile));
   return at.after(element, y, b + own.b, Math.sqrt(variance + own.variance));
 }

@@ -3,10 +3,14 @@ import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
+import { rwkv6 } from './rwkv6.ts';
+import { rwkv7 } from './rwkv7.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
   mamba,
+  rwkv6,
+  rwkv7,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -5,15 +5,7 @@
  * Rule: spec: architectures.md 9 and 10.
  */
 import type { Keys } from '../keys.ts';
-import {
-  type CommonHparams,
-  commonHparams,
-  matrix,
-  norm,
-  refuseHeads,
-  small,
-  type Wanted,
-} from './parts.ts';
+import { type CommonHparams, commonHparams, matrix, norm, refuseHeads, small, type Wanted } from './parts.ts';
 
 export interface RwkvHparams extends CommonHparams {
   /** What layer norms add to the variance. */

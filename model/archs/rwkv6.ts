@@ -57,7 +57,8 @@ function tensors(h: Rwkv6Hparams): Wanted[] {
 }
 
 function explain(tensor: string): string | undefined {
-  if (/time_mix_lerp_[wkvrg]\.weight$/.test(tensor)) return 'stands beside time_mix_lerp_fused, which holds it too';
+  if (/time_mix_lerp_[wkvrg]\.weight$/.test(tensor))
+    return 'stands beside time_mix_lerp_fused, which holds it too';
   return explainRwkv(tensor);
 }
 

@@ -10,8 +10,13 @@ const fround = Math.fround;
 const lanes = new Float32Array(16);
 let state = new Float32Array(0);
 
+/** What `loadState` has loaded, `width` floats. */
+export function stateOf(width: number): Float32Array {
+  return state.subarray(0, width);
+}
+
 /** Copies the old state of a set (`id` as in plan.ts) into `state`. */
-function loadState(m: Views, cache: number, moved: number, id: number, width: number): void {
+export function loadState(m: Views, cache: number, moved: number, id: number, width: number): void {
   if (state.length < width) state = new Float32Array(width);
   if (id === -1) {
     state.fill(0, 0, width);

@@ -23,11 +23,20 @@ function layerOf<R>(pass: Pass<R>, hparams: Hparams, il: number): Layer<R> {
   const blk = `blk.${il}`;
   const mix = `${blk}.time_mix`;
   const constant = (name: string) => ops.constant(weights.vector(`${name}.weight`));
-  const [norm, norm_2] = [layerNorm(pass, `${blk}.attn_norm`, norm_eps), layerNorm(pass, `${blk}.attn_norm_2`, norm_eps)];
+  const [norm, norm_2] = [
+    layerNorm(pass, `${blk}.attn_norm`, norm_eps),
+    layerNorm(pass, `${blk}.attn_norm_2`, norm_eps),
+  ];
   const of = (name: string) => linear(pass, `${mix}_${name}`);
   const [w1, decay_w1, decay_w2] = [of('w1'), of('decay_w1'), of('decay_w2')];
   const w2 = weights.matrices(`${mix}_w2.weight`);
-  const [receptance, key, value, gate, output] = [of('receptance'), of('key'), of('value'), of('gate'), of('output')];
+  const [receptance, key, value, gate, output] = [
+    of('receptance'),
+    of('key'),
+    of('value'),
+    of('gate'),
+    of('output'),
+  ];
   const lerp_x = constant(`${mix}_lerp_x`);
   const lerps = lerpsOf(pass, mix, n_embd);
   const decay = constant(`${mix}_decay`);
@@ -38,7 +47,11 @@ function layerOf<R>(pass: Pass<R>, hparams: Hparams, il: number): Layer<R> {
     constant(`${blk}.channel_mix_lerp_r`),
   ];
   const channel = (name: string) => linear(pass, `${blk}.channel_mix_${name}`);
-  const [channel_key, channel_value, channel_receptance] = [channel('key'), channel('value'), channel('receptance')];
+  const [channel_key, channel_value, channel_receptance] = [
+    channel('key'),
+    channel('value'),
+    channel('receptance'),
+  ];
 
   function timeMix(x: R, x_prev: R, wkv: R): { y: R; wkv: R } {
     const m = ops.apply('tanh', w1(ops.lerp(x, x_prev, lerp_x, `${mix}.lerp_x`)), `${mix}.w1_tanh`);
@@ -58,7 +71,11 @@ function layerOf<R>(pass: Pass<R>, hparams: Hparams, il: number): Layer<R> {
 
   function channelMix(y: R, y_prev: R): R {
     const shifted = (by: R, part: string) => ops.lerp(y, y_prev, by, `${blk}.channel_mix.lerp_${part}`);
-    const squared = ops.apply('reluSquared', channel_key(shifted(channel_lerp_k, 'k')), `${blk}.channel_mix.relu`);
+    const squared = ops.apply(
+      'reluSquared',
+      channel_key(shifted(channel_lerp_k, 'k')),
+      `${blk}.channel_mix.relu`,
+    );
     const r = channel_receptance(shifted(channel_lerp_r, 'r'));
     const open = ops.apply('sigmoid', r, `${blk}.channel_mix.sigmoid`);
     return ops.mul(open, channel_value(squared), `${blk}.channel_mix.mul`);

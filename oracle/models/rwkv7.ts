@@ -27,7 +27,10 @@ function layerOf<R>(pass: Pass<R>, hparams: Hparams, il: number, v_first: R[]): 
   const [lerp_r, lerp_w, lerp_k, lerp_v, lerp_a, lerp_g] = [0, 1, 2, 3, 4, 5].map((part) =>
     ops.constant(fused.slice(part * n_embd, (part + 1) * n_embd)),
   ) as [R, R, R, R, R, R];
-  const [norm, norm_2] = [layerNorm(pass, `${blk}.attn_norm`, norm_eps), layerNorm(pass, `${blk}.attn_norm_2`, norm_eps)];
+  const [norm, norm_2] = [
+    layerNorm(pass, `${blk}.attn_norm`, norm_eps),
+    layerNorm(pass, `${blk}.attn_norm_2`, norm_eps),
+  ];
   const of = (name: string) => linear(pass, `${mix}_${name}`);
   const [receptance, key, value, output] = [of('receptance'), of('key'), of('value'), of('output')];
   const [w1, w2, a1, a2, g1, g2] = [of('w1'), of('w2'), of('a1'), of('a2'), of('g1'), of('g2')];
@@ -57,19 +60,35 @@ function layerOf<R>(pass: Pass<R>, hparams: Hparams, il: number, v_first: R[]): 
   function timeMix(x: R, t: number, x_prev: R, wkv: R): { y: R; wkv: R } {
     const shifted = (by: R, part: string) => ops.lerp(x, x_prev, by, `${mix}.lerp_${part}`);
     const r = receptance(shifted(lerp_r, 'r'));
-    const decay = ops.add(w0, w2(ops.apply('tanh', w1(shifted(lerp_w, 'w')), `${mix}.w_tanh`)), `${mix}.w_add`);
-    const exponent = ops.scale(ops.apply('sigmoid', decay, `${mix}.w_sigmoid`), STRONGEST_DECAY, `${mix}.w_scale`);
+    const decay = ops.add(
+      w0,
+      w2(ops.apply('tanh', w1(shifted(lerp_w, 'w')), `${mix}.w_tanh`)),
+      `${mix}.w_add`,
+    );
+    const exponent = ops.scale(
+      ops.apply('sigmoid', decay, `${mix}.w_sigmoid`),
+      STRONGEST_DECAY,
+      `${mix}.w_scale`,
+    );
     const w = ops.apply('exp', exponent, `${mix}.w_exp`);
     const k = key(shifted(lerp_k, 'k'));
     const x_v = shifted(lerp_v, 'v');
     const v = mixed(value(x_v), x_v, t);
-    const a = ops.apply('sigmoid', ops.add(a0, a2(a1(shifted(lerp_a, 'a'))), `${mix}.a_add`), `${mix}.a_sigmoid`);
+    const a = ops.apply(
+      'sigmoid',
+      ops.add(a0, a2(a1(shifted(lerp_a, 'a'))), `${mix}.a_add`),
+      `${mix}.a_sigmoid`,
+    );
     const g = g2(ops.apply('sigmoid', g1(shifted(lerp_g, 'g')), `${mix}.g_sigmoid`));
     const kappa = ops.unitParts(ops.mul(k, k_k, `${mix}.k_k`), n_head, UNIT_EPS, `${mix}.kappa`);
     const less = ops.mul(ops.add(a, all(-1), `${mix}.a_less`), k_a, `${mix}.k_a`);
     const k_new = ops.mul(k, ops.add(all(1), less, `${mix}.k_share`), `${mix}.k_new`);
     const out = ops.wkv7(wkv, { r, w, k: k_new, v, kappa, iclr: a }, n_head, `${mix}.wkv`);
-    const bonus = ops.partSums(ops.mul(ops.mul(k_new, r, `${mix}.kr`), r_k, `${mix}.r_k`), n_head, `${mix}.bonus`);
+    const bonus = ops.partSums(
+      ops.mul(ops.mul(k_new, r, `${mix}.kr`), r_k, `${mix}.r_k`),
+      n_head,
+      `${mix}.bonus`,
+    );
     const o = ops.add(ln(out.y), ops.mul(bonus, v, `${mix}.bonus_v`), `${mix}.bonus_add`);
     return { y: output(ops.mul(o, g, `${mix}.gate`)), wkv: out.state };
   }
