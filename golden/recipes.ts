@@ -2,8 +2,8 @@
  * The recipes: tiny models that are made from a name, so that a campaign needs no files. `llama` and `mamba` are the
  * fuzz models (at most about 20,000 parameters, last logits depend on the first token); `-loadable` have the size,
  * keys and vocabulary that real llama.cpp loads too; `-f16` have matrices in half precision, rounded from the same
- * weights. The others, named as their architectures, are made for real llama.cpp, and `engine` says of each whether our
- * loader, and so our engine, has its architecture too. Bytes of all are pinned in `recipes.test.ts`.
+ * weights. The others, named as their architectures, are made for real llama.cpp (`-fuzz` is a fuzz model of one of them),
+ * and `engine` says of each whether our loader, and so our engine, has its architecture too. Bytes of all are pinned in `recipes.test.ts`.
  *
  * A fuzz model can be asked for in another size, so that a failure can be shown on the smallest model that has it:
  * `llama@1x16` is `llama` with 1 layer and width 16. Layers are 1 to 8, the width is a multiple of 8, 16 to 64; heads
@@ -22,7 +22,7 @@ import { buildMamba, type MambaShape } from './recipe-mamba.ts';
 import { buildMamba2 } from './recipe-mamba2.ts';
 import { buildOpenelm } from './recipe-openelm.ts';
 import { BYTE_VOCAB } from './recipe-parts.ts';
-import { buildRwkv6, buildRwkv7 } from './recipe-rwkv.ts';
+import { buildRwkv6, buildRwkv7, RWKV6_LOADABLE, RWKV7_LOADABLE, rwkvFuzz } from './recipe-rwkv.ts';
 
 export interface Recipe {
   readonly name: string;
@@ -154,8 +154,24 @@ export const recipes: readonly Recipe[] = [
   single('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
     buildGemma3(name, 7, type),
   ),
-  single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
-  single('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
+  single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', (name, type) => buildRwkv6(name, RWKV6_LOADABLE, type)),
+  single('rwkv7', 'rwkv7', '2 layers, one head of 64', (name, type) =>
+    buildRwkv7(name, RWKV7_LOADABLE, type),
+  ),
+  ...pair(
+    'rwkv6-fuzz',
+    'rwkv6',
+    'random rwkv6: 2 layers, width 32, 4 heads of 8, vocabulary 64',
+    (type) => buildRwkv6('rwkv6-fuzz', rwkvFuzz(2, 32), type),
+    (n_layer, n_embd, type) => buildRwkv6('rwkv6-fuzz', rwkvFuzz(n_layer, n_embd), type),
+  ),
+  ...pair(
+    'rwkv7-fuzz',
+    'rwkv7',
+    'random rwkv7: 2 layers, width 32, 4 heads of 8, vocabulary 64',
+    (type) => buildRwkv7('rwkv7-fuzz', rwkvFuzz(2, 32), type),
+    (n_layer, n_embd, type) => buildRwkv7('rwkv7-fuzz', rwkvFuzz(n_layer, n_embd), type),
+  ),
   single('jamba', 'jamba', 'mamba, attention, mamba', buildJamba),
   single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
   single('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),

@@ -135,7 +135,7 @@ void wkv7Keys(const int32_t* a, int rows, const Memory& m) {
         squares = vfma(q, q, squares);
       }
       const float length = __builtin_sqrtf(vfold(squares));
-      const V s = vset(1.0f / (length > 1e-12f ? length : 1e-12f));
+      const V s = vset(1.0f / (length < 1e-12f ? 1e-12f : length));
       for (int c = 0; c < d; c += 16) {
         const int left = d - c;
         const V key = loadPart(k + c, left), rate = loadPart(iclr + c, left);

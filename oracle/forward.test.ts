@@ -4,7 +4,7 @@ import { completeBatch } from './batch.ts';
 import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
 import { roundToHalf } from './half.ts';
-import { microLlama, microMamba, randomBatch, seeded } from './testing.ts';
+import { microLlama, microMamba, microRwkv6, microRwkv7, randomBatch, seeded } from './testing.ts';
 
 /** Entries of one sequence of its own. */
 function entriesOf(tokens: readonly number[]): Entry[] {
@@ -236,6 +236,8 @@ describe('mamba', () => {
 describe.each([
   ['llama', microLlama(11, { n_layer: 2 })],
   ['mamba', microMamba(11, { n_layer: 2 })],
+  ['rwkv6', microRwkv6(11, { n_layer: 2, rescale_every: 1 })],
+  ['rwkv7', microRwkv7(11, { n_layer: 2 })],
 ])('%s', (_, model) => {
   it('says in any history of batches what each list says alone', () => {
     let compared = 0;

@@ -17,13 +17,14 @@ import { unknownName } from './names.ts';
 export const RULES = 'rules';
 
 /**
- * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the recipe named as each,
- * its half-precision twin if there is one, and the trained models.
+ * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the fuzz recipe of each
+ * (`NAME-fuzz`, or the one named as the architecture), its half-precision twin if there is one, and the trained models.
  */
 export function usualModels(architectures: readonly string[]): string[] {
-  const usual = recipes.filter(
-    ({ name, arch }) => architectures.includes(arch) && (name === arch || name === `${arch}-f16`),
-  );
+  const usual = recipes.filter(({ name, arch }) => {
+    const fuzz = recipeNames.includes(`${arch}-fuzz`) ? `${arch}-fuzz` : arch;
+    return architectures.includes(arch) && (name === fuzz || name === `${fuzz}-f16`);
+  });
   return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
 }
 

@@ -75,7 +75,7 @@ export function lerp(a: Int32Array, rows: number, m: Views): void {
 const STRONGEST_DECAY = fround(-0.606531);
 
 function reluSquared(x: number): number {
-  const y = x < 0 ? 0 : x;
+  const y = Math.max(x, 0);
   return fround(y * y);
 }
 
@@ -126,7 +126,7 @@ export function wkv7Keys(a: Int32Array, rows: number, m: Views): void {
         lanes[i & 15] = fma(q, q, lanes[i & 15]!);
       }
       const length = fround(Math.sqrt(fold(lanes)));
-      const s = fround(1 / (length > SHORTEST ? length : SHORTEST));
+      const s = fround(1 / Math.max(length, SHORTEST));
       for (let i = h; i < h + d!; i++) {
         const [key, rate] = [act[k! + row + i]!, act[iclr! + row + i]!];
         const unit = fround(fround(key * w[keyScale! + i]!) * s);
