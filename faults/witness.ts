@@ -26,7 +26,7 @@ const MAIN = fileURLToPath(
 /** Kinds of scripts. */
 export type Kind = 'one ubatch' | 'one decode' | 'nothing shared' | 'nothing reused' | 'anything';
 
-const MODELS = ['recipe:llama', 'recipe:mamba'];
+const MODELS = ['recipe:llama', 'recipe:mamba', 'recipe:rwkv6-fuzz', 'recipe:rwkv7-fuzz'];
 /** Whose histories are taken; the order is that of the scripts. */
 const SOURCES = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 

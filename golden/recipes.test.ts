@@ -23,6 +23,10 @@ const SHA256: Readonly<Record<string, string>> = {
   gemma3: '1fac470f9814b5568730ad678a1af7b9e6f3902eac9b8a8e916c7a6c229473cc',
   rwkv6: '6148383c3a6ede577579c2ac257e5c1ad8fd71b5194871fa6576abc82a264a66',
   rwkv7: 'e7fe17ae4ee77c68ce774f36f6a7fd47b510c108bbebdaa285f5b62830817102',
+  'rwkv6-fuzz': '0e4569b00d56d439181ae9caa70c4f56253a6065e16be2ccdef684c3840665cd',
+  'rwkv6-fuzz-f16': '60668ad2c8de7fe83216d22aa78b517a6de139988f3f6be6635d88f140eaa581',
+  'rwkv7-fuzz': 'df2d0038df4850edab50f057943ae40ccddeb3ff5eb229639dae291dad81ffc4',
+  'rwkv7-fuzz-f16': 'be91c8a17e20f938d919b0d031944b4fea58edef2dc648f6c849a872209847c8',
   jamba: 'ff5563e9038098f31b90aac05137d253817812b4ae4aee5471ba6d7298a77d0e',
   'falcon-h1': '77bf81a57f3260138737cd6e366d063578e4f1c445dc6337a4f06c7bce104f4f',
   lfm2: '557116a3edca9f9d94ccd5110c28c73484d8bcc628a5b27ce1069f8b415f7d72',
@@ -59,28 +63,40 @@ describe('recipes', () => {
     const model = loadModel(build(), name);
     expect(model.hparams.arch).toBe(arch);
     expect(model.n_params).toBe(
-      { llama: 19_616, mamba: 18_912, 'llama-loadable': 94_912, 'mamba-loadable': 82_048 }[
-        name.replace('-f16', '')
-      ],
+      {
+        llama: 19_616,
+        mamba: 18_912,
+        'llama-loadable': 94_912,
+        'mamba-loadable': 82_048,
+        rwkv6: 121_472,
+        rwkv7: 101_376,
+        'rwkv6-fuzz': 24_704,
+        'rwkv7-fuzz': 19_776,
+      }[name.replace('-f16', '')],
     );
-    expect(model.bos).toBe(name.includes('loadable') ? 1 : undefined);
+    expect(model.bos).toBe(model.hparams.n_vocab === 259 ? 1 : undefined);
   });
 
-  it.each(['llama', 'mamba'])('%s in half precision is the same model, rounded', (name) => {
-    const full = loadModel(buildRecipe(name), name).tensors;
-    const half = loadModel(buildRecipe(`${name}-f16`), name).tensors;
-    let n_half = 0;
-    for (const [tensor, { data }] of full) {
-      const other = half.get(tensor)!;
-      if (other.type === 'F16') {
-        n_half++;
-        expect(other.data).toEqual(floatsToHalves(data as Float32Array));
-        expect(halvesToFloats(other.data as Uint16Array)).not.toEqual(data);
-      } else expect(other.data).toEqual(data);
-    }
-    expect(n_half).toBeGreaterThan(8);
-    expect(recipes.find((recipe) => recipe.name === name)!.build('F16')).toEqual(buildRecipe(`${name}-f16`));
-  });
+  it.each(['llama', 'mamba', 'rwkv6-fuzz', 'rwkv7-fuzz'])(
+    '%s in half precision is the same model, rounded',
+    (name) => {
+      const full = loadModel(buildRecipe(name), name).tensors;
+      const half = loadModel(buildRecipe(`${name}-f16`), name).tensors;
+      let n_half = 0;
+      for (const [tensor, { data }] of full) {
+        const other = half.get(tensor)!;
+        if (other.type === 'F16') {
+          n_half++;
+          expect(other.data).toEqual(floatsToHalves(data as Float32Array));
+          expect(halvesToFloats(other.data as Uint16Array)).not.toEqual(data);
+        } else expect(other.data).toEqual(data);
+      }
+      expect(n_half).toBeGreaterThan(8);
+      expect(recipes.find((recipe) => recipe.name === name)!.build('F16')).toEqual(
+        buildRecipe(`${name}-f16`),
+      );
+    },
+  );
 
   it.each(engineRecipes)('%s: the last logits move when the first of 20 tokens changes', (name) => {
     const n_vocab = 64;
@@ -134,8 +150,8 @@ describe('size variants', () => {
 
   it.each([
     ['gemma@1x16', /unknown recipe "gemma@1x16"; known are llama/],
-    ['gemma3@1x16', /only llama, llama-f16, mamba, mamba-f16 can be asked for in another size/],
-    ['llama-loadable@1x16', /only llama, llama-f16, mamba, mamba-f16 can be asked for in another size/],
+    ['gemma3@1x16', /only llama, llama-f16, mamba, mamba-f16, .* can be asked for in another size/],
+    ['llama-loadable@1x16', /only llama, llama-f16, mamba, mamba-f16, .* can be asked for in another size/],
     ['llama@', /after @ come layers and width, as in llama@1x16/],
     ['llama@1x16x2', /after @ come layers and width/],
     ['llama@01x16', /after @ come layers and width/],

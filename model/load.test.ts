@@ -77,6 +77,43 @@ describe('models', () => {
       dt_rank: 4,
       dt_b_c_rms: false,
     });
+    const rwkv7 = loadModel(goldenModel('tiny-rwkv7'), 'tiny-rwkv7');
+    expect(rwkv7).toMatchObject({ n_params: 290_816, bos: 1 });
+    expect(rwkv7.hparams).toEqual({
+      arch: 'rwkv7',
+      n_vocab: 259,
+      n_embd: 128,
+      n_layer: 2,
+      n_ctx_train: 4096,
+      norm_eps: Math.fround(1e-5),
+      n_embd_head: 64,
+      n_head: 2,
+      n_ff: 112,
+      rank_decay: 16,
+      rank_iclr: 16,
+      rank_value: 8,
+      rank_gate: 16,
+    });
+  });
+
+  it('rwkv6: five mixes in five tensors or in one; the residual stream is never halved by default', () => {
+    const { hparams, tensors } = load('rwkv6', { keys: { 'rwkv6.rescale_every_n_layers': undefined } });
+    expect(hparams).toMatchObject({
+      rescale_every: 0,
+      n_head: 4,
+      n_embd_head: 16,
+      rank_mix: 8,
+      rank_decay: 8,
+    });
+    expect(tensors.has('blk.0.time_mix_lerp_fused.weight')).toBe(false);
+    expect(load('rwkv6-fuzz').tensors.has('blk.0.time_mix_lerp_w.weight')).toBe(false);
+    const both = { 'blk.0.time_mix_lerp_w.weight': zeros(32, 1, 1) };
+    expect(refusal('rwkv6-fuzz', { tensors: both })).toContain(
+      'tensor blk.0.time_mix_lerp_w.weight stands beside time_mix_lerp_fused, which holds it too',
+    );
+    expect(refusal('rwkv6-fuzz', { tensors: { 'blk.1.time_mix_lerp_fused.weight': undefined } })).toContain(
+      'tensor blk.1.time_mix_lerp_w.weight is missing; wanted [32]',
+    );
   });
 
   it('no BOS where the vocabulary has none; output may be tied', () => {
@@ -155,9 +192,9 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(['llama', 'mamba']);
+    expect(architectures).toEqual(['llama', 'mamba', 'rwkv6', 'rwkv7']);
     expect(refusal('llama', { keys: { 'general.architecture': text('gemma2') } })).toBe(
-      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba',
+      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba, rwkv6, rwkv7',
     );
     expect(refusal('llama', { keys: { 'general.architecture': undefined } })).toBe(
       'm.gguf: key general.architecture is missing; wanted a string',
@@ -190,6 +227,28 @@ describe('refused keys', () => {
         'ssm.inner_size',
         'ssm.state_size',
         'ssm.time_step_rank',
+      ],
+    ],
+    [
+      'rwkv6',
+      [
+        'feed_forward_length',
+        'attention.layer_norm_epsilon',
+        'wkv.head_size',
+        'time_mix_extra_dim',
+        'time_decay_extra_dim',
+      ],
+    ],
+    [
+      'rwkv7',
+      [
+        'feed_forward_length',
+        'attention.layer_norm_epsilon',
+        'wkv.head_size',
+        'attention.decay_lora_rank',
+        'attention.iclr_lora_rank',
+        'attention.value_residual_mix_lora_rank',
+        'attention.gate_lora_rank',
       ],
     ],
   ];
@@ -263,6 +322,11 @@ describe('refused keys', () => {
     ['mamba', 'mamba.ssm.group_count', u32(1), '"mamba.ssm.group_count" is not supported'],
     ['mamba', 'mamba.feed_forward_length', u32(8), 'is 8; wanted 0: mamba has no feed-forward net'],
     ['mamba', 'mamba.attention.head_count', u32(8), 'is 8; wanted 0: mamba has no attention'],
+    ['rwkv6', 'rwkv6.wkv.head_size', u32(24), 'is 24, which does not divide embedding_length 64'],
+    ['rwkv6', 'rwkv6.token_shift_count', u32(1), 'is 1; wanted 2: one token shift before the time mix'],
+    ['rwkv6', 'rwkv6.attention.head_count', u32(4), 'is 4; wanted 0: rwkv6 has no attention'],
+    ['rwkv7', 'rwkv7.attention.gate_lora_rank', u32(0), 'is 0; wanted 1 to'],
+    ['rwkv7', 'rwkv7.rescale_every_n_layers', u32(6), '"rwkv7.rescale_every_n_layers" is not supported'],
   ];
   it.each(wrong)('%s: %s of another value', (recipe, key, value, message) => {
     const found = refusal(recipe, { keys: { [key]: value } });
@@ -283,16 +347,15 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba'])('%s: every tensor is needed, in its shape', (recipe) => {
+  it.each(['llama', 'mamba', 'rwkv6', 'rwkv7'])('%s: every tensor is needed, in its shape', (recipe) => {
     const file = readGguf(buildRecipe(recipe), recipe);
     for (const [name, t] of file.tensors) {
-      if (name === 'output.weight') continue;
+      if (name === 'output.weight' && !recipe.startsWith('rwkv')) continue;
       expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
       const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
       const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
-      expect(message).toContain(
-        `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
-      );
+      const wanted = t.ne.join(', ').replace(/(, 1)+$/, '');
+      expect(message).toContain(`tensor ${name} has the shape [${ne.join(', ')}]; wanted [${wanted}]`);
     }
   });
 
@@ -322,6 +385,8 @@ describe('refused tensors', () => {
     ['mamba', 'blk.0.ssm_a.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba', 'blk.0.ssm_dt_norm.weight', 'belongs to jamba'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],
+    ['rwkv6', 'blk.0.time_mix_key.bias', 'belongs to RWKV on the base of Qwen, which is not supported'],
+    ['rwkv7', 'blk.0.time_mix_gate.weight', 'is not part of the architecture rwkv7'],
   ];
   it.each(unknown)('%s with %s', (recipe, name, message) => {
     expect(refusal(recipe, { tensors: { [name]: {} } })).toContain(`m.gguf: tensor ${name} ${message}`);

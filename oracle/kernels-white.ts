@@ -22,8 +22,10 @@ import type {
   SsmConvInput,
   SsmScanInput,
 } from '../contract/operators.ts';
+import type { RwkvInput } from '../contract/operators-rwkv.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { attend, scores } from './attention.ts';
+import { rwkvAnswer } from './kernels-rwkv.ts';
 import { add, type Matrix, matVec, mul, noisyHalf, rmsNorm, rope, row, siluRow } from './math.ts';
 import { plain } from './operators.ts';
 import { type Site, TINY32, U32 } from './rounding.ts';
@@ -383,6 +385,13 @@ function outputErrors(s: Row, C: Float64Array, at: Kept): Float64Array {
   });
 }
 
+/** Operators of RWKV, whose rows and states have one way to be answered. */
+function ofRwkv(input: RwkvInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, rows, states } = rwkvAnswer(input, profile);
+  const result = output('result', n, rows);
+  return states === undefined ? [result] : [result, output('state', states[0]?.v.length ?? 0, states)];
+}
+
 const OPERATORS: {
   readonly [Op in OperatorName]: (input: InputOf<Op>, profile: RoundingProfile) => BoundedOutput[];
 } = {
@@ -406,6 +415,15 @@ const OPERATORS: {
     const skipped = plus(exact(y), times(tiled, exact(x), profile), profile);
     return [output('result', n, [times(skipped, silued(exact(z), profile), profile)])];
   },
+  layerNorm: ofRwkv,
+  tokenShift: ofRwkv,
+  lerp: ofRwkv,
+  pointwise: ofRwkv,
+  gatedAdd: ofRwkv,
+  wkv6: ofRwkv,
+  wkv7: ofRwkv,
+  wkv7Keys: ofRwkv,
+  wkv7Output: ofRwkv,
 };
 
 export const boundedOperators: BoundedOperators = {

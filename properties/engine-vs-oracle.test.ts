@@ -1,11 +1,11 @@
 /**
- * Engine and oracle answer the same batches: every row of a mixed batch, on every recipe and both trained models, for
+ * Engine and oracle answer the same batches: every row of a mixed batch, on every recipe and trained model, for
  * every kernel implementation, within the bound that is derived for each element.
  */
 import { describe, expect, test } from 'vitest';
 import type { CompleteBatch } from '../contract/batch.ts';
 import { engineSubject } from '../engine/subject.ts';
-import { goldenModel } from '../golden/assets.ts';
+import { goldenModel, goldenModelNames } from '../golden/assets.ts';
 import { buildRecipe, engineRecipes } from '../golden/recipes.ts';
 import { loadModel } from '../model/load.ts';
 import { Sequences } from '../oracle/entries.ts';
@@ -29,7 +29,10 @@ function mixedBatch(n_vocab: number): CompleteBatch {
   return { token, pos, seq_id, logits: output };
 }
 
-const models = [...engineRecipes.map((name) => `recipe:${name}`), 'golden:tiny-llama', 'golden:tiny-mamba'];
+const models = [
+  ...engineRecipes.map((name) => `recipe:${name}`),
+  ...goldenModelNames.map((name) => `golden:${name}`),
+];
 const subject = engineSubject();
 
 describe.each(models)('%s', (name) => {
