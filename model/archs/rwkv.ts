@@ -21,6 +21,7 @@ export function rwkvHparams(keys: Keys, n_vocab: number): RwkvHparams {
   const common = commonHparams(keys, n_vocab);
   refuseHeads(keys);
   keys.mustBe('token_shift_count', 2, 'one token shift before the time mix and one before the channel mix');
+  keys.ignore('attention.layer_norm_rms_epsilon'); // for versions whose norms leave the mean where it is
   const n_embd_head = keys.integer('wkv.head_size', { min: 1 });
   if (common.n_embd % n_embd_head !== 0) {
     keys.fail(
