@@ -6,6 +6,7 @@
  * Matrices and tables are rows of the input width, row-major; numbers of type F16 are given as the floats that they
  * stand for, so they lose nothing when they are stored.
  */
+import type { RwkvInput } from './operators-rwkv.ts';
 import type { RoundingProfile } from './subject.ts';
 
 export type ElementType = 'F32' | 'F16';
@@ -239,7 +240,8 @@ export type OperatorInput =
   | SsmScanInput
   | SsmGateInput
   | SsmScanHeadsInput
-  | SsmGateNormInput;
+  | SsmGateNormInput
+  | RwkvInput;
 
 export type OperatorName = OperatorInput['op'];
 

@@ -106,3 +106,32 @@ export function result(n: number, rows: number, at: number): Read {
 export function scattered(n: number): number[] {
   return Array.from({ length: n }, (_, i) => (i % 2 === 0 ? n - 1 - (i >> 1) : i >> 1));
 }
+
+export interface States {
+  readonly state: number;
+  readonly srcIds: number;
+  readonly dstIds: number;
+  readonly moved: number;
+  /** Row of the cache in which the new state of each set lies. */
+  readonly rows: readonly number[];
+}
+
+/** Old states of sets in turn in rows of the cache and among those that were moved; new ones in rows of their own. */
+export function layStates(lay: Layout, states: readonly (Float32Array | null)[], width: number): States {
+  const n = states.length;
+  const cache = new Float32Array(2 * n * width).fill(Number.NaN);
+  const moved = new Float32Array(n * width).fill(Number.NaN);
+  const srcIds = states.map((state, s) => {
+    if (state === null) return -1;
+    (s % 2 === 0 ? cache : moved).set(state, s * width);
+    return s % 2 === 0 ? s : -2 - s;
+  });
+  const rows = states.map((_, s) => 2 * n - 1 - s);
+  return {
+    state: lay.cache.put(cache),
+    srcIds: lay.list(srcIds),
+    dstIds: lay.list(rows),
+    moved: lay.act.put(moved),
+    rows,
+  };
+}

@@ -16,8 +16,9 @@ import type {
 import type { KernelSet } from '../native/binding.ts';
 import { DIM, type Memory, packMatrix, pad16, ROPE, SPACE, STATUS, TYPE } from '../native/plan.ts';
 import { HALF } from '../native/portable/math.ts';
-import { Layout, padded, type Read, result, scattered, typed, unpadded } from './kernel-layout.ts';
+import { Layout, layStates, padded, type Read, result, scattered, typed, unpadded } from './kernel-layout.ts';
 import { expertMatmul, expertSum, route } from './kernels-experts.ts';
+import { rwkvKernels } from './kernels-rwkv.ts';
 import { RopeTable } from './rope.ts';
 
 /** Products without bias and old value go to rows of the caller's buffer, in another order, as logits do. */
@@ -153,35 +154,6 @@ function attention(lay: Layout, input: InputOf<'attention'>): Read {
     index: lay.list(lists.map((list) => lay.list(list))),
   });
   return result(n, ranges.length, dst);
-}
-
-interface States {
-  readonly state: number;
-  readonly srcIds: number;
-  readonly dstIds: number;
-  readonly moved: number;
-  /** Row of the cache in which the new state of each set lies. */
-  readonly rows: readonly number[];
-}
-
-/** Old states of sets in turn in rows of the cache and among those that were moved; new ones in rows of their own. */
-function layStates(lay: Layout, states: readonly (Float32Array | null)[], width: number): States {
-  const n = states.length;
-  const cache = new Float32Array(2 * n * width).fill(Number.NaN);
-  const moved = new Float32Array(n * width).fill(Number.NaN);
-  const srcIds = states.map((state, s) => {
-    if (state === null) return -1;
-    (s % 2 === 0 ? cache : moved).set(state, s * width);
-    return s % 2 === 0 ? s : -2 - s;
-  });
-  const rows = states.map((_, s) => 2 * n - 1 - s);
-  return {
-    state: lay.cache.put(cache),
-    srcIds: lay.list(srcIds),
-    dstIds: lay.list(rows),
-    moved: lay.act.put(moved),
-    rows,
-  };
 }
 
 function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
@@ -432,6 +404,7 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     });
     return result(n, rows, dst);
   },
+  ...rwkvKernels,
 };
 
 /** The kernels of a set, which is loaded when the box is first asked: building it may take seconds. */

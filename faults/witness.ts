@@ -33,7 +33,13 @@ export type Kind =
   | 'anything';
 
 /** Of mamba2 the one whose states are more than one vector. */
-export const MODELS: readonly string[] = ['recipe:llama', 'recipe:mamba', 'recipe:mamba2-1g'];
+export const MODELS: readonly string[] = [
+  'recipe:llama',
+  'recipe:mamba',
+  'recipe:mamba2-1g',
+  'recipe:rwkv6-fuzz',
+  'recipe:rwkv7-fuzz',
+];
 /** Whose histories are taken; the order is that of the scripts. */
 export const SOURCES: readonly string[] = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 

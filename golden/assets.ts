@@ -8,7 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
 
 /** The trained models, as files of `golden/models` without their ending. */
-export const goldenModelNames = ['tiny-llama', 'tiny-mamba', 'tiny-mamba2', 'tiny-jamba'] as const;
+export const goldenModelNames = [
+  'tiny-llama',
+  'tiny-mamba',
+  'tiny-mamba2',
+  'tiny-rwkv7',
+  'tiny-jamba',
+] as const;
 /** The texts, as files of `golden/texts` without their ending. */
 export const goldenTextNames = ['recall64k', 'prose'] as const;
 

@@ -66,14 +66,19 @@ export function keysOf(arch: string, keys: Metadata): Metadata {
   return keys.map(([key, value]) => [`${arch}.${key}`, value]);
 }
 
-/** The first keys of a loadable model. */
-export function firstKeys(arch: string, name: string, n_layer: number): Metadata {
+/** The first keys of a model, by default of the size that is loadable. */
+export function firstKeys(
+  arch: string,
+  name: string,
+  n_layer: number,
+  n_embd: number = SIZE.n_embd,
+): Metadata {
   return [
     ['general.architecture', text(arch)],
     ['general.name', text(name)],
     ...keysOf(arch, [
       ['context_length', u32(SIZE.n_ctx_train)],
-      ['embedding_length', u32(SIZE.n_embd)],
+      ['embedding_length', u32(n_embd)],
       ['block_count', u32(n_layer)],
     ]),
   ];

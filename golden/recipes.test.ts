@@ -39,6 +39,10 @@ const SHA256: Readonly<Record<string, string>> = {
   gemma3: '1fac470f9814b5568730ad678a1af7b9e6f3902eac9b8a8e916c7a6c229473cc',
   rwkv6: '6148383c3a6ede577579c2ac257e5c1ad8fd71b5194871fa6576abc82a264a66',
   rwkv7: 'e7fe17ae4ee77c68ce774f36f6a7fd47b510c108bbebdaa285f5b62830817102',
+  'rwkv6-fuzz': '0e4569b00d56d439181ae9caa70c4f56253a6065e16be2ccdef684c3840665cd',
+  'rwkv6-fuzz-f16': '60668ad2c8de7fe83216d22aa78b517a6de139988f3f6be6635d88f140eaa581',
+  'rwkv7-fuzz': 'df2d0038df4850edab50f057943ae40ccddeb3ff5eb229639dae291dad81ffc4',
+  'rwkv7-fuzz-f16': 'be91c8a17e20f938d919b0d031944b4fea58edef2dc648f6c849a872209847c8',
   jamba: 'ff5563e9038098f31b90aac05137d253817812b4ae4aee5471ba6d7298a77d0e',
   'jamba-fuzz': '412950ae0c113895ac39b60f006b6c05a6c7d9ebb87a4fb5bed92241db9d8fae',
   'jamba-fuzz-f16': '756131cc7d0eca9a9ed9622c673e21af917ab8cd673de43a42b09d7ea5f37bc0',
@@ -92,6 +96,10 @@ describe('recipes', () => {
         'mamba2-fuzz': 20_176,
         'llama-moe': 150_976,
         openelm: 96_992,
+        rwkv6: 121_472,
+        rwkv7: 101_376,
+        'rwkv6-fuzz': 24_704,
+        'rwkv7-fuzz': 19_776,
         jamba: 166_536,
         'jamba-fuzz': 22_860,
       }[name.replace('-f16', '')],
@@ -100,7 +108,7 @@ describe('recipes', () => {
     expect(model.bos).toBe(model.hparams.n_vocab === BYTE_VOCAB ? 1 : undefined);
   });
 
-  it.each(['llama', 'mamba', 'mamba2', 'jamba-fuzz'])(
+  it.each(['llama', 'mamba', 'mamba2', 'rwkv6-fuzz', 'rwkv7-fuzz', 'jamba-fuzz'])(
     '%s in half precision is the same model, rounded',
     (name) => {
       const full = loadModel(buildRecipe(name), name).tensors;

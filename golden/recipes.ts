@@ -24,7 +24,7 @@ import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.
 import { buildOpenelm } from './recipe-openelm.ts';
 import { withOverflow } from './recipe-overflow.ts';
 import { BYTE_VOCAB } from './recipe-parts.ts';
-import { buildRwkv6, buildRwkv7 } from './recipe-rwkv.ts';
+import { buildRwkv6, buildRwkv7, RWKV6_LOADABLE, RWKV7_LOADABLE, rwkvFuzz } from './recipe-rwkv.ts';
 
 export interface Recipe {
   readonly name: string;
@@ -221,8 +221,24 @@ export const recipes: readonly Recipe[] = [
   single('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
     buildGemma3(name, 7, type),
   ),
-  single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', buildRwkv6),
-  single('rwkv7', 'rwkv7', '2 layers, one head of 64', buildRwkv7),
+  single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', (name, type) => buildRwkv6(name, RWKV6_LOADABLE, type)),
+  single('rwkv7', 'rwkv7', '2 layers, one head of 64', (name, type) =>
+    buildRwkv7(name, RWKV7_LOADABLE, type),
+  ),
+  ...pair(
+    'rwkv6-fuzz',
+    'rwkv6',
+    'random rwkv6: 2 layers, width 32, 4 heads of 8, vocabulary 64',
+    (type) => buildRwkv6('rwkv6-fuzz', rwkvFuzz(2, 32), type),
+    (n_layer, n_embd, type) => buildRwkv6('rwkv6-fuzz', rwkvFuzz(n_layer, n_embd), type),
+  ),
+  ...pair(
+    'rwkv7-fuzz',
+    'rwkv7',
+    'random rwkv7: 2 layers, width 32, 4 heads of 8, vocabulary 64',
+    (type) => buildRwkv7('rwkv7-fuzz', rwkvFuzz(2, 32), type),
+    (n_layer, n_embd, type) => buildRwkv7('rwkv7-fuzz', rwkvFuzz(n_layer, n_embd), type),
+  ),
   single('jamba', 'jamba', 'mamba, attention, mamba', (name, type) => buildJamba(name, JAMBA_LOADABLE, type)),
   ...hybrid(
     'jamba-fuzz',

@@ -86,6 +86,7 @@ function checkTensors(
   };
   const tensors = new Map<string, Tensor>();
   for (const want of wanted) {
+    if (want.unless !== undefined && file.tensors.has(want.unless)) continue;
     const found = file.tensors.get(want.name);
     if (found === undefined) {
       if (want.optional) continue;

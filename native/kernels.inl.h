@@ -72,6 +72,7 @@ constexpr int ROPE_NEOX = 1;
 #include "ssm.inl.h"
 #include "ssm_heads.inl.h"
 #include "experts.inl.h"
+#include "rwkv.inl.h"
 
 namespace {
 
@@ -96,6 +97,15 @@ enum Op {
   OP_ROUTE,
   OP_EXPERT_MATMUL,
   OP_EXPERT_SUM,
+  OP_LAYER_NORM = 25,
+  OP_TOKEN_SHIFT,
+  OP_LERP,
+  OP_POINTWISE,
+  OP_GATED_ADD,
+  OP_WKV6,
+  OP_WKV7_KEYS,
+  OP_WKV7,
+  OP_WKV7_OUTPUT,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -144,6 +154,18 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
       expertMatmul(a, rows, m);
       return 0;
     case OP_EXPERT_SUM: expertSum(a, rows, m); return 0;
+    case OP_LAYER_NORM: layerNorm(a, rows, m); return 0;
+    case OP_TOKEN_SHIFT: tokenShift(a, rows, dims[a[2]], m); return 0;
+    case OP_LERP: lerp(a, rows, m); return 0;
+    case OP_POINTWISE:
+      if (a[5] < 0 || a[5] >= FUNCTIONS) return IB_BAD_OP;
+      pointwise(a, rows, m);
+      return 0;
+    case OP_GATED_ADD: gatedAdd(a, rows, m); return 0;
+    case OP_WKV6: wkv6(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV7_KEYS: wkv7Keys(a, rows, m); return 0;
+    case OP_WKV7: wkv7(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV7_OUTPUT: wkv7Output(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

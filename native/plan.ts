@@ -58,6 +58,15 @@ export const OP = {
   route: 36,
   expertMatmul: 37,
   expertSum: 38,
+  layerNorm: 25,
+  tokenShift: 26,
+  lerp: 27,
+  pointwise: 28,
+  gatedAdd: 29,
+  wkv6: 30,
+  wkv7Keys: 31,
+  wkv7: 32,
+  wkv7Output: 33,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -94,6 +103,11 @@ export class PlanBuilder {
     if (words.length > OP_WORDS) throw new Error('plan record too long');
     this.#words.push(...words);
     for (let i = words.length; i < OP_WORDS; i++) this.#words.push(0);
+  }
+
+  /** A record that is said elsewhere (`plan-rwkv.ts`): an opcode and its operands. */
+  record(...words: number[]): void {
+    this.#push(...words);
   }
 
   /** act dst[r, 0..n) = table[ids[r], 0..n); table rows have `tableStride` elements of `type` in weights. */

@@ -19,6 +19,7 @@ import {
   stateGather,
   stateScatter,
 } from './portable/rows.ts';
+import * as rwkv from './portable/rwkv.ts';
 import { ssmConv, ssmGate, ssmScan } from './portable/ssm.ts';
 import { ssmGateNorm, ssmScanHeads } from './portable/ssm-heads.ts';
 import { type Views, viewsOf } from './portable/views.ts';
@@ -99,6 +100,32 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.expertSum:
       expertSum(a, rows, m);
+      return 0;
+    case OP.layerNorm:
+      rwkv.layerNorm(a, rows, m);
+      return 0;
+    case OP.tokenShift:
+      rwkv.tokenShift(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.lerp:
+      rwkv.lerp(a, rows, m);
+      return 0;
+    case OP.pointwise:
+      return rwkv.pointwise(a, rows, m) ? 0 : STATUS.badOp;
+    case OP.gatedAdd:
+      rwkv.gatedAdd(a, rows, m);
+      return 0;
+    case OP.wkv6:
+      rwkv.wkv6(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.wkv7Keys:
+      rwkv.wkv7Keys(a, rows, m);
+      return 0;
+    case OP.wkv7:
+      rwkv.wkv7(a, rows, dims[a[2]!]!, m);
+      return 0;
+    case OP.wkv7Output:
+      rwkv.wkv7Output(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

@@ -4,7 +4,15 @@ import { completeBatch } from './batch.ts';
 import { type Entry, Sequences } from './entries.ts';
 import { logits } from './forward.ts';
 import { roundToHalf } from './half.ts';
-import { microLlama, microMamba, microMamba2, randomBatch, seeded } from './testing.ts';
+import {
+  microLlama,
+  microMamba,
+  microMamba2,
+  microRwkv6,
+  microRwkv7,
+  randomBatch,
+  seeded,
+} from './testing.ts';
 import {
   dot,
   entriesOf,
@@ -296,6 +304,8 @@ describe.each([
   ['llama with experts', microLlama(11, { n_layer: 2, n_expert: 5 })],
   ['mamba', microMamba(11, { n_layer: 2 })],
   ['mamba2', microMamba2(11, { n_layer: 2 })],
+  ['rwkv6', microRwkv6(11, { n_layer: 2, rescale_every: 1 })],
+  ['rwkv7', microRwkv7(11, { n_layer: 2 })],
 ])('%s', (_, model) => {
   it('says in any history of batches what each list says alone', () => {
     let compared = 0;

@@ -22,6 +22,7 @@ import type {
   SsmConvInput,
   SsmScanInput,
 } from '../contract/operators.ts';
+import type { RwkvInput } from '../contract/operators-rwkv.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
 import { attend, scores } from './attention.ts';
 import { expertProduct, expertsAdded, routed } from './kernels-experts.ts';
@@ -39,6 +40,7 @@ import {
   silued,
   times,
 } from './kernels-parts.ts';
+import { rwkvAnswer } from './kernels-rwkv.ts';
 import { type Matrix, noisyHalf, pairOf, type RopeShape, rmsNorm, rope, row } from './math.ts';
 import { plain } from './operators.ts';
 import { TINY32, U32 } from './rounding.ts';
@@ -291,6 +293,13 @@ function outputErrors(s: Row, C: Float64Array, at: Kept): Float64Array {
   });
 }
 
+/** Operators of RWKV, whose rows and states have one way to be answered. */
+function ofRwkv(input: RwkvInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, rows, states } = rwkvAnswer(input, profile);
+  const result = output('result', n, rows);
+  return states === undefined ? [result] : [result, output('state', states[0]?.v.length ?? 0, states)];
+}
+
 const OPERATORS: {
   readonly [Op in OperatorName]: (input: InputOf<Op>, profile: RoundingProfile) => BoundedOutput[];
 } = {
@@ -323,6 +332,15 @@ const OPERATORS: {
   },
   ssmScanHeads: scannedHeads,
   ssmGateNorm: gateNormed,
+  layerNorm: ofRwkv,
+  tokenShift: ofRwkv,
+  lerp: ofRwkv,
+  pointwise: ofRwkv,
+  gatedAdd: ofRwkv,
+  wkv6: ofRwkv,
+  wkv7: ofRwkv,
+  wkv7Keys: ofRwkv,
+  wkv7Output: ofRwkv,
 };
 
 export const boundedOperators: BoundedOperators = {

@@ -8,6 +8,7 @@ import { type AttentionShape, attend } from './attention.ts';
 import { expertWeights, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
 import { roundToHalf } from './half.ts';
+import { partSums, standardized, unitParts } from './layer-norm.ts';
 import {
   add,
   joined,
@@ -21,17 +22,37 @@ import {
   row,
   siluRow,
 } from './math.ts';
+import { lerp, type PointwiseName, pointwise, scaled } from './pointwise.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
 import { largest, type Place } from './routes.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 import { ssmScanHeads } from './ssm-heads.ts';
+import { type Wkv6Input, type Wkv7Input, type WkvResult, wkv6, wkv7 } from './wkv.ts';
 
 export interface Scanned<R> {
   readonly y: R;
   readonly state: R;
 }
 
-export interface Operators<R> {
+/** What RWKV is made of beside the operators that others have. */
+export interface RwkvOperators<R> {
+  /** A function of each number. */
+  apply(name: PointwiseName, x: R, op: string): R;
+  /** x times a float32. */
+  scale(x: R, factor: number, op: string): R;
+  /** x + (to - x) by */
+  lerp(x: R, to: R, by: R, op: string): R;
+  /** Each of n_part equal parts of a row: mean 0 and variance 1. */
+  standardize(x: R, n_part: number, eps: number, op: string): R;
+  /** Each part: length 1, or x / eps if it is shorter than eps. */
+  unitParts(x: R, n_part: number, eps: number, op: string): R;
+  /** The sum of each part, in every place of it. */
+  partSums(x: R, n_part: number, op: string): R;
+  wkv6(state: R, token: Wkv6Input<R>, u: Float64Array, n_head: number, op: string): WkvResult<R>;
+  wkv7(state: R, token: Wkv7Input<R>, n_head: number, op: string): WkvResult<R>;
+}
+
+export interface Operators<R> extends RwkvOperators<R> {
   /** Row of a token in a table. */
   row(w: Matrix, token: number): R;
   /** A row of weights. */
@@ -104,6 +125,14 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
       const scan = ssmScanHeads(state, A, [token], n_group, at(op));
       return { y: scan.y[0]!, state: scan.state };
     },
+    apply: (name, x, op) => pointwise(name, x, at(op)),
+    scale: (x, factor, op) => scaled(x, factor, at(op)),
+    lerp: (x, to, by, op) => lerp(x, to, by, at(op)),
+    standardize: (x, n_part, eps, op) => standardized(x, n_part, eps, at(op)),
+    unitParts: (x, n_part, eps, op) => unitParts(x, n_part, eps, at(op)),
+    partSums: (x, n_part, op) => partSums(x, n_part, at(op)),
+    wkv6: (state, token, u, n_head, op) => wkv6(state, token, u, n_head, at(op)),
+    wkv7: (state, token, n_head, op) => wkv7(state, token, n_head, at(op)),
   };
 }
 

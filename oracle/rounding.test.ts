@@ -78,19 +78,30 @@ function ratios(a: ArrayLike<number>, b: ArrayLike<number>) {
   return { least: all[0]!, middle: all[all.length >> 1]!, most: all.at(-1)! };
 }
 
+const TWO = { tokens: [3, 17], middle: 1.25, most: 2.3 };
+/**
+ * Errors of a key or decay reach all values of a head alike, and the norm of the head takes away what they have in common:
+ * the variance pass, which does not know of that, is wider here.
+ */
+const FOUR = { tokens: [3, 17, 44, 9], middle: 1.5, most: 4 };
+
 describe.each([
-  ['llama', 'F32', 'any order', PROFILE],
-  ['llama', 'F16', 'any order', PROFILE],
-  ['mamba', 'F32', 'any order', PROFILE],
-  ['llama', 'F32', 'stated orders', ORDERED],
-  ['mamba', 'F32', 'stated orders', ORDERED],
-  ['llama-f16', 'F16', 'halves', HALVES],
-  ['mamba-f16', 'F32', 'halves', HALVES],
-  ['mamba2-fuzz', 'F32', 'any order', PROFILE],
-  ['mamba2-fuzz', 'F32', 'stated orders', ORDERED],
-  ['mamba2-fuzz-f16', 'F32', 'halves', HALVES],
-] as const)('%s with K and V in %s, %s, two tokens', (name, type_kv, _what, profile) => {
-  const { model, entries, run, plain, sigma, worst, places } = exact(name, [3, 17], type_kv, profile);
+  ['llama', 'F32', 'any order', PROFILE, TWO],
+  ['llama', 'F16', 'any order', PROFILE, TWO],
+  ['mamba', 'F32', 'any order', PROFILE, TWO],
+  ['llama', 'F32', 'stated orders', ORDERED, TWO],
+  ['mamba', 'F32', 'stated orders', ORDERED, TWO],
+  ['llama-f16', 'F16', 'halves', HALVES, TWO],
+  ['mamba-f16', 'F32', 'halves', HALVES, TWO],
+  ['mamba2-fuzz', 'F32', 'any order', PROFILE, TWO],
+  ['mamba2-fuzz', 'F32', 'stated orders', ORDERED, TWO],
+  ['mamba2-fuzz-f16', 'F32', 'halves', HALVES, TWO],
+  ['rwkv6-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],
+  ['rwkv6-fuzz@1x16', 'F32', 'stated orders', ORDERED, FOUR],
+  ['rwkv7-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],
+  ['rwkv7-fuzz@1x16', 'F32', 'stated orders', ORDERED, FOUR],
+] as const)('%s with K and V in %s, %s', (name, type_kv, _what, profile, limits) => {
+  const { model, entries, run, plain, sigma, worst, places } = exact(name, limits.tokens, type_kv, profile);
 
   it('is what the forward pass gives without rounding, at thousands of places', () => {
     expect(plain).toEqual(logits(model, entries)[0]);
@@ -105,8 +116,8 @@ describe.each([
     // one logit of mamba2 is short by almost 3.
     expect(least).toBeGreaterThan(name.startsWith('mamba2') ? 0.33 : 0.5);
     expect(middle).toBeGreaterThan(0.85);
-    expect(middle).toBeLessThan(1.25);
-    expect(most).toBeLessThan(2.3);
+    expect(middle).toBeLessThan(limits.middle);
+    expect(most).toBeLessThan(limits.most);
   });
 
   it('64 keyed runs are right to a factor', () => {

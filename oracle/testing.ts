@@ -236,3 +236,83 @@ export function microMamba2(seed = 1, { n_layer = 1, n_group = 2 } = {}): Model 
     tensors,
   );
 }
+
+/** What the micro models of RWKV have alike: two heads of two channels, vocabulary 6. */
+function microRwkv(
+  random: Random,
+  n_layer: number,
+  own: (blk: string, tensor: MicroTensor) => [string, Tensor][],
+) {
+  const tensor: MicroTensor = (name, ...ne) => randomTensor(random, name, ne);
+  const normed = (name: string) => [tensor(`${name}.weight`, 4), tensor(`${name}.bias`, 4)];
+  const tensors = [
+    tensor('token_embd.weight', 4, 6),
+    ...normed('token_embd_norm'),
+    ...normed('output_norm'),
+    tensor('output.weight', 4, 6),
+  ];
+  for (let il = 0; il < n_layer; il++) {
+    const blk = `blk.${il}`;
+    for (const name of ['attn_norm', 'attn_norm_2', 'time_mix_ln']) tensors.push(...normed(`${blk}.${name}`));
+    for (const name of ['receptance', 'key', 'value', 'output'])
+      tensors.push(tensor(`${blk}.time_mix_${name}.weight`, 4, 4));
+    tensors.push(
+      tensor(`${blk}.channel_mix_lerp_k.weight`, 4),
+      tensor(`${blk}.channel_mix_key.weight`, 4, 5),
+      tensor(`${blk}.channel_mix_value.weight`, 5, 4),
+      ...own(blk, tensor),
+    );
+  }
+  const hparams = {
+    n_vocab: 6,
+    n_embd: 4,
+    n_layer,
+    n_ctx_train: 64,
+    norm_eps: 1e-5,
+    n_embd_head: 2,
+    n_head: 2,
+    n_ff: 5,
+  };
+  return { hparams, tensors };
+}
+
+type MicroTensor = (name: string, ...ne: number[]) => [string, Tensor];
+
+/** Ranks 3 and 2; `fused` has the five mixes in one tensor. */
+export function microRwkv6(seed = 1, { n_layer = 1, fused = false, rescale_every = 0 } = {}): Model {
+  const { hparams, tensors } = microRwkv(seeded(seed), n_layer, (blk, tensor) => {
+    const own = (name: string, ...ne: number[]) => tensor(`${blk}.time_mix_${name}.weight`, ...ne);
+    const lerps = fused
+      ? [own('lerp_fused', 4, 1, 1, 5)]
+      : ['w', 'k', 'v', 'r', 'g'].map((x) => own(`lerp_${x}`, 4));
+    return [
+      own('w1', 4, 15),
+      own('w2', 3, 4, 5),
+      own('lerp_x', 4),
+      ...lerps,
+      own('first', 2, 2),
+      own('decay', 4),
+      own('decay_w1', 4, 2),
+      own('decay_w2', 2, 4),
+      own('gate', 4, 4),
+      tensor(`${blk}.channel_mix_lerp_r.weight`, 4),
+      tensor(`${blk}.channel_mix_receptance.weight`, 4, 4),
+    ];
+  });
+  return modelOf({ arch: 'rwkv6', ...hparams, rank_mix: 3, rank_decay: 2, rescale_every }, tensors);
+}
+
+/** Ranks 2, 3, 1 and 2. */
+export function microRwkv7(seed = 1, { n_layer = 1 } = {}): Model {
+  const ranks = { w: 2, a: 3, v: 1, g: 2 };
+  const { hparams, tensors } = microRwkv(seeded(seed), n_layer, (blk, tensor) => {
+    const own = (name: string, ...ne: number[]) => tensor(`${blk}.time_mix_${name}.weight`, ...ne);
+    return [
+      ...Object.entries(ranks).flatMap(([x, rank]) => [own(`${x}1`, 4, rank), own(`${x}2`, rank, 4)]),
+      ...['w0', 'a0', 'v0', 'k_k', 'k_a', 'r_k'].map((name) => own(name, 4)),
+      own('lerp_fused', 4, 1, 1, 6),
+    ];
+  });
+  const { w: rank_decay, a: rank_iclr, v: rank_value, g: rank_gate } = ranks;
+  return modelOf({ arch: 'rwkv7', ...hparams, rank_decay, rank_iclr, rank_value, rank_gate }, tensors);
+}

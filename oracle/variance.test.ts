@@ -100,6 +100,25 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
     formula: (ops, [state, x, dt, B]) =>
       ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: ops.constant(rowsOf.C) }, 'o').state,
   },
+  tanh: { sizes: [6], formula: (ops, [x]) => ops.apply('tanh', x!, 'o') },
+  sigmoid: { sizes: [6], formula: (ops, [x]) => ops.apply('sigmoid', x!, 'o') },
+  exp: { sizes: [6], formula: (ops, [x]) => ops.apply('exp', x!, 'o') },
+  // Away from where its slope is zero.
+  'ReLU squared': {
+    sizes: [6],
+    formula: (ops, [x]) => ops.apply('reluSquared', ops.apply('exp', x!, 'e'), 'o'),
+  },
+  'product with a number': { sizes: [6], formula: (ops, [x]) => ops.scale(x!, -0.7, 'o') },
+  'way from one row to another': {
+    sizes: [6, 6, 6],
+    formula: (ops, [x, to, by]) => ops.lerp(x!, to!, by!, 'o'),
+  },
+  'parts of mean 0 and variance 1': { sizes: [6], formula: (ops, [x]) => ops.standardize(x!, 2, 1e-2, 'o') },
+  'row of mean 0 and variance 1': { sizes: [6], formula: (ops, [x]) => ops.standardize(x!, 1, 1e-5, 'o') },
+  'parts of length 1': { sizes: [6], formula: (ops, [x]) => ops.unitParts(x!, 2, 1e-12, 'o') },
+  'parts that are too short': { sizes: [6], formula: (ops, [x]) => ops.unitParts(x!, 2, 10, 'o') },
+  'sums of parts': { sizes: [6], formula: (ops, [x]) => ops.partSums(x!, 2, 'o') },
+  ...recurrences(),
   'output of the scan': {
     sizes: [6, 3, 3, 2, 2],
     formula: (ops, [state, x, dt, B, C]) => ops.ssmScan(state!, A, { x: x!, dt: dt!, B: B!, C: C! }, 'o').y,
@@ -115,6 +134,24 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
       ops.ssmScanHeads(state!, A2, { x: x!, dt: dt!, B: B!, C: C! }, 2, 'o').y,
   },
 };
+/** Two heads of three channels. */
+function recurrences(): typeof FORMULAS {
+  const six = <R>(ops: Operators<R>, [state, r, k, v, w]: readonly R[]) =>
+    ops.wkv6(state!, { r: r!, k: k!, v: v!, w: w! }, weights, 2, 'o');
+  const seven = <R>(ops: Operators<R>, [state, r, k, v, w, kappa, iclr]: readonly R[]) =>
+    ops.wkv7(state!, { r: r!, k: k!, v: v!, w: w!, kappa: kappa!, iclr: iclr! }, 2, 'o');
+  const [sizes6, sizes7] = [
+    [18, 6, 6, 6, 6],
+    [18, 6, 6, 6, 6, 6, 6],
+  ];
+  return {
+    'output of wkv6': { sizes: sizes6, formula: (ops, x) => six(ops, x).y },
+    'state of wkv6': { sizes: sizes6, formula: (ops, x) => six(ops, x).state },
+    'output of wkv7': { sizes: sizes7, formula: (ops, x) => seven(ops, x).y },
+    'state of wkv7': { sizes: sizes7, formula: (ops, x) => seven(ops, x).state },
+  };
+}
+
 const rowsOf = {
   q: rowOf(6, 2),
   k: [rowOf(3), rowOf(3), rowOf(3)],
@@ -143,6 +180,15 @@ describe('variances are carried by the squared derivatives', () => {
     }
   });
 
+  it('ReLU squared: nothing below zero, and near zero the slope of the larger side', () => {
+    const x = with_(Float64Array.of(-1, -1e-6, 1e-6), new Float64Array(3).fill(1e-10));
+    const { v, s } = both.apply('reluSquared', x, 'o');
+    expect([...v]).toEqual([0, 0, 1e-12]);
+    expect(s[0]).toBeLessThan(1e-80);
+    expect(s[1]! / 4e-22).toBeCloseTo(1, 6);
+    expect(s[2]! / 4e-22).toBeCloseTo(1, 6);
+  });
+
   it('every operation that rounds adds something', () => {
     const x = with_(rowOf(6), new Float64Array(6));
     const added = [
@@ -152,6 +198,13 @@ describe('variances are carried by the squared derivatives', () => {
       both.silu(x, 'o'),
       both.rmsNorm(x, 1e-5, weights, 'o'),
       both.ssmConv([x, x, x], conv, 'o'),
+      both.apply('tanh', x, 'o'),
+      both.apply('sigmoid', x, 'o'),
+      both.apply('exp', x, 'o'),
+      both.scale(x, -0.7, 'o'),
+      both.lerp(x, x, x, 'o'),
+      both.unitParts(x, 2, 1e-12, 'o'),
+      both.wkv6(with_(rowOf(18), new Float64Array(18)), { r: x, k: x, v: x, w: x }, weights, 2, 'o').state,
     ];
     for (const { v, s } of added)
       s.forEach((si, i) => {

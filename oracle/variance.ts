@@ -31,6 +31,7 @@ import { type Fork, type Place, possibleChoices } from './routes.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 import { carriedMixture } from './variance-experts.ts';
 import { carriedHeads } from './variance-heads.ts';
+import { carriedRwkv } from './variance-rwkv.ts';
 
 export type { Carried } from './carried.ts';
 
@@ -92,6 +93,7 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
     ssmScanHeads: (state, A, token, n_group) => carriedHeads(state, A, token, n_group, site('scan of heads')),
+    ...carriedRwkv(site),
   };
 }
 

@@ -37,6 +37,11 @@ export class Weights {
     }));
   }
 
+  /** Tensors that files have and no formula reads. */
+  ignore(...names: readonly string[]): void {
+    for (const name of names) this.#read.add(name);
+  }
+
   /** Throws `model` if a tensor of the file was not used. */
   allRead(): void {
     for (const name of this.#model.tensors.keys()) {

@@ -6,6 +6,8 @@ import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
+import { rwkv6 } from './rwkv6.ts';
+import { rwkv7 } from './rwkv7.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
@@ -13,6 +15,8 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   mamba2,
   openelm,
   jamba,
+  rwkv6,
+  rwkv7,
 };
 
 /** Names of the architectures that the engine runs. */

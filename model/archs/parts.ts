@@ -20,6 +20,8 @@ export interface Wanted {
   /** F32 where other numbers are scaled or summed; matrices may be F16 too. */
   readonly types: readonly TensorType[];
   readonly optional?: boolean;
+  /** Not wanted in a file that has this tensor, which stands for it. */
+  readonly unless?: string;
 }
 
 export interface Architecture<H extends CommonHparams & { readonly arch: string }> {

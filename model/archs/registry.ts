@@ -8,8 +8,10 @@ import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
+import { rwkv6 } from './rwkv6.ts';
+import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba, mamba2, openelm, jamba] as const;
+const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { Random } from '../testkit.ts';
-import { exp, fma, HALF, log1p, silu, softplus, toHalf } from './math.ts';
+import { exp, fma, HALF, log1p, sigmoid, silu, softplus, tanh, toHalf } from './math.ts';
 
 const view = new DataView(new ArrayBuffer(8));
 
@@ -186,6 +186,62 @@ describe('accuracy', () => {
     expect(found.log1p).toBeLessThan(3);
     expect(found.softplus).toBeLessThan(4);
     expect(found.silu).toBeLessThan(4);
+  });
+
+  test('sigmoid is within 2.5 ulp and tanh within 2, at every size of number', () => {
+    const logistic = (x: number) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
+    /** Every 20,011th float of one sign, from the smallest to `last`. */
+    const everywhere = (
+      f: (x: number) => number,
+      reference: (x: number) => number,
+      last: number,
+      sign: 1 | -1,
+    ) => {
+      let max = 0;
+      for (let bits = 1; bits <= toBits(last); bits += 20_011) {
+        const x = sign * fromBits(bits);
+        max = Math.max(max, ulps(f(x), reference(x)));
+      }
+      return max;
+    };
+    const found = {
+      sigmoid: Math.max(
+        worst(sigmoid, logistic, -103, 40),
+        worst(sigmoid, logistic, -2, 2),
+        everywhere(sigmoid, logistic, 40, 1),
+        everywhere(sigmoid, logistic, 103, -1),
+      ),
+      tanh: Math.max(
+        worst(tanh, Math.tanh, -12, 12),
+        worst(tanh, Math.tanh, 0.5, 0.75),
+        everywhere(tanh, Math.tanh, 20, 1),
+        everywhere(tanh, Math.tanh, 20, -1),
+      ),
+    };
+    console.log('largest errors in ulp:', found);
+    expect(found.sigmoid).toBeLessThan(2.5);
+    expect(found.tanh).toBeLessThan(2);
+    // Odd, bit for bit; and rising where the two formulas meet.
+    let before = 0;
+    for (let bits = toBits(0.62); bits < toBits(0.63); bits++) {
+      const x = fromBits(bits);
+      expect(tanh(-x)).toBe(-tanh(x));
+      expect(tanh(x)).toBeGreaterThanOrEqual(before - 2 ** -23);
+      before = tanh(x);
+    }
+  });
+
+  test('sigmoid and tanh at the ends', () => {
+    expect(sigmoid(0)).toBe(0.5);
+    expect(sigmoid(Number.POSITIVE_INFINITY)).toBe(1);
+    expect(sigmoid(Number.NEGATIVE_INFINITY)).toBe(0);
+    expect(sigmoid(-103)).toBeGreaterThan(0);
+    expect(sigmoid(Number.NaN)).toBeNaN();
+    expect(tanh(Number.POSITIVE_INFINITY)).toBe(1);
+    expect(tanh(-100)).toBe(-1);
+    expect(tanh(Number.NaN)).toBeNaN();
+    expect(tanh(-0) === 0).toBe(true);
+    expect(tanh(2 ** -149)).toBe(2 ** -149);
   });
 
   test('the ends: overflow, underflow, infinities, NaN', () => {

@@ -1,6 +1,6 @@
 /**
  * Float32 arithmetic in TypeScript with the bits of the native kernels: an exact fused multiply-add, and the engine's
- * own exp, log1p, softplus and silu. The sequences of operations are those of native/math.inl.h; both files change
+ * own exp, log1p, softplus, silu, sigmoid and tanh. The sequences of operations are those of native/math.inl.h; both files change
  * together. Nothing here calls a transcendental `Math` function.
  */
 
@@ -118,6 +118,34 @@ export function softplus(x: number): number {
 /** x / (1 + e^-x). */
 export function silu(x: number): number {
   return fround(x / fround(1 + exp(-x)));
+}
+
+/** 1 / (1 + e^-x), at most 2.5 ulp off, also where it is denormal. */
+export function sigmoid(x: number): number {
+  const e = exp(-Math.abs(x));
+  return fround((x > 0 ? 1 : e) / fround(1 + e));
+}
+
+const TANH_NEAR = 0.625;
+const T0 = -0.3333328068256378;
+const T1 = 0.13331441581249237;
+const T2 = -0.05373971536755562;
+const T3 = 0.02063908614218235;
+const T4 = -0.005704986862838268;
+
+/** The hyperbolic tangent, at most 2 ulp off. */
+export function tanh(x: number): number {
+  const size = Math.abs(x);
+  if (size > TANH_NEAR) {
+    const far = fround(1 - fround(2 / fround(exp(fround(size + size)) + 1)));
+    return x > 0 ? far : -far;
+  }
+  const z = fround(x * x);
+  let p = fma(T4, z, T3);
+  p = fma(p, z, T2);
+  p = fma(p, z, T1);
+  p = fma(p, z, T0);
+  return fma(fround(x * z), p, x);
 }
 
 /** Every half, as a float. */

@@ -6,6 +6,8 @@ import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
 import * as openelm from './openelm.ts';
 import type { Pass, Rows } from './parts.ts';
+import * as rwkv6 from './rwkv6.ts';
+import * as rwkv7 from './rwkv7.ts';
 
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
@@ -13,6 +15,8 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   mamba2: mamba2.rows,
   openelm: openelm.rows,
   jamba: jamba.rows,
+  rwkv6: rwkv6.rows,
+  rwkv7: rwkv7.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

@@ -14,7 +14,7 @@ import type { Call, Script } from '../types.ts';
 import { validity } from '../validity.ts';
 import { countEvents } from './history.ts';
 import { type ProbeStory, probeStory } from './story.ts';
-import { casesOf, envOf, modelOf, oracleLoad } from './testing.ts';
+import { casesOf, envOf, LLAMA, MAMBA, modelOf, oracleLoad, RWKV6 } from './testing.ts';
 
 const subject = engineSubject();
 const load = (bytes: Uint8Array, name: string) => subject.load(bytes, name);
@@ -73,26 +73,30 @@ function* configurations(memory: 'attention' | 'recurrent') {
 }
 
 describe.each([
-  ['llama', 'attention'],
-  ['mamba', 'recurrent'],
-] as const)('%s', (arch, memory) => {
+  ['llama', LLAMA],
+  ['mamba', MAMBA],
+  ['rwkv6', RWKV6],
+] as const)('%s', (arch, model) => {
+  const memory = model.memory === 'attention' ? 'attention' : 'recurrent';
   const calls = mixed(memory);
 
   test('random histories', { timeout: 60_000 + 2_000 * N_CASES }, async () => {
     const env = await envOf(subject, arch, 'probe');
-    for (const { script } of casesOf(env, GENERATORS, N_CASES))
-      expectSilent(await probeStory(load, script!, modelOf(memory)), script!);
+    // The probe of RWKV is ten times as large.
+    const n = arch === 'rwkv6' ? Math.ceil(N_CASES / 4) : N_CASES;
+    for (const { script } of casesOf(env, GENERATORS, n))
+      expectSilent(await probeStory(load, script!, model), script!);
   });
 
   test('one history on every implementation, with K and V in both types, cut in every way', async () => {
     for (const params of configurations(memory))
-      expectSilent(await probeStory(load, { params, calls }, modelOf(memory)), { params, calls });
+      expectSilent(await probeStory(load, { params, calls }, model), { params, calls });
   });
 
   test('the oracle', async () => {
     for (const type_kv of ['F32', 'F16'] as const) {
       const params = { n_ctx: 64, n_batch: 64, n_ubatch: 64, n_seq_max: 4, split: 'equal' as const, type_kv };
-      expectSilent(await probeStory(oracleLoad(), { params, calls }, modelOf(memory)), { params, calls });
+      expectSilent(await probeStory(oracleLoad(), { params, calls }, model), { params, calls });
     }
   });
 });

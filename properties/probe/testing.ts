@@ -22,7 +22,7 @@ import type { Probed } from './candidates.ts';
 import type { Load } from './story.ts';
 
 /** An environment for generators: the subject with the fuzz model of an architecture. */
-export async function envOf(subject: Subject, arch: 'llama' | 'mamba', seed: string): Promise<Env> {
+export async function envOf(subject: Subject, arch: 'llama' | 'mamba' | 'rwkv6', seed: string): Promise<Env> {
   const modelName = `recipe:${arch}`;
   const loaded = await subject.load(buildRecipe(arch), modelName);
   return {
@@ -45,6 +45,8 @@ export function casesOf(env: Env, properties: readonly Property[], n: number) {
 /** Models whose histories the tests run on probes. */
 export const LLAMA: Probed = { arch: 'llama', memory: 'attention', n_layer: 2 };
 export const MAMBA: Probed = { arch: 'mamba', memory: 'recurrent', n_layer: 2 };
+
+export const RWKV6: Probed = { arch: 'rwkv6', memory: 'recurrent', n_layer: 2 };
 
 export function modelOf(memory: 'attention' | 'recurrent'): Probed {
   return memory === 'attention' ? LLAMA : MAMBA;

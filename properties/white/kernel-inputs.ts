@@ -5,19 +5,19 @@
  */
 import type { ElementType, OperatorInput, OperatorName } from '../../contract/operators.ts';
 import { mix32, type Random } from '../random.ts';
+import { BUILD_RWKV, DRAW_RWKV, OFTEN_RWKV, SIZES_RWKV } from './kernel-inputs-rwkv.ts';
+import {
+  drawSize,
+  even,
+  Numbers,
+  ROW_KINDS,
+  type RowKind,
+  type RowSpec,
+  SMALL,
+  tokenRows,
+} from './kernel-numbers.ts';
 
-/**
- * What the numbers of a row are like. `cancelling`: the second half of a row is minus the first, and where sums of
- * products are meant to vanish the weights repeat alike. `scales`: every element has a size of its own.
- */
-export const ROW_KINDS = ['plain', 'positive', 'cancelling', 'tiny', 'large', 'scales', 'zero'] as const;
-export type RowKind = (typeof ROW_KINDS)[number];
-
-/** A row: its key chooses its numbers. Rows of a scan or convolution are sets of tokens. */
-export interface RowSpec {
-  readonly key: number;
-  readonly kind: RowKind;
-}
+export { ROW_KINDS } from './kernel-numbers.ts';
 
 /** Sizes by name; flags are 0 or 1. Which ones there are depends on the operator, see SIZES. */
 export interface KernelSpec {
@@ -50,30 +50,13 @@ export const SIZES: {
   ssmGate: { n: [1, 1] },
   ssmScanHeads: { d_head: [1, 1], per_group: [1, 1], n_group: [1, 1], d_state: [1, 1], tokens: [1, 1] },
   ssmGateNorm: { n_group: [1, 1], size: [1, 1], eps: [0, 1] },
+  ...SIZES_RWKV,
 };
 
 export const OPERATORS = Object.keys(SIZES) as readonly OperatorName[];
 
 /** Multiplications of a case, more or less: the portable kernels take some 20 ns for each. */
 const WORK = 16_000;
-
-/** A size: mostly up to 300, odd ones and neighbours of 16 and 64 among them, now and then one above 1024. */
-function drawSize(r: Random, most = 300): number {
-  const x = r.below(20);
-  const size =
-    x === 0 && most >= 300
-      ? r.between(301, 1100)
-      : x < 5
-        ? r.pick([1, 2, 3, 15, 16, 17, 31, 63, 64, 65, 127, 128, 130, 256])
-        : x < 12
-          ? r.between(1, 70)
-          : r.between(1, 300);
-  return x === 0 ? size : Math.min(size, most);
-}
-
-function even(n: number): number {
-  return n + (n & 1);
-}
 
 function drawRows(r: Random, n: number, kinds: readonly RowKind[] = ROW_KINDS): RowSpec[] {
   const one = r.chance(0.5) ? r.pick(kinds) : undefined;
@@ -172,6 +155,7 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
       sizes: { n_group, size: Math.max(1, Math.floor(drawSize(r) / n_group)), eps: r.below(EPS.length) },
     };
   },
+  ...DRAW_RWKV,
 };
 
 /** Operators that are drawn as often as their kernels have cases of their own. */
@@ -192,6 +176,7 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
   ssmGate: 2,
   ssmScanHeads: 3,
   ssmGateNorm: 2,
+  ...OFTEN_RWKV,
 };
 
 /** Whose rows are sets of tokens. */
@@ -208,88 +193,6 @@ export function drawSpec(r: Random): KernelSpec {
 
 const EPS = [1e-5, 1e-6, 1e-12].map(Math.fround);
 const BASES = [10_000, 500_000, 100];
-
-/** 2^a and 2^b: sizes of tiny and large numbers. */
-type Span = readonly [tiny: number, large: number];
-
-/** The numbers of one case. */
-class Numbers {
-  readonly #seed: number;
-
-  constructor(seed: number) {
-    this.#seed = seed;
-  }
-
-  /** 32 bits of (name, row). */
-  hash(name: number, row: number): number {
-    return mix32(mix32(this.#seed + name * 0x9e3779b1) ^ row);
-  }
-
-  /** n floats of a row; `half` if F16 must be able to hold them. */
-  row(name: number, { key, kind }: RowSpec, n: number, [tiny, large]: Span, half = false): Float32Array {
-    const at = this.hash(name, key);
-    const out = new Float32Array(n);
-    const mirror = kind === 'cancelling' ? Math.ceil(n / 2) : n;
-    for (let i = 0; i < n; i++) {
-      if (i >= mirror) out[i] = -out[i - mirror]!;
-      else out[i] = unit(mix32(at + i)) * sizeOf(kind, at - i - 1, tiny, large);
-      if (kind === 'positive') out[i] = Math.abs(out[i]!);
-      if (half) out[i] = toEleven(out[i]!);
-    }
-    return out;
-  }
-
-  /** Rows one behind the other. */
-  rows(name: number, specs: readonly RowSpec[], n: number, span: Span, half = false): Float32Array {
-    const out = new Float32Array(specs.length * n);
-    for (const [r, spec] of specs.entries()) out.set(this.row(name, spec, n, span, half), r * n);
-    return out;
-  }
-
-  /** Plain rows 0 .. rows-1. */
-  plain(name: number, rows: number, n: number, half = false): Float32Array {
-    const specs = Array.from({ length: rows }, (_, key) => ({ key, kind: 'plain' as const }));
-    return this.rows(name, specs, n, SMALL, half);
-  }
-}
-
-/** In (-1, 1), and never zero. */
-function unit(h: number): number {
-  return (h - 2147483647.5) / 2147483648;
-}
-
-/** What a number in (-1, 1) is multiplied by; `salt` chooses a size of its own. */
-function sizeOf(kind: RowKind, salt: number, tiny: number, large: number): number {
-  switch (kind) {
-    case 'tiny':
-      return 2 ** tiny;
-    case 'large':
-      return 2 ** large;
-    case 'scales':
-      return 2 ** (tiny + (mix32(salt) % (large - tiny + 1)));
-    case 'zero':
-      return 0;
-    default:
-      return 1;
-  }
-}
-
-/** Rounded to 11 significant bits, and to multiples of 2^-24: what F16 holds, for sizes up to 2^15. */
-function toEleven(x: number): number {
-  const size = Math.abs(x);
-  if (size === 0) return 0;
-  const step = Math.max(2 ** (Math.floor(Math.log2(size)) - 10), 2 ** -24);
-  return Math.round(x / step) * step;
-}
-
-const SMALL: Span = [-12, 4];
-
-/** Tokens of each set as rows of their own. */
-function tokenRows(rows: readonly RowSpec[], tokens: number): RowSpec[] {
-  return rows.flatMap(({ key, kind }) =>
-    Array.from({ length: tokens }, (_, t) => ({ key: mix32(key + t * 0x10001) >>> 8, kind })),
-  );
-}
 
 /** Positions of keys: neighbours, perhaps with a gap in the middle that leaves them in their lanes (16). */
 function positions(n: number, first: number, gap: boolean): number[] {
@@ -479,6 +382,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const shape = { n, n_group: n_group!, rows: rows.length, eps: EPS[eps! % EPS.length]! };
     return { op: 'ssmGateNorm', ...shape, y, x, z, skip, weight };
   },
+  ...BUILD_RWKV,
 };
 
 /** The operands of a case. */
