@@ -1,5 +1,5 @@
 /*
- * exp, log1p, softplus and silu as fixed sequences of float32 operations. native/portable/math.ts has the same
+ * exp, log1p, softplus, silu, tanh and gelu as fixed sequences of float32 operations. native/portable/math.ts has the same
  * sequences; both change together.
  *
  * exp(x), at most 1.5 ulp off:
@@ -16,6 +16,12 @@
  *   y = fma(k, ln2 low, y);  y = fma(-1/2, f^2, y);  fma(k, ln2 high, f + y)
  *
  * softplus(x) = x > 20 ? x : log1p(exp(x));  silu(x) = x / (1 + exp(-x))
+ *
+ * tanh(x), at most 2 ulp off: |x| > 5/8: 1 - 2 / (exp(2 |x|) + 1) with the sign of x; else z = x^2,
+ *   p = Horner by fma over T4 .. T0 (a minimax fit);  fma(x * z, p, x)
+ *
+ * gelu(x), the tanh form 0.5 x (1 + tanh(k x (1 + a x^2))), k = sqrt(2 / pi), a = 0.044715, as x over 1 + an exponential:
+ *   x / (1 + exp(-2k * (x * fma(a * x, x, 1)))), the same function, and nothing cancels where x is negative
  */
 #pragma once
 
@@ -61,5 +67,25 @@ LANES V vlog1p(V u) {
 LANES V vsoftplus(V x) { return vifGreater(x, vset(20.0f), x, vlog1p(vexp(x))); }
 
 LANES V vsilu(V x) { return vdiv(x, vadd(vset(1.0f), vexp(vneg(x)))); }
+
+/* |x|; NaN stays NaN. */
+LANES V vsize(V x) { return vmax(x, vneg(x)); }
+
+LANES V vtanh(V x) {
+  const V one = vset(1.0f), size = vsize(x), z = vmul(x, x);
+  V p = vfma(vset(-0.005704986862838268f), z, vset(0.02063908614218235f));
+  p = vfma(p, z, vset(-0.05373971536755562f));
+  p = vfma(p, z, vset(0.13331441581249237f));
+  p = vfma(p, z, vset(-0.3333328068256378f));
+  const V near = vfma(vmul(x, z), p, x);
+  const V far = vsub(one, vdiv(vset(2.0f), vadd(vexp(vadd(size, size)), one)));
+  return vifGreater(size, vset(0.625f), vifGreater(x, vzero(), far, vneg(far)), near);
+}
+
+LANES V vgelu(V x) {
+  const V one = vset(1.0f);
+  const V inner = vmul(x, vfma(vmul(vset(0.04471499845385551f), x), x, one));
+  return vdiv(x, vadd(one, vexp(vmul(vset(-1.5957691669464111f), inner))));
+}
 
 }  // namespace

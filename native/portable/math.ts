@@ -1,6 +1,6 @@
 /**
  * Float32 arithmetic in TypeScript with the bits of the native kernels: an exact fused multiply-add, and the engine's
- * own exp, log1p, softplus and silu. The sequences of operations are those of native/math.inl.h; both files change
+ * own exp, log1p, softplus, silu, tanh and gelu. The sequences of operations are those of native/math.inl.h; both files change
  * together. Nothing here calls a transcendental `Math` function.
  */
 
@@ -118,6 +118,37 @@ export function softplus(x: number): number {
 /** x / (1 + e^-x). */
 export function silu(x: number): number {
   return fround(x / fround(1 + exp(-x)));
+}
+
+const TANH_NEAR = 0.625;
+const T0 = -0.3333328068256378;
+const T1 = 0.13331441581249237;
+const T2 = -0.05373971536755562;
+const T3 = 0.02063908614218235;
+const T4 = -0.005704986862838268;
+
+/** The hyperbolic tangent, at most 2 ulp off. */
+export function tanh(x: number): number {
+  const size = Math.abs(x);
+  if (size > TANH_NEAR) {
+    const far = fround(1 - fround(2 / fround(exp(fround(size + size)) + 1)));
+    return x > 0 ? far : -far;
+  }
+  const z = fround(x * x);
+  let p = fma(T4, z, T3);
+  p = fma(p, z, T2);
+  p = fma(p, z, T1);
+  p = fma(p, z, T0);
+  return fma(fround(x * z), p, x);
+}
+
+const GELU_A = 0.04471499845385551;
+const GELU_2K = 1.5957691669464111; // 2 sqrt(2 / pi)
+
+/** 0.5 x (1 + tanh(sqrt(2 / pi) x (1 + 0.044715 x^2))), as x / (1 + e^...). */
+export function gelu(x: number): number {
+  const inner = fround(x * fma(fround(GELU_A * x), x, 1));
+  return fround(x / fround(1 + exp(fround(-GELU_2K * inner))));
 }
 
 /** Every half, as a float. */
