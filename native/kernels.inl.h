@@ -70,6 +70,7 @@ constexpr int ROPE_NEOX = 1;
 #include "rows.inl.h"
 #include "attention.inl.h"
 #include "ssm.inl.h"
+#include "gemma.inl.h"
 
 namespace {
 
@@ -89,6 +90,10 @@ enum Op {
   OP_SSM_GATE,
   OP_KV_LOAD,
   OP_HEAD_NORM = 35,
+  OP_GELU_MUL = 40,
+  OP_SCALE_ROWS,
+  OP_NORM_ADD,
+  OP_CAP_OUTPUTS,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -129,6 +134,10 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
     case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
+    case OP_GELU_MUL: geluMul(a, rows, m); return 0;
+    case OP_SCALE_ROWS: scaleRows(a, rows, m); return 0;
+    case OP_NORM_ADD: normAdd(a, rows, m); return 0;
+    case OP_CAP_OUTPUTS: capOutputs(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Float32 arithmetic in TypeScript with the bits of the native kernels: an exact fused multiply-add, and the engine's
- * own exp, log1p, softplus, silu, tanh and gelu. The sequences of operations are those of native/math.inl.h; both files change
+ * own exp, log1p, softplus, silu, tanh, softcap and gelu. The sequences of operations are those of native/math.inl.h; both files change
  * together. Nothing here calls a transcendental `Math` function.
  */
 
@@ -140,6 +140,11 @@ export function tanh(x: number): number {
   p = fma(p, z, T1);
   p = fma(p, z, T0);
   return fma(fround(x * z), p, x);
+}
+
+/** cap * tanh(x / cap) */
+export function softcap(x: number, cap: number): number {
+  return fround(cap * tanh(fround(x / cap)));
 }
 
 const GELU_A = 0.04471499845385551;
