@@ -76,6 +76,11 @@ export interface RoundingProfile {
   readonly attention: 'F32' | 'F16';
   /** softplus by log1p(exp(x)), or by log(1 + exp(x)), which loses what is small. */
   readonly softplus: 'log1p' | 'log';
+  /**
+   * GELU: x / (1 + e^-2y); x (1 + tanh y) / 2, which loses what cancels; or a table of F16 (ggml on a CPU), to which x is
+   * rounded, and 0 or x beyond 10.
+   */
+  readonly gelu: 'logistic' | 'tanh' | 'F16 table';
   /** K and V: as the context was asked for (`type_kv`), or always F16 (flash attention of ggml). */
   readonly kv: 'as asked' | 'F16';
 }

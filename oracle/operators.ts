@@ -6,6 +6,7 @@
 import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
 import type { ForwardOptions } from './forward.ts';
+import { geluRow } from './gelu.ts';
 import { roundToHalf } from './half.ts';
 import {
   add,
@@ -20,7 +21,9 @@ import {
   row,
   siluRow,
 } from './math.ts';
+import { scaled } from './pointwise.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
+import { softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 
 export interface Scanned<R> {
@@ -40,7 +43,12 @@ export interface Operators<R> {
   matVec(w: Matrix, x: R, op: string): R;
   add(a: R, b: R, op: string): R;
   mul(a: R, b: R, op: string): R;
+  /** x times a float32. */
+  scale(x: R, factor: number, op: string): R;
   silu(x: R, op: string): R;
+  gelu(x: R, op: string): R;
+  /** cap tanh(x / cap) */
+  softcap(x: R, cap: number, op: string): R;
   rmsNorm(x: R, eps: number, w: Float64Array | undefined, op: string): R;
   rope(x: R, pos: number, shape: RopeShape): R;
   /** K or V as memory keeps it. */
@@ -63,7 +71,10 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     matVec: (w, x, op) => matVec(w, x, at(op)),
     add: (a, b, op) => add(a, b, at(op)),
     mul: (a, b, op) => mul(a, b, at(op)),
+    scale: (x, factor, op) => scaled(x, factor, at(op)),
     silu: (x, op) => siluRow(x, at(op)),
+    gelu: (x, op) => geluRow(x, at(op)),
+    softcap: (x, cap, op) => softcapRow(x, cap, at(op)),
     rmsNorm: (x, eps, w, op) => rmsNorm(x, eps, w, at(op)),
     rope: (x, pos, shape) => rope(x, pos, shape, at('rope')),
     stored: (x, op) => {

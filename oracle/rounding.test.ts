@@ -19,6 +19,7 @@ const PROFILE: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 

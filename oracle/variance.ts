@@ -7,8 +7,10 @@
  * runs only (`rounding.ts`).
  */
 import type { RoundingProfile } from '../contract/subject.ts';
-import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
+import { type AttentionShape, attend, capped, castsAttention, rootOf, scores } from './attention.ts';
+import { type Carried, Collected, NORM_SHARE, REACH, rowOf } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
+import { geluRow, slopeOfGelu } from './gelu.ts';
 import {
   add,
   casts,
@@ -26,73 +28,17 @@ import {
   softplus,
 } from './math.ts';
 import { type Operators, type Scanned, storesHalf } from './operators.ts';
-import type { Site } from './rounding.ts';
+import { scaled } from './pointwise.ts';
+import { slopeOfSoftcap, softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 
-/** A row of numbers with their variances. */
-export interface Carried {
-  readonly v: Float64Array;
-  readonly s: Float64Array;
-  /**
-   * Errors on the way were so large that first order does not describe them (spec: verdicts.md 8, linearity guard). Such
-   * a row is reported and its bound is not made wider.
-   */
-  readonly ill: boolean;
-  /** A stored K or V is so near to the end of F16 that a correct subject may refuse it. */
-  readonly overflow: boolean;
-}
+export type { Carried } from './carried.ts';
 
-/**
- * Keeps the sigma of each element of one operation. Used again for every call of an operator in a pass: a call states
- * each of its elements anew before they are read.
- */
-class Collected implements Site {
-  readonly profile: RoundingProfile;
-  #sigma = new Float64Array(64);
-  readonly #steps = new Map<string, Collected>();
-
-  constructor(profile: RoundingProfile) {
-    this.profile = profile;
-  }
-
-  after(element: number, y: number, _b: number, sigma: number): number {
-    if (element >= this.#sigma.length) {
-      const larger = new Float64Array(2 * element);
-      larger.set(this.#sigma);
-      this.#sigma = larger;
-    }
-    this.#sigma[element] = sigma;
-    return y;
-  }
-
-  step(name: string): Collected {
-    let step = this.#steps.get(name);
-    if (step === undefined) {
-      step = new Collected(this.profile);
-      this.#steps.set(name, step);
-    }
-    return step;
-  }
-
-  /** Variance that was added at an element. */
-  variance(element: number): number {
-    const sigma = this.#sigma[element]!;
-    return sigma * sigma;
-  }
-}
-
-/** A standard deviation is taken to reach this far when it is asked whether first order holds. */
-const REACH = 6;
-/** The largest share of a norm's root, and the largest error of a score, for which it does. */
-const NORM_SHARE = 1 / 10;
+/** The largest error of a score for which first order holds. */
 const SCORE_ERROR = 0.3;
 /** Largest F16, and how many standard deviations near it may fall to either side (Hoeffding, p = 1e-15). */
 const HALF_MAX = 65504;
 const HALF_REACH = 14.5;
-
-function rowOf(v: Float64Array, s: Float64Array, ...from: readonly Carried[]): Carried {
-  return { v, s, ill: from.some((x) => x.ill), overflow: from.some((x) => x.overflow) };
-}
 
 export function carried(profile: RoundingProfile, options: ForwardOptions = {}): Operators<Carried> {
   const exact = (v: Float64Array): Carried => rowOf(v, new Float64Array(v.length));
@@ -121,14 +67,22 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
       const s = v.map((_, i) => b.v[i]! ** 2 * a.s[i]! + a.v[i]! ** 2 * b.s[i]! + at.variance(i));
       return rowOf(v, s, a, b);
     },
+    scale: (x, factor) => {
+      const at = site('scale');
+      at.forget(x.v.length);
+      return carriedEach(x, scaled(x.v, factor, at), () => factor, at);
+    },
     silu: (x) => {
       const at = site('silu');
-      const v = siluRow(x.v, at);
-      return rowOf(
-        v,
-        v.map((_, i) => slopeOfSilu(x.v[i]!) ** 2 * x.s[i]! + at.variance(i)),
-        x,
-      );
+      return carriedEach(x, siluRow(x.v, at), slopeOfSilu, at);
+    },
+    gelu: (x) => {
+      const at = site('gelu');
+      return carriedEach(x, geluRow(x.v, at), slopeOfGelu, at);
+    },
+    softcap: (x, cap) => {
+      const at = site('softcap');
+      return carriedEach(x, softcapRow(x.v, cap, at), (xi) => slopeOfSoftcap(xi, cap), at);
     },
     rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site('norm')),
     rope: (x, pos, shape) => carriedRope(x, pos, shape, site('rope')),
@@ -138,6 +92,12 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),
     ssmScan: (state, A, token) => carriedScan(state, A, token, site('scan')),
   };
+}
+
+/** v_i = f(x_i) */
+function carriedEach(x: Carried, v: Float64Array, slope: (xi: number) => number, at: Collected): Carried {
+  const s = v.map((_, i) => slope(x.v[i]!) ** 2 * x.s[i]! + at.variance(i));
+  return rowOf(v, s, x);
 }
 
 function slopeOfSilu(x: number): number {
@@ -247,14 +207,18 @@ function carriedAttention(
   const values = v.map((row) => row.v);
   const out = attend(q.v, keys, values, shape, at);
   const s = new Float64Array(out.length);
-  const [atScore, atExp, atSum] = [at.step('score'), at.step('exp'), at.step('sum')];
+  const [atScore, atCap] = [at.step('score'), at.step('cap')];
+  const [atExp, atSum] = [at.step('exp'), at.step('sum')];
+  const root = rootOf(shape);
+  const { softcap } = shape;
   const atCast = at.step('cast');
   const query = castsAttention(shape, at) ? q.s.map((si, i) => si + atCast.variance(i)) : q.s;
   let ill = false;
   for (let head = 0; head < n_head; head++) {
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
-    const score = scores(q.v, q0, keys, kv0, d);
+    const dot = scores(q.v, q0, keys, kv0, d, root);
+    const score = capped(dot, shape, head);
     const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
     const e = score.map((x) => Math.exp(x - max));
     const sum = e.reduce((a, b) => a + b, 0);
@@ -264,7 +228,9 @@ function carriedAttention(
       for (let i = 0; i < d; i++) {
         carry += keys[j]![kv0 + i]! ** 2 * query[q0 + i]! + q.v[q0 + i]! ** 2 * k[j]!.s[kv0 + i]!;
       }
-      const variance = carry / d + atScore.variance(element);
+      let variance = carry / (root * root) + atScore.variance(element);
+      if (softcap !== undefined)
+        variance = variance * slopeOfSoftcap(dot[j]!, softcap) ** 2 + atCap.variance(element);
       if (REACH * Math.sqrt(variance) > SCORE_ERROR) ill = true;
       return variance;
     });

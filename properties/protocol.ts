@@ -236,6 +236,7 @@ export function roundingOf(value: Header): RoundingProfile {
     f16_activations: oneOf(value, 'f16_activations', F32_F16),
     attention: oneOf(value, 'attention', F32_F16),
     softplus: oneOf(value, 'softplus', ['log1p', 'log'] as const),
+    gelu: oneOf(value, 'gelu', ['logistic', 'tanh', 'F16 table'] as const),
     kv: oneOf(value, 'kv', ['as asked', 'F16'] as const),
   };
 }

@@ -1,12 +1,16 @@
 /** The architectures that the engine has plans for: all that can be loaded. One line each. */
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
+import { gemma2 } from './gemma2.ts';
+import { gemma3 } from './gemma3.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
   mamba,
+  gemma2,
+  gemma3,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -2,11 +2,13 @@
  * The architectures that can be loaded: a file each, listed here and nowhere else. Oracle and engine have registries of
  * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
  */
+import { gemma2 } from './gemma2.ts';
+import { gemma3 } from './gemma3.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import type { Architecture } from './parts.ts';
 
-const LIST = [llama, mamba] as const;
+const LIST = [llama, mamba, gemma2, gemma3] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

@@ -1,5 +1,7 @@
 /** The architectures that have a forward pass here: all that can be loaded. One line each. */
 import type { Arch, HparamsOf } from '../../model/types.ts';
+import * as gemma2 from './gemma2.ts';
+import * as gemma3 from './gemma3.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
 import type { Pass, Rows } from './parts.ts';
@@ -7,6 +9,8 @@ import type { Pass, Rows } from './parts.ts';
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
   mamba: mamba.rows,
+  gemma2: gemma2.rows,
+  gemma3: gemma3.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */
