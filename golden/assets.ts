@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
 
 /** The trained models, as files of `golden/models` without their ending. */
-export const goldenModelNames = ['tiny-llama', 'tiny-mamba'] as const;
+export const goldenModelNames = ['tiny-llama', 'tiny-mamba', 'tiny-gemma2'] as const;
 /** The texts, as files of `golden/texts` without their ending. */
 export const goldenTextNames = ['recall64k', 'prose'] as const;
 

@@ -1,4 +1,4 @@
-/** Both trained models keep their pinned perplexities in our engine, with the same bits for every ubatch size. */
+/** The trained models keep their pinned perplexities in our engine, with the same bits for every ubatch size. */
 import { describe, expect, test } from 'vitest';
 import { engineSubject } from '../engine/subject.ts';
 import { goldenFigures, goldenModel, goldenModelNames, goldenText } from './assets.ts';

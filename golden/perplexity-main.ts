@@ -3,7 +3,7 @@
  *
  *   node dist/golden/perplexity-main.js MODEL TEXT [--by engine|oracle] [--chunks N] [--ubatch N] [--isa NAME]
  *
- * MODEL: tiny-llama, tiny-mamba or a GGUF file. TEXT: recall64k, prose or a file.
+ * MODEL: tiny-llama, tiny-mamba, tiny-gemma2 or a GGUF file. TEXT: recall64k, prose or a file.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -155,9 +155,9 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(['llama', 'mamba']);
-    expect(refusal('llama', { keys: { 'general.architecture': text('gemma2') } })).toBe(
-      'm.gguf: general.architecture "gemma2" is not known; known are llama, mamba',
+    expect(architectures).toEqual(['llama', 'mamba', 'gemma2', 'gemma3']);
+    expect(refusal('llama', { keys: { 'general.architecture': text('gemma') } })).toBe(
+      'm.gguf: general.architecture "gemma" is not known; known are llama, mamba, gemma2, gemma3',
     );
     expect(refusal('llama', { keys: { 'general.architecture': undefined } })).toBe(
       'm.gguf: key general.architecture is missing; wanted a string',
@@ -283,7 +283,7 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba'])('%s: every tensor is needed, in its shape', (recipe) => {
+  it.each(['llama', 'mamba', 'gemma2-fuzz', 'gemma3-fuzz'])('%s: every tensor is needed, in its shape', (recipe) => {
     const file = readGguf(buildRecipe(recipe), recipe);
     for (const [name, t] of file.tensors) {
       if (name === 'output.weight') continue;

@@ -87,6 +87,9 @@ describe.each([
   ['mamba', 'F32', 'stated orders', ORDERED],
   ['llama-f16', 'F16', 'halves', HALVES],
   ['mamba-f16', 'F32', 'halves', HALVES],
+  ['gemma2-fuzz@2x32', 'F32', 'any order', { ...PROFILE, gelu: 'tanh' }],
+  ['gemma2-fuzz@2x32', 'F16', 'a table for GELU', { ...HALVES, gelu: 'F16 table' }],
+  ['gemma3-fuzz@2x32', 'F32', 'stated orders', ORDERED],
 ] as const)('%s with K and V in %s, %s, two tokens', (name, type_kv, _what, profile) => {
   const { model, entries, run, plain, sigma, worst, places } = exact(name, [3, 17], type_kv, profile);
 
@@ -102,7 +105,7 @@ describe.each([
     expect(least).toBeGreaterThan(0.5);
     expect(middle).toBeGreaterThan(0.85);
     expect(middle).toBeLessThan(1.25);
-    expect(most).toBeLessThan(2.3);
+    expect(most).toBeLessThan(2.5);
   });
 
   it('64 keyed runs are right to a factor', () => {

@@ -18,13 +18,14 @@ export const RULES = 'rules';
 
 /**
  * What a campaign runs on if nobody says otherwise, on a subject with these architectures: the recipe named as each,
- * its half-precision twin if there is one, and the trained models.
+ * its half-precision twin if there is one, and the trained models, which are named after theirs.
  */
 export function usualModels(architectures: readonly string[]): string[] {
   const usual = recipes.filter(
     ({ name, arch }) => architectures.includes(arch) && (name === arch || name === `${arch}-f16`),
   );
-  return [...usual.map(({ name }) => `recipe:${name}`), ...goldenModelNames.map((name) => `golden:${name}`)];
+  const trained = goldenModelNames.filter((name) => architectures.includes(name.replace('tiny-', '')));
+  return [...usual.map(({ name }) => `recipe:${name}`), ...trained.map((name) => `golden:${name}`)];
 }
 
 /** The usual models of our engine. */

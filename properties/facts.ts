@@ -1,7 +1,7 @@
 /** What the generators need to know of a subject and a model, gathered once per environment. */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
-import type { Choices, LegalDifferences } from '../contract/subject.ts';
+import type { Choices, LegalDifferences, ModelInfo, SubjectInfo, Window } from '../contract/subject.ts';
 import { choicesOf } from './choices.ts';
 import { sampleOf } from './sample.ts';
 import { type TokenTree, tokenTree } from './token-tree.ts';
@@ -24,7 +24,10 @@ export interface Facts {
   readonly parts: boolean;
   /** Positions are moved. */
   readonly moves: boolean;
-  readonly windowed: boolean;
+  /** Windows whose forgetting is told and watched: what would miss it is refused. */
+  readonly windows: readonly Window[];
+  /** Windows forget, and nobody says what: only whole sequences are removed and copied. */
+  readonly unwatched: boolean;
   /** Parameters that the subject offers besides. */
   readonly choices: Choices;
   readonly legal: LegalDifferences;
@@ -98,7 +101,7 @@ function gather(env: Env): Facts {
     parts:
       subject.remove_anywhere &&
       model.memory === 'attention' &&
-      model.windowed !== true &&
+      !isUnwatched(subject, model) &&
       // Rows after a removal inside have bounds of their own, which a large model cannot afford.
       sample === undefined,
     // How far windows reach back is not the lists' business; an encoder keeps nothing that could move.
@@ -108,7 +111,8 @@ function gather(env: Env): Facts {
       model.encoder === undefined &&
       !subject.legal?.unmoved?.includes(model.memory) &&
       sample === undefined,
-    windowed: model.windowed === true,
+    windows: isUnwatched(subject, model) ? [] : (model.windows ?? []),
+    unwatched: isUnwatched(subject, model),
     choices: sample ? withoutFlash(choicesOf(env)) : choicesOf(env),
     legal: subject.legal ?? {},
     refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
@@ -116,6 +120,14 @@ function gather(env: Env): Facts {
     sequences: sample?.sequences ?? Number.POSITIVE_INFINITY,
     tree: tokenTree(env.seed, family, model.n_vocab, isTrained(env), sample),
   };
+}
+
+/** Whether windows of this model forget without that anybody could tell what. */
+export function isUnwatched(
+  { legal }: Pick<SubjectInfo, 'legal'>,
+  { windowed, windows }: Pick<ModelInfo, 'windowed' | 'windows'>,
+): boolean {
+  return windowed === true && (windows === undefined || legal?.silent_windows === true);
 }
 
 function withoutFlash({ flash_attn: _, ...others }: Choices): Choices {
