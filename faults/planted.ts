@@ -15,11 +15,15 @@ export interface PlantedFault extends Fault {
    * a removal, keep or clear that leaves slots or cells to somebody else.
    */
   readonly needs?: 'shared tokens' | 'reused slot';
+  /** Only models like this one can show it; it is witnessed there. */
+  readonly model?: 'recipe:gemma2-fuzz';
+  /** One sequence in one ubatch shows it too: by the positions that are left, or because a window is wrong. */
+  readonly alone?: true;
   /** Only rules can see it, not answers: a white-box property must find it. */
   readonly rulesOnly?: true;
   /** Only these kernels have it; where they do not run it cannot be found. */
   readonly isa?: string;
-  /** Only this property can find it: it is wrong for everybody in the same way. */
+  /** It is wrong for everybody in the same way: only this property can find it, or one that looks at rules. */
   readonly finds?: 'reference';
 }
 

@@ -24,7 +24,9 @@ const MAIN = fileURLToPath(
 );
 
 /** Kinds of scripts. */
-export type Kind = 'one ubatch' | 'one decode' | 'nothing shared' | 'nothing reused' | 'anything';
+type Scripts = 'one ubatch' | 'one decode' | 'nothing shared' | 'nothing reused' | 'anything';
+/** On llama and mamba, or on the model behind the @. */
+export type Kind = Scripts | `${Scripts}@${NonNullable<PlantedFault['model']>}`;
 
 const MODELS = ['recipe:llama', 'recipe:mamba'];
 /** Whose histories are taken; the order is that of the scripts. */
@@ -34,13 +36,14 @@ const SOURCES = ['solo', 'share', 'operations', 'reuse', 'atomic', 'placement'];
 export async function witness(kind: Kind, seed: string, n: number): Promise<string[]> {
   const state = new WorkerState({ subject: { kind: 'engine' }, seed, restrict: {}, call_timeout_s: 10 });
   const found: string[] = [];
-  for (const model of MODELS) {
+  const [scripts, only] = kind.split('@') as [Scripts, string | undefined];
+  for (const model of only === undefined ? MODELS : [only]) {
     for (const source of SOURCES) {
       const property = await state.property(source);
       const env = await state.env(property, model);
       for (let i = 0; i < n; i++) {
         const script =
-          kind === 'one ubatch' ? oneUbatch(env, source, i) : cut(kind, property.generate(env, i).script!);
+          scripts === 'one ubatch' ? oneUbatch(env, source, i) : cut(scripts, property.generate(env, i).script!);
         found.push(await numberOf(env, script));
       }
     }
@@ -48,7 +51,7 @@ export async function witness(kind: Kind, seed: string, n: number): Promise<stri
   return found;
 }
 
-function cut(kind: Kind, script: Script): Script {
+function cut(kind: Scripts, script: Script): Script {
   if (kind === 'one decode') return oneDecode(script);
   if (kind === 'nothing shared') return until(script, shares);
   return kind === 'nothing reused' ? until(script, frees) : script;
@@ -107,12 +110,16 @@ async function numberOf(env: Env, script: Script): Promise<string> {
 
 /** What must be so, by what is said of a fault: kinds of scripts that must not show it, and one that must. */
 export function claimsOf(fault: PlantedFault): { readonly hidden: readonly Kind[]; readonly seen?: Kind } {
-  const hidden: Kind[] = ['one ubatch'];
-  if (fault.needs === 'shared tokens') hidden.push('nothing shared');
-  if (fault.needs === 'reused slot') hidden.push('nothing reused');
-  if (fault.shows === 'second call') hidden.push('one decode');
-  if (fault.rulesOnly) return { hidden: [...hidden, 'anything'] };
-  return { hidden, seen: fault.shows === 'second call' ? 'anything' : 'one decode' };
+  const scripts: Scripts[] = fault.alone ? [] : ['one ubatch'];
+  if (fault.needs === 'shared tokens') scripts.push('nothing shared');
+  if (fault.needs === 'reused slot') scripts.push('nothing reused');
+  if (fault.shows === 'second call') scripts.push('one decode');
+  if (fault.rulesOnly) scripts.push('anything');
+  const seen = fault.shows === 'second call' ? 'anything' : 'one decode';
+  const on = (kind: Scripts): Kind => (fault.model === undefined ? kind : `${kind}@${fault.model}`);
+  // What only some models can show, others hide whatever runs.
+  const hidden: Kind[] = [...(fault.model === undefined ? [] : (['anything'] as const)), ...scripts.map(on)];
+  return fault.rulesOnly ? { hidden } : { hidden, seen: on(seen) };
 }
 
 /** Runs scripts of these kinds in a process of their own. A kind that it did not live to finish is missing. */

@@ -52,8 +52,7 @@ function plainGemma(model: Model, tokens: readonly number[], pos = tokens.map((_
   );
   for (let il = 0; il < h.n_layer; il++) {
     const b = `blk.${il}.`;
-    const last = (il + 1) % h.swa_period === 0;
-    const windowed = h.n_swa > 0 && !last;
+    const windowed = h.windowed[il]!;
     const [base, scale] = windowed
       ? [h.rope_freq_base_swa, h.rope_freq_scale_swa]
       : [h.rope_freq_base, h.rope_freq_scale];
@@ -146,7 +145,7 @@ describe.each(['gemma2', 'gemma3'] as const)('%s', (arch) => {
     const changes: Partial<Gemma>[] = [
       { n_swa: 4 },
       { n_swa: 2 },
-      { swa_period: 1 },
+      { windowed: [false, false] },
       { rope_freq_base: 90 },
       { rope_freq_base_swa: 90 },
       { score_divisor: 3 },

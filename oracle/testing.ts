@@ -225,7 +225,7 @@ export function microGemma(
     rope_freq_base_swa: arch === 'gemma3' ? 30 : 100,
     rope_freq_scale_swa: arch === 'gemma3' ? 1 : 0.5,
     n_swa,
-    swa_period,
+    windowed: Array.from({ length: n_layer }, (_, il) => (il + 1) % swa_period !== 0),
     score_divisor: d,
     attn_softcap,
     final_softcap,

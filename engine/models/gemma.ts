@@ -3,14 +3,15 @@
  * forgets what no later query sees, and may turn by other angles. In the last layer, after attention, only output rows
  * go on.
  */
-import { type GemmaHparams, isWindowed } from '../../model/archs/gemma.ts';
-import type { Model } from '../../model/types.ts';
+import type { HparamsOf, Model } from '../../model/types.ts';
 import { DIM } from '../../native/plan.ts';
 import type { BuiltPlan, CacheSpec, Network, PlanContext } from '../layout.ts';
 import { RopeTable } from '../rope.ts';
 import type { WeightsBuilder } from '../weights.ts';
 import { Draft, packModel, type Rows } from './draft.ts';
 import { attend, headNorm, packGated, rotate } from './parts.ts';
+
+type GemmaHparams = HparamsOf<'gemma2' | 'gemma3'>;
 
 /** `normedHeads`: each head of q and k is normed before it turns. */
 export function gemma(model: Model, hparams: GemmaHparams, normedHeads: boolean): Network {
@@ -41,7 +42,7 @@ export function gemma(model: Model, hparams: GemmaHparams, normedHeads: boolean)
     const factor = Math.fround(Math.sqrt(n_embd));
     draft.plan.scaleRows({ rows: draft.rows, x: x.at, stride: x.stride, n: n_embd, factor });
     layers.forEach((layer, l) => {
-      const kind = kinds.findIndex(({ windowed }) => windowed === isWindowed(hparams, l));
+      const kind = kinds.findIndex(({ windowed }) => windowed === hparams.windowed[l]);
       draft.rmsNorm(x, norm, n_embd, layer.attnNorm, eps);
       draft.project(layer.q, norm, q);
       draft.project(layer.k, norm, k);
@@ -88,9 +89,8 @@ interface LayerKind {
 
 /** Of the layers that there are; those with a window first. */
 function kindsOf(h: GemmaHparams): LayerKind[] {
-  const layers = Array.from({ length: h.n_layer }, (_, l) => isWindowed(h, l));
   return [true, false]
-    .filter((windowed) => layers.includes(windowed))
+    .filter((windowed) => h.windowed.includes(windowed))
     .map((windowed) => {
       const base = windowed ? h.rope_freq_base_swa : h.rope_freq_base;
       const freq_scale = windowed ? h.rope_freq_scale_swa : h.rope_freq_scale;

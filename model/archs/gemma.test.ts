@@ -5,7 +5,6 @@ import { buildRecipe } from '../../golden/recipes.ts';
 import { type GgufValue, readGguf, writeGguf } from '../gguf.ts';
 import { loadModel } from '../load.ts';
 import type { HparamsOf, Tensor } from '../types.ts';
-import { isWindowed } from './gemma.ts';
 
 type Gemma = HparamsOf<'gemma2'> | HparamsOf<'gemma3'>;
 type Keys = Readonly<Record<string, GgufValue | undefined>>;
@@ -22,8 +21,6 @@ function load(recipe: string, keys: Keys = {}, extra?: string): Gemma {
   return loadModel(writeGguf({ metadata: present, tensors }), 'm.gguf').hparams as Gemma;
 }
 
-const windows = (h: Gemma) => Array.from({ length: h.n_layer }, (_, il) => isWindowed(h, il));
-
 describe('gemma2', () => {
   it('hyperparameters', () => {
     expect(load('gemma2')).toMatchObject({
@@ -31,14 +28,13 @@ describe('gemma2', () => {
       n_embd_head: 16,
       n_rot: 16,
       n_swa: 8,
-      swa_period: 2,
       score_divisor: 16,
       attn_softcap: 10,
       final_softcap: 15,
       rope_freq_base: 10_000,
       rope_freq_base_swa: 10_000,
     });
-    expect(windows(load('gemma2'))).toEqual([true, false, true, false]);
+    expect(load('gemma2').windowed).toEqual([true, false, true, false]);
   });
 
   it('defaults: a window of 4096, caps of 50 and 30', () => {
@@ -76,7 +72,6 @@ describe('gemma3', () => {
     expect(load('gemma3')).toMatchObject({
       arch: 'gemma3',
       n_swa: 8,
-      swa_period: 6,
       attn_softcap: 0,
       final_softcap: 0,
       rope_freq_base: 1e6,
@@ -84,7 +79,7 @@ describe('gemma3', () => {
       rope_freq_base_swa: 10_000,
       rope_freq_scale_swa: 1,
     });
-    expect(windows(load('gemma3'))).toEqual([true, true, true, true, true, false, true]);
+    expect(load('gemma3').windowed).toEqual([true, true, true, true, true, false, true]);
   });
 
   it('windows have no scale; without a window all layers are full', () => {
@@ -93,7 +88,7 @@ describe('gemma3', () => {
     for (const value of [undefined, u32(0)]) {
       const h = load('gemma3', { 'attention.sliding_window': value });
       expect(h.n_swa).toBe(0);
-      expect(windows(h)).not.toContain(true);
+      expect(h.windowed).not.toContain(true);
     }
   });
 

@@ -38,8 +38,8 @@ export interface GemmaHparams extends CommonHparams {
   readonly rope_freq_scale_swa: number;
   /** Keys that a query sees in a layer with a window, its own among them; 0 if no layer has one. */
   readonly n_swa: number;
-  /** Of so many layers the last has no window. */
-  readonly swa_period: number;
+  /** By layer: it sees only a window. */
+  readonly windowed: readonly boolean[];
   /** Scores are q k divided by the root of this: of the head size, or in the largest models of n_embd / n_head. */
   readonly score_divisor: number;
   /** Softcap of the scores, 0 for none. */
@@ -50,12 +50,15 @@ export interface GemmaHparams extends CommonHparams {
 
 /** What tells the two apart. */
 export interface GemmaKind {
+  /** Of so many layers the last has no window. */
   readonly swa_period: number;
+  /** If there is no window: the default, undefined for a model that has none then. */
+  readonly n_swa?: number;
   /** Layers of the models whose scores are divided otherwise. */
   readonly largest: number;
 }
 
-type Shared = Omit<GemmaHparams, 'n_swa' | 'attn_softcap' | 'final_softcap' | `rope_freq_${string}_swa`>;
+type Shared = Omit<GemmaHparams, 'attn_softcap' | 'final_softcap' | `rope_freq_${string}_swa`>;
 
 /** Throws `model`. */
 export function gemmaHparams(keys: Keys, n_vocab: number, kind: GemmaKind): Shared {
@@ -65,6 +68,9 @@ export function gemmaHparams(keys: Keys, n_vocab: number, kind: GemmaKind): Shar
   const heads = headCounts(keys, n_layer);
   const n_embd_head = headSize(keys, n_embd, heads.n_head);
   refuseAttentionVariants(keys);
+  const { n_swa: usual = 0 } = kind;
+  const n_swa = keys.integer('attention.sliding_window', { min: Math.min(usual, 1), default: usual });
+  const period = keys.integer('attention.sliding_window_pattern', { min: 1, default: kind.swa_period });
   return {
     ...common,
     norm_rms_eps: rmsEps(keys),
@@ -74,7 +80,8 @@ export function gemmaHparams(keys: Keys, n_vocab: number, kind: GemmaKind): Shar
     n_rot: rotatedChannels(keys, n_embd_head),
     rope_freq_base: ropeBase(keys),
     rope_freq_scale: ropeScale(keys),
-    swa_period: keys.integer('attention.sliding_window_pattern', { min: 1, default: kind.swa_period }),
+    n_swa,
+    windowed: Array.from({ length: n_layer }, (_, il) => n_swa > 0 && il % period < period - 1),
     score_divisor: n_layer === kind.largest ? n_embd / heads.n_head : n_embd_head,
   };
 }
@@ -82,11 +89,6 @@ export function gemmaHparams(keys: Keys, n_vocab: number, kind: GemmaKind): Shar
 /** Base of the rope frequencies of layers with a window. Throws `model`. */
 export function ropeBaseSwa(keys: Keys, fallback: number): number {
   return keys.float('rope.freq_base_swa', { min: 0, above: true, default: fallback });
-}
-
-/** Whether layer `il` sees only a window. */
-export function isWindowed({ n_swa, swa_period }: GemmaHparams, il: number): boolean {
-  return n_swa > 0 && il % swa_period < swa_period - 1;
 }
 
 /** `normedHeads`: q and k have norms of their own. */

@@ -8,13 +8,12 @@ export interface Gemma2Hparams extends GemmaHparams {
 }
 
 function hparams(keys: Keys, n_vocab: number): Gemma2Hparams {
-  const shared = gemmaHparams(keys, n_vocab, { swa_period: 2, largest: 46 });
+  const shared = gemmaHparams(keys, n_vocab, { swa_period: 2, n_swa: 4096, largest: 46 });
   return {
     arch: 'gemma2',
     ...shared,
     rope_freq_base_swa: ropeBaseSwa(keys, shared.rope_freq_base),
     rope_freq_scale_swa: shared.rope_freq_scale,
-    n_swa: keys.integer('attention.sliding_window', { min: 1, default: 4096 }),
     attn_softcap: keys.float('attn_logit_softcapping', { min: 0, above: true, default: 50 }),
     final_softcap: keys.float('final_logit_softcapping', { min: 0, above: true, default: 30 }),
   };

@@ -16,7 +16,6 @@ function hparams(keys: Keys, n_vocab: number): Gemma3Hparams {
     ...gemmaHparams(keys, n_vocab, { swa_period: 6, largest: 62 }),
     rope_freq_base_swa: ropeBaseSwa(keys, 10_000),
     rope_freq_scale_swa: 1,
-    n_swa: keys.integer('attention.sliding_window', { default: 0 }),
     attn_softcap: 0,
     final_softcap: keys.float('final_logit_softcapping', { min: 0, default: 0 }),
   };

@@ -3,7 +3,7 @@
  * a norm before and one behind it, and in layers with a window an entry attends only to those that it saw less than
  * n_swa positions ago.
  */
-import { type GemmaHparams, isWindowed } from '../../model/archs/gemma.ts';
+import type { HparamsOf } from '../../model/types.ts';
 import { swaMasked } from '../mask.ts';
 import {
   attended,
@@ -16,6 +16,8 @@ import {
   type Seen,
   sawPlaces,
 } from './parts.ts';
+
+type GemmaHparams = HparamsOf<'gemma2' | 'gemma3'>;
 
 /** q or k of layer `il` before it turns. */
 export type Turned = <R>(pass: Pass<R>, name: string, n_head: number) => (x: R) => R;
@@ -31,7 +33,7 @@ export function gemmaRows<R>(pass: Pass<R>, hparams: GemmaHparams, turned: Turne
     return seen.filter((_, i) => !swaMasked('standard', hparams.n_swa, entries[i]!.pos, pos_eval));
   });
   for (let il = 0; il < hparams.n_layer; il++) {
-    h = attention(pass, hparams, il, h, isWindowed(hparams, il) ? sawWindow : saw, turned);
+    h = attention(pass, hparams, il, h, hparams.windowed[il] ? sawWindow : saw, turned);
     h = feedForward(pass, hparams, il, h);
   }
   const norm = rmsNorm(pass, 'output_norm', hparams.norm_rms_eps);
@@ -50,7 +52,7 @@ function attention<R>(
   const { ops, order } = pass;
   const blk = `blk.${il}`;
   const { n_head, n_head_kv, n_embd_head, n_rot, norm_rms_eps, attn_softcap } = hparams;
-  const local = isWindowed(hparams, il);
+  const local = hparams.windowed[il]!;
   const rope = {
     type: 'NEOX',
     n_embd_head,

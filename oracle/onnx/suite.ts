@@ -4,7 +4,7 @@ import type { Comparison } from './comparison.ts';
 import { ssmConv, ssmConvWithState } from './conv.ts';
 import { matmul } from './matmul.ts';
 import { layerNorm, rmsNorm, simplifiedLayerNorm } from './norms.ts';
-import { silu, siluBySigmoid, softplus } from './pointwise.ts';
+import { gelu, silu, siluBySigmoid, softcap, softplus } from './pointwise.ts';
 import { rope, rotaryEmbedding } from './rope.ts';
 import { ssmScan } from './scan.ts';
 import { softmax } from './softmax.ts';
@@ -18,6 +18,8 @@ export const COMPARISONS: readonly Comparison[] = [
   silu,
   siluBySigmoid,
   softplus,
+  gelu,
+  softcap,
   ssmScan,
   rope,
   attention,

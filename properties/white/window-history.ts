@@ -55,13 +55,25 @@ export function drawWindows(r: Random): WindowInput {
     const n_ubatch = r.chance(0.3) ? n : r.between(1, n);
     steps.push({ op: 'place', sets: drawn.sets, policy: r.pick(POLICIES), n_ubatch, undone });
     for (let k = r.below(4); k > 0; k--) {
-      const step = drawOperation(r, lists) as Operation;
+      const step = r.chance(0.4) ? drawCopy(r, lists) : (drawOperation(r, lists) as Operation);
       const refused = refuses(lists, step);
       if (!refused) applyToLists(lists, step);
       steps.push(refused ? { ...step, refused } : step);
     }
   }
   return { windows, n_seq, steps };
+}
+
+/** A copy of what is there into what is empty, where there are both: else these are rare. */
+function drawCopy(r: Random, lists: Lists): Operation {
+  const ids = Array.from({ length: lists.n_seq_max }, (_, seq) => seq);
+  const live = ids.filter((seq) => lists.length(seq) > 0);
+  const idle = ids.filter((seq) => lists.length(seq) === 0);
+  if (live.length === 0 || idle.length === 0) return drawOperation(r, lists) as Operation;
+  const [from, to] = [r.pick(live), r.pick(idle)];
+  const max = lists.posMax(from);
+  const [p0, p1] = r.chance(0.6) ? [0, -1] : [r.between(0, max), r.chance(0.5) ? -1 : r.between(0, max + 1)];
+  return { op: 'cp', from, to, p0, p1 };
 }
 
 function refuses(lists: Lists, step: Operation): boolean {
