@@ -64,7 +64,10 @@ export class ShownCaches implements WindowMemory {
     const { index } = this.#target;
     const keyCell = index[cache.attention + 5]!;
     for (let q = 0; q < tokens.length; q++) {
-      const keys = index.subarray(keyCell + index[cache.queryBegin + q]!, keyCell + index[cache.queryEnd + q]!);
+      const keys = index.subarray(
+        keyCell + index[cache.queryBegin + q]!,
+        keyCell + index[cache.queryEnd + q]!,
+      );
       seen[tokens[index[cache.queryRow + q]!]!] = Array.from(keys, (cell) => held[cell]!);
     }
   }

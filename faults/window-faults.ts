@@ -78,7 +78,8 @@ export const windowFaults: readonly PlantedFault[] = [
     find: 'cache.rollback()',
     replace: 'this.#whole.rollback()',
     standsFor: 'L05, llama.cpp PR 26051: what a call that failed had noted stayed',
-    describe: 'a batch that fails stays in the windows, and is undone only in the cache that keeps everything',
+    describe:
+      'a batch that fails stays in the windows, and is undone only in the cache that keeps everything',
     shows: 'second call',
     model,
     rulesOnly: true,

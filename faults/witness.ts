@@ -43,7 +43,9 @@ export async function witness(kind: Kind, seed: string, n: number): Promise<stri
       const env = await state.env(property, model);
       for (let i = 0; i < n; i++) {
         const script =
-          scripts === 'one ubatch' ? oneUbatch(env, source, i) : cut(scripts, property.generate(env, i).script!);
+          scripts === 'one ubatch'
+            ? oneUbatch(env, source, i)
+            : cut(scripts, property.generate(env, i).script!);
         found.push(await numberOf(env, script));
       }
     }

@@ -97,7 +97,12 @@ export function buildGemma2(name: string, shape: GemmaShape, type: TensorType): 
 }
 
 /** Five layers with a window, one without, and so on; the latter rotate by another base. `more`: further keys. */
-export function buildGemma3(name: string, shape: GemmaShape, type: TensorType, more: Metadata = []): Uint8Array {
+export function buildGemma3(
+  name: string,
+  shape: GemmaShape,
+  type: TensorType,
+  more: Metadata = [],
+): Uint8Array {
   const keys: Metadata = [['rope.freq_base', f32(1e6)], ...more];
   return fileOf(metadata('gemma3', name, shape, keys), weights(name, shape, type, true));
 }

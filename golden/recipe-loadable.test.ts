@@ -38,7 +38,9 @@ describe('recipes for real llama.cpp', () => {
     expect(foreign.map((recipe) => recipe.name).join(' ')).toBe(
       'mamba2 rwkv6 rwkv7 jamba falcon-h1 lfm2 openelm bert t5 llama4',
     );
-    expect(engineRecipes.every((name) => /^(llama|mamba|gemma[23])(-loadable|-fuzz|-26)?(-f16)?$/.test(name))).toBe(true);
+    expect(
+      engineRecipes.every((name) => /^(llama|mamba|gemma[23])(-loadable|-fuzz|-26)?(-f16)?$/.test(name)),
+    ).toBe(true);
     for (const { name } of foreign) expect(() => checkModelName(`recipe:${name}`)).not.toThrow();
   });
 

@@ -176,8 +176,11 @@ export const recipes: readonly Recipe[] = [
     (type) => buildGemma2('gemma2-fuzz', GEMMA2_FUZZ, type),
     (n_layer, n_embd, type) => buildGemma2('gemma2-fuzz', gemmaOf(GEMMA2_FUZZ, n_layer, n_embd), type),
   ),
-  ...pair('gemma3', 'gemma3', 'random gemma3 for llama.cpp: 7 layers, window 8 in all but the sixth', (type) =>
-    buildGemma3('gemma3', { ...GEMMA_LOADABLE, n_layer: 7 }, type),
+  ...pair(
+    'gemma3',
+    'gemma3',
+    'random gemma3 for llama.cpp: 7 layers, window 8 in all but the sixth',
+    (type) => buildGemma3('gemma3', { ...GEMMA_LOADABLE, n_layer: 7 }, type),
   ),
   ...pair(
     'gemma3-fuzz',

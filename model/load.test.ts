@@ -283,18 +283,21 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'mamba', 'gemma2-fuzz', 'gemma3-fuzz'])('%s: every tensor is needed, in its shape', (recipe) => {
-    const file = readGguf(buildRecipe(recipe), recipe);
-    for (const [name, t] of file.tensors) {
-      if (name === 'output.weight') continue;
-      expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
-      const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
-      const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
-      expect(message).toContain(
-        `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
-      );
-    }
-  });
+  it.each(['llama', 'mamba', 'gemma2-fuzz', 'gemma3-fuzz'])(
+    '%s: every tensor is needed, in its shape',
+    (recipe) => {
+      const file = readGguf(buildRecipe(recipe), recipe);
+      for (const [name, t] of file.tensors) {
+        if (name === 'output.weight') continue;
+        expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
+        const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
+        const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
+        expect(message).toContain(
+          `tensor ${name} has the shape [${ne.join(', ')}]; wanted [${t.ne.join(', ')}]`,
+        );
+      }
+    },
+  );
 
   it('halves where float32 is needed', () => {
     for (const name of [

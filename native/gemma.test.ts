@@ -19,8 +19,7 @@ function nasty(random: Random, n: number): Float32Array {
   });
 }
 
-const gelu = (x: number) =>
-  x / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * x * (1 + 0.044715 * x * x)));
+const gelu = (x: number) => x / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * x * (1 + 0.044715 * x * x)));
 
 function expectZeros(act: Float32Array, at: number, n: number): void {
   for (let r = 0; r < ROWS; r++)

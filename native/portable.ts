@@ -10,8 +10,8 @@ import { matmul } from './portable/matmul.ts';
 import {
   embed,
   gatherRows,
-  kvLoad,
   headNorm,
+  kvLoad,
   kvStore,
   rmsNorm,
   rope,

@@ -59,7 +59,12 @@ export function rootOf({ root, n_embd_head }: AttentionShape): number {
 }
 
 /** The scores of one head as its softmax gets them. */
-export function capped(score: Float64Array, { softcap }: AttentionShape, head: number, at?: Site): Float64Array {
+export function capped(
+  score: Float64Array,
+  { softcap }: AttentionShape,
+  head: number,
+  at?: Site,
+): Float64Array {
   return softcap === undefined ? score : softcapRow(score, softcap, at, head * score.length, head);
 }
 

@@ -250,7 +250,9 @@ function query(
     // What a query that was rounded to F16 adds to the error of each score.
     const size = (key: Float64Array) => key.subarray(kv0, kv0 + d).map(Math.abs);
     const off = cast.length === 0 ? null : Float64Array.from(cast.slice(head * d, (head + 1) * d));
-    const moved = k.map((key) => (off ? scores(off, 0, [size(key)], 0, d, root)[0]! * (1 + (d + 3) * U32) : 0));
+    const moved = k.map((key) =>
+      off ? scores(off, 0, [size(key)], 0, d, root)[0]! * (1 + (d + 3) * U32) : 0,
+    );
     const score = capped(scores(q, head * d, k, kv0, d, root), shape, head);
     const weights = exponentials(score, moved, head, at, d);
     for (let i = 0; i < d; i++) {

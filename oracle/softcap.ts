@@ -10,7 +10,13 @@ export function slopeOfSoftcap(x: number, cap: number): number {
  * Of a row. A quotient (or a product with 1 / c, which is rounded too), the tangent, which is good to five units, and a
  * product. `channel`: what draws see instead of an element (`Site.after`); `first` is the number of the first element.
  */
-export function softcapRow(x: Float64Array, cap: number, at?: Site, first = 0, channel?: number): Float64Array {
+export function softcapRow(
+  x: Float64Array,
+  cap: number,
+  at?: Site,
+  first = 0,
+  channel?: number,
+): Float64Array {
   return x.map((xi, i) => {
     const y = cap * Math.tanh(xi / cap);
     if (at === undefined) return y;

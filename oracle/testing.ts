@@ -186,7 +186,13 @@ export function microMamba(seed = 1, { n_layer = 1, dt_b_c_rms = false } = {}): 
 export function microGemma(
   arch: 'gemma2' | 'gemma3',
   seed = 1,
-  { n_layer = 2, n_swa = 3, swa_period = 2, attn_softcap = arch === 'gemma2' ? 2 : 0, final_softcap = 4 } = {},
+  {
+    n_layer = 2,
+    n_swa = 3,
+    swa_period = 2,
+    attn_softcap = arch === 'gemma2' ? 2 : 0,
+    final_softcap = 4,
+  } = {},
 ): Model {
   const random = seeded(seed);
   const tensor = (name: string, ...ne: number[]) => randomTensor(random, name, ne);

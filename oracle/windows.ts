@@ -39,7 +39,7 @@ export class WindowLists implements WindowMemory {
     const seen = this.#shape.windows.map((window) =>
       entries.map(({ saw, pos }) => saw.filter((e) => inWindow(window, e.pos, pos)).map((e) => e.token)),
     );
-    if (undone) before.forEach((list, seq) => this.#sequences.restore(seq, list));
+    if (undone) for (const [seq, list] of before.entries()) this.#sequences.restore(seq, list);
     else this.#forget();
     return seen;
   }
@@ -61,7 +61,9 @@ export class WindowLists implements WindowMemory {
     this.#shape.windows.forEach((window, w) => {
       for (const e of rest) {
         if (!this.#forgotten[w]![seq]!.has(e) || !inWindow(window, e.pos, next)) continue;
-        throw new IsobatchError('ops.partial', `cache ${w} of sequence ${seq} has forgotten ${e.pos}`, { seq });
+        throw new IsobatchError('ops.partial', `cache ${w} of sequence ${seq} has forgotten ${e.pos}`, {
+          seq,
+        });
       }
     });
   }

@@ -115,7 +115,11 @@ describe('windows', () => {
 
   test('a copy knows what its source has forgotten, and a part of it may be refused', () => {
     const lists = filled(sliding, 6);
-    expect([lists.cutsCopy(0, 0, 5), lists.cutsCopy(0, 0, -1), lists.cutsCopy(0, 4, 5)]).toEqual([true, false, false]);
+    expect([lists.cutsCopy(0, 0, 5), lists.cutsCopy(0, 0, -1), lists.cutsCopy(0, 4, 5)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
     lists.cp(0, 1, 0, -1);
     expect([lists.cuts(1, 5, -1), lists.posMin(1)]).toEqual([true, 4]);
     expect(lists.clone().cuts(1, 5, -1)).toBe(true);

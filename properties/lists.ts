@@ -183,7 +183,12 @@ export class Lists {
       const lo = Math.max(p0, 0);
       const hi = p1 < 0 ? END : p1;
       return all.some(
-        (s) => (seq < 0 || s === seq) && this.misses(s, this.seqs[s]!.filter((e) => e.pos < lo || e.pos >= hi)),
+        (s) =>
+          (seq < 0 || s === seq) &&
+          this.misses(
+            s,
+            this.seqs[s]!.filter((e) => e.pos < lo || e.pos >= hi),
+          ),
       );
     }
     const from = Math.max(p0, 0);

@@ -56,7 +56,11 @@ describe('gemma2', () => {
     ['attn_logit_softcapping', f32(0), /key gemma2\.attn_logit_softcapping is 0/],
     ['rope.scaling.type', text('yarn'), /key gemma2\.rope\.scaling\.type is "yarn"/],
     ['expert_count', u32(4), /experts are not supported/],
-    ['attention.causal_mask', u32(1), /key gemma2\.attention\.causal_mask is not known|not supported|unknown/],
+    [
+      'attention.causal_mask',
+      u32(1),
+      /key gemma2\.attention\.causal_mask is not known|not supported|unknown/,
+    ],
   ])('%s = %j is refused', (key, value, message) => {
     expect(() => load('gemma2', { [key]: value })).toThrow(message);
   });

@@ -74,7 +74,8 @@ function move(d: Draft, seq: number): string | null {
 function removePart(d: Draft, seq: number, p0: number, p1: number, name: string): string | null {
   if (!d.lists.cuts(seq, p0, p1)) {
     // What a window has forgotten does not come back, and the caller would have to ask what it still holds.
-    if (d.facts.unwatched && !(p0 <= d.lists.posMin(seq) && (p1 < 0 || p1 > d.lists.posMax(seq)))) return null;
+    if (d.facts.unwatched && !(p0 <= d.lists.posMin(seq) && (p1 < 0 || p1 > d.lists.posMax(seq))))
+      return null;
     const nothing = p1 >= 0 && Math.max(p0, 0) >= p1;
     if (nothing && d.facts.legal.no_empty_ranges && d.lists.refusesParts) return null;
     // Without `remove_anywhere` only suffixes and whole sequences may go.

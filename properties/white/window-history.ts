@@ -50,7 +50,10 @@ export function drawWindows(r: Random): WindowInput {
   for (let round = r.between(3, 7); round > 0; round--) {
     const undone = r.chance(1 / 8);
     const n = r.chance(0.3) ? r.between(1, 3) : r.between(1, 24);
-    const drawn = drawPlace(r, undone ? lists.clone() : lists, n, false) as Extract<CellStep, { op: 'place' }>;
+    const drawn = drawPlace(r, undone ? lists.clone() : lists, n, false) as Extract<
+      CellStep,
+      { op: 'place' }
+    >;
     lists.forget();
     const n_ubatch = r.chance(0.3) ? n : r.between(1, n);
     steps.push({ op: 'place', sets: drawn.sets, policy: r.pick(POLICIES), n_ubatch, undone });

@@ -5,13 +5,7 @@
  */
 import { note, sizeClass } from '../coverage.ts';
 import { type Checked, whiteProperty } from './frame.ts';
-import {
-  checkWindows,
-  drawWindows,
-  replayed,
-  smallerWindows,
-  type WindowInput,
-} from './window-history.ts';
+import { checkWindows, drawWindows, replayed, smallerWindows, type WindowInput } from './window-history.ts';
 
 export const window = whiteProperty<WindowInput>({
   name: 'window',

@@ -159,9 +159,36 @@ export function geluProbe(x: number, reference: number): Uint8Array {
       filled(w, name(part), [WIDTH], () => 1);
     for (const part of ['attn_q', 'attn_k', 'attn_v', 'attn_output']) sparse(w, name(part), WIDTH, WIDTH, []);
     const cells = (of: readonly Cell[]): readonly Cell[] => (i === 0 ? of : []);
-    sparse(w, name('ffn_gate'), WIDTH, WIDTH, cells([[0, 0, x / one], [1, 0, reference / one]]));
-    sparse(w, name('ffn_up'), WIDTH, WIDTH, cells([[0, 0, 1], [1, 0, 1]]));
-    sparse(w, name('ffn_down'), WIDTH, WIDTH, cells([[READ, 0, 1], [REFERENCE, 1, 1]]));
+    sparse(
+      w,
+      name('ffn_gate'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [0, 0, x / one],
+        [1, 0, reference / one],
+      ]),
+    );
+    sparse(
+      w,
+      name('ffn_up'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [0, 0, 1],
+        [1, 0, 1],
+      ]),
+    );
+    sparse(
+      w,
+      name('ffn_down'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [READ, 0, 1],
+        [REFERENCE, 1, 1],
+      ]),
+    );
   }
   return fileOf(
     [

@@ -12,8 +12,7 @@
  *
  * An answer that is neither the one nor the other counts as the coarser rounding.
  */
-import { gelu } from '../../../oracle/gelu.ts';
-import { roundToHalf } from '../../../oracle/half.ts';
+
 import type {
   ContextParams,
   RoundingProfile,
@@ -22,6 +21,8 @@ import type {
   SubjectModel,
   TypeKv,
 } from '../../../contract/subject.ts';
+import { gelu } from '../../../oracle/gelu.ts';
+import { roundToHalf } from '../../../oracle/half.ts';
 import {
   type AttentionProbe,
   attentionProbe,
@@ -291,7 +292,8 @@ async function geluOf(subject: Subject): Promise<RoundingProfile['gelu']> {
     }
   };
   const tabled = farthest(0.5, 2, (x) => roundToHalf(gelu(roundToHalf(x))));
-  if (!isExact([await answer(tabled)], gelu(tabled), roundToHalf(gelu(roundToHalf(tabled))))) return 'F16 table';
+  if (!isExact([await answer(tabled)], gelu(tabled), roundToHalf(gelu(roundToHalf(tabled)))))
+    return 'F16 table';
   const cancelled = farthest(-4.5, -4, byTangent);
   return isExact([await answer(cancelled)], gelu(cancelled), byTangent(cancelled)) ? 'logistic' : 'tanh';
 }
