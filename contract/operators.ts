@@ -81,13 +81,15 @@ export interface KvStoreInput {
 
 /**
  * Attention of each query over the keys [begin, end) of one list. q is {n_head * n_embd_head, queries}, k and v are
- * {n_head_kv * n_embd_head, keys} in memory of `type`. Keys ascend by position. An empty range gives zeros.
+ * {n_head_kv * n_embd_head, keys} in memory of `type`. Keys ascend by position. An empty range gives zeros. Scores are
+ * q k / sqrt(n_embd_head), and with a `softcap` c (a float32) c tanh(score / c).
  */
 export interface AttentionInput {
   readonly op: 'attention';
   readonly n_head: number;
   readonly n_head_kv: number;
   readonly n_embd_head: number;
+  readonly softcap?: number;
   readonly type: ElementType;
   readonly q: Float32Array;
   readonly k: Float32Array;
@@ -103,6 +105,44 @@ export interface SiluMulInput {
   readonly rows: number;
   readonly gate: Float32Array;
   readonly up: Float32Array;
+}
+
+/** GELU(gate) * up, element by element; both {n, rows}. */
+export interface GeluMulInput {
+  readonly op: 'geluMul';
+  readonly n: number;
+  readonly rows: number;
+  readonly gate: Float32Array;
+  readonly up: Float32Array;
+}
+
+/** x {n, rows} times a float32. */
+export interface ScaleRowsInput {
+  readonly op: 'scaleRows';
+  readonly n: number;
+  readonly rows: number;
+  readonly factor: number;
+  readonly x: Float32Array;
+}
+
+/** old + the norm of x (`RmsNormInput`); old and x are {n, rows}, weight {n}. */
+export interface NormAddInput {
+  readonly op: 'normAdd';
+  readonly n: number;
+  readonly rows: number;
+  readonly eps: number;
+  readonly x: Float32Array;
+  readonly weight: Float32Array;
+  readonly old: Float32Array;
+}
+
+/** cap tanh(x / cap) of output rows x {n, rows}; `cap` is a float32. */
+export interface CapOutputsInput {
+  readonly op: 'capOutputs';
+  readonly n: number;
+  readonly rows: number;
+  readonly cap: number;
+  readonly x: Float32Array;
 }
 
 /**
@@ -236,6 +276,10 @@ export type OperatorInput =
   | RouteInput
   | ExpertMatmulInput
   | ExpertSumInput
+  | GeluMulInput
+  | ScaleRowsInput
+  | NormAddInput
+  | CapOutputsInput
   | SsmConvInput
   | SsmScanInput
   | SsmGateInput

@@ -76,6 +76,11 @@ export interface RoundingProfile {
   readonly attention: 'F32' | 'F16';
   /** softplus by log1p(exp(x)), or by log(1 + exp(x)), which loses what is small. */
   readonly softplus: 'log1p' | 'log';
+  /**
+   * GELU: x / (1 + e^-2y); x (1 + tanh y) / 2, which loses what cancels; or a table of F16 (ggml on a CPU), to which x is
+   * rounded, and 0 or x beyond 10.
+   */
+  readonly gelu: 'logistic' | 'tanh' | 'F16 table';
   /** K and V: as the context was asked for (`type_kv`), or always F16 (flash attention of ggml). */
   readonly kv: 'as asked' | 'F16';
 }
@@ -110,6 +115,11 @@ export interface LegalDifferences {
   readonly unmoved?: readonly MemoryKind[];
   /** Largest position of a sequence without tokens, if not -1. */
   readonly pos_of_empty?: Pos;
+  /**
+   * Windows forget without a word: a removal or copy after which the next token would see what a window has forgotten is
+   * done and not refused (`ops.partial`), so only whole sequences are removed and copied there.
+   */
+  readonly silent_windows?: boolean;
   /** It does not tell the smallest position of a sequence. */
   readonly no_pos_min?: boolean;
   /**
@@ -156,6 +166,15 @@ export interface SubjectInfo {
   readonly rules?: RulesInfo;
 }
 
+/**
+ * What a query at position p sees of what lies before it (spec: batching.md 6.2): the last `size` positions, its own
+ * among them, or those of its chunk of `size` positions.
+ */
+export interface Window {
+  readonly kind: 'sliding' | 'chunked';
+  readonly size: number;
+}
+
 export interface ModelInfo {
   readonly arch: string;
   readonly memory: MemoryKind;
@@ -165,6 +184,8 @@ export interface ModelInfo {
   readonly n_params: number;
   /** Some layers see only a window, and forget what lies before it. */
   readonly windowed?: boolean;
+  /** The windows of its layers, each once, where they are told: then it can be told what is forgotten. */
+  readonly windows?: readonly Window[];
   /** It has an encoder whose output the decoder sees (T5), or is one (BERT). */
   readonly encoder?: 'only' | 'with decoder';
 }

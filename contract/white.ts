@@ -4,6 +4,7 @@
  */
 import type { CompleteBatch, Pos, SeqId, SplitOptions, SplitPolicy, Ubatch } from './batch.ts';
 import type { BoundedOperators, KernelBox } from './operators.ts';
+import type { Window } from './subject.ts';
 
 /** Recurrent memory of n_seq_max slots: bookkeeping only, no state data (spec: batching.md 4). */
 export interface SlotMemory {
@@ -66,6 +67,38 @@ export interface CellView {
   readonly cells: readonly { readonly pos: Pos; readonly seq: readonly SeqId[] }[];
 }
 
+/** Caches of one context, some with windows that forget. */
+export interface CachesShape {
+  /** The window of each cache, null for one that keeps everything. */
+  readonly windows: readonly (Window | null)[];
+  /** Cells of a cache that keeps everything. */
+  readonly n_ctx: number;
+  readonly n_batch: number;
+  readonly n_seq_max: number;
+}
+
+/** What queries see in such caches, key by key (spec: batching.md 6.1 and 6.2). Tokens are names here, each given once. */
+export interface WindowMemory {
+  /**
+   * For each cache and each token of the batch the tokens whose keys it sees, by position. `undone`: the batch fails at
+   * its end, so that memory is then as it was before. Throws `memory.full`.
+   */
+  decode(
+    batch: CompleteBatch,
+    options: SplitOptions,
+    undone: boolean,
+  ): readonly (readonly (readonly number[])[])[];
+  /** Throws `ops.partial` if the next token would see what a window has forgotten. seq -1: all sequences. */
+  seqRm(seq: SeqId, p0: Pos, p1: Pos): void;
+  /** `to` is empty. Throws `ops.partial` as `seqRm`. */
+  seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): void;
+  seqKeep(seq: SeqId): void;
+  clear(): void;
+  /** From here on every cache remembers. */
+  seqPosMin(seq: SeqId): Pos;
+  seqPosMax(seq: SeqId): Pos;
+}
+
 export interface WhiteBox {
   /** Throws `batch.whole` or `batch.coupled` where the policy cannot cut the batch. */
   split(batch: CompleteBatch, options: SplitOptions): readonly Ubatch[];
@@ -76,6 +109,7 @@ export interface WhiteBox {
   outputRows(batch: CompleteBatch, ubatches: readonly Ubatch[]): readonly number[];
   slots(n_slots: number): SlotMemory;
   cells(n_cells: number): CellMemory;
+  windows(shape: CachesShape): WindowMemory;
   /** The kernels one by one, of a subject that shows them. */
   readonly kernels?: KernelBox;
   /** What the kernels must give, of the oracle. */

@@ -120,7 +120,7 @@ function kvStore(lay: Layout, { n, rows, type, x }: InputOf<'kvStore'>): Read {
 
 /** Keys lie in cells in another order, and one group holds all queries. */
 function attention(lay: Layout, input: InputOf<'attention'>): Read {
-  const { n_head, n_head_kv, n_embd_head: d, type, pos, ranges } = input;
+  const { n_head, n_head_kv, n_embd_head: d, softcap, type, pos, ranges } = input;
   const [n, kv] = [n_head * d, n_head_kv * d];
   const cells = scattered(pos.length);
   const spread = (data: Float32Array) => {
@@ -151,6 +151,7 @@ function attention(lay: Layout, input: InputOf<'attention'>): Read {
     v: spread(input.v),
     type: TYPE[type],
     scale: Math.fround(1 / Math.sqrt(d)),
+    ...(softcap === undefined ? {} : { cap: softcap }),
     index: lay.list(lists.map((list) => lay.list(list))),
   });
   return result(n, ranges.length, dst);
@@ -247,6 +248,15 @@ function ssmScan(lay: Layout, input: InputOf<'ssmScan'>): Read {
       { name: 'state', n: d_state * n, values: Float32Array.from(values) },
     ];
   };
+}
+
+/** Two inner products of a feed-forward net: the function that the operator names, of one, times the other. */
+function gated(lay: Layout, { op, n, rows, gate, up }: InputOf<'siluMul'> | InputOf<'geluMul'>): Read {
+  lay.dims[DIM.tokens] = rows;
+  const dst = lay.hole(rows * pad16(n));
+  const operands = { gate: lay.rows(gate, n), up: lay.rows(up, n) };
+  lay.plan[op]({ rows: DIM.tokens, ...operands, dst, stride: pad16(n), n });
+  return result(n, rows, dst);
 }
 
 /** [channel][pad16(d_state)]: the states of a channel are the lanes. */
@@ -365,22 +375,47 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
   rope,
   kvStore,
   attention,
-  siluMul(lay, { n, rows, gate, up }) {
+  siluMul: gated,
+  geluMul: gated,
+  scaleRows(lay, { n, rows, factor, x }) {
     lay.dims[DIM.tokens] = rows;
-    const dst = lay.hole(rows * pad16(n));
-    lay.plan.siluMul({
+    const at = lay.rows(x, n);
+    lay.plan.scaleRows({ rows: DIM.tokens, x: at, stride: pad16(n), n, factor });
+    return result(n, rows, at);
+  },
+  normAdd(lay, { n, rows, eps, x, weight, old }) {
+    lay.dims[DIM.tokens] = rows;
+    const dst = lay.rows(old, n);
+    lay.plan.normAdd({
       rows: DIM.tokens,
-      gate: lay.rows(gate, n),
-      up: lay.rows(up, n),
+      src: lay.rows(x, n),
+      srcStride: pad16(n),
       dst,
-      stride: pad16(n),
+      dstStride: pad16(n),
       n,
+      weight: lay.weights.put(padded(weight, n)),
+      eps,
     });
     return result(n, rows, dst);
   },
   route,
   expertMatmul,
   expertSum,
+  capOutputs(lay, { n, rows, cap, x }) {
+    lay.dims[DIM.outputs] = rows;
+    const places = scattered(rows);
+    const data = new Float32Array(x.length);
+    for (const [r, place] of places.entries()) data.set(x.subarray(r * n, (r + 1) * n), place * n);
+    const at = lay.out.put(data);
+    if (at !== 0) throw new IsobatchError('native', 'output rows begin at 0');
+    lay.plan.capOutputs({ rows: DIM.outputs, n, cap, rowMap: lay.list(places) });
+    return (memory) => {
+      const values = new Float32Array(x.length);
+      for (const [r, place] of places.entries())
+        values.set(memory.out.subarray(place * n, (place + 1) * n), r * n);
+      return [{ name: 'result', n, values }];
+    };
+  },
   ssmConv,
   ssmScan,
   ssmScanHeads,

@@ -4,14 +4,9 @@
  * binary search: no matrix is built. Lay it beside `oracle/mask.ts`, which asks every cell.
  */
 
-/**
- * What a query at position p sees of what lies before it (spec: batching.md 6.2): the last `size` positions, its own
- * among them, or those of its chunk of `size` positions.
- */
-export interface Window {
-  readonly kind: 'sliding' | 'chunked';
-  readonly size: number;
-}
+import type { Window } from '../contract/subject.ts';
+
+export type { Window } from '../contract/subject.ts';
 
 /** The smallest position that a query at `pos` sees. */
 export function lowestSeen(window: Window | undefined, pos: number): number {

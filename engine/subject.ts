@@ -13,7 +13,7 @@ import type { Model } from '../model/types.ts';
 import { loadKernels } from '../native/binding.ts';
 import { EngineContext } from './context.ts';
 import type { Network } from './layout.ts';
-import { isWindowed, kindOf } from './memory/open.ts';
+import { kindOf, windowsOf } from './memory/open.ts';
 import { architectures, networkOf } from './models/registry.ts';
 import { checkParams, LEGAL_SPLITS } from './params.ts';
 
@@ -30,6 +30,7 @@ const ROUNDING: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 
@@ -44,6 +45,7 @@ class EngineModel implements SubjectModel {
     const { hparams } = model;
     this.#kernels = kernels;
     this.#network = networkOf(model);
+    const windows = windowsOf(this.#network.caches);
     this.info = {
       arch: hparams.arch,
       memory: kindOf(this.#network.caches),
@@ -51,7 +53,7 @@ class EngineModel implements SubjectModel {
       n_embd: hparams.n_embd,
       n_layer: hparams.n_layer,
       n_params: model.n_params,
-      ...(isWindowed(this.#network.caches) ? { windowed: true } : {}),
+      ...(windows.length > 0 ? { windowed: true, windows } : {}),
     };
   }
 

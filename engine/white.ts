@@ -13,6 +13,7 @@ import { ubatchOutputs } from './outputs.ts';
 import { checkSplit } from './params.ts';
 import { Slots } from './slots.ts';
 import { Splitter } from './split.ts';
+import { ShownCaches } from './windows-white.ts';
 
 /** `options` choose the native library, as for `engineSubject`. */
 export function makeEngineWhite(options: LoadKernelsOptions = {}): WhiteBox {
@@ -54,6 +55,7 @@ export function makeEngineWhite(options: LoadKernelsOptions = {}): WhiteBox {
     },
     slots: (n_slots) => new Slots(n_slots),
     cells: (n_cells) => new Cells(n_cells),
+    windows: (shape) => new ShownCaches(shape),
     kernels: makeKernelBox(() => loadKernels(options)),
   };
 }

@@ -16,13 +16,15 @@ export interface PlantedFault extends Fault {
    * a removal, keep or clear that leaves slots or cells to somebody else.
    */
   readonly needs?: 'shared tokens' | 'reused slot';
+  /** One sequence in one ubatch shows it too: by the positions that are left, or because a window is wrong. */
+  readonly alone?: true;
   /** Only rules can see it, not answers: a white-box property must find it. */
   readonly rulesOnly?: true;
   /** Only these kernels have it; where they do not run it cannot be found. */
   readonly isa?: string;
   /** This property must find it: it is wrong for everybody in the same way. */
   readonly finds?: 'reference' | 'kernels';
-  /** The model that has what it breaks, if the fuzz recipes of llama and mamba have not. */
+  /** The model that has what it breaks, if the fuzz recipes of llama and mamba have not: it is witnessed there. */
   readonly model?: string;
 }
 

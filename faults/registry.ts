@@ -10,6 +10,7 @@ import { hybridFaults } from './hybrid-faults.ts';
 import { kernelFaults } from './kernel-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
+import { windowFaults } from './window-faults.ts';
 
 export { canaries, equivalents } from './canaries.ts';
 
@@ -20,6 +21,7 @@ export { canaries, equivalents } from './canaries.ts';
 export const faults: readonly PlantedFault[] = [
   ...engineFaults,
   ...hybridFaults,
+  ...windowFaults,
   ...kernelFaults,
   ...archFaults,
 ];

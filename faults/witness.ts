@@ -131,7 +131,7 @@ async function numberOf(env: Env, script: Script): Promise<string> {
 /** What must be so, by what is said of a fault: kinds of scripts that must not show it, and one that must. */
 export function claimsOf(fault: PlantedFault): { readonly hidden: readonly Kind[]; readonly seen?: Kind } {
   if (fault.shows === 'one ubatch') return { hidden: ['token by token'], seen: 'one ubatch' };
-  const hidden: Kind[] = ['one ubatch'];
+  const hidden: Kind[] = fault.alone ? [] : ['one ubatch'];
   if (fault.needs === 'shared tokens') hidden.push('nothing shared');
   if (fault.needs === 'reused slot') hidden.push('nothing reused');
   if (fault.shows === 'second call') hidden.push('one decode');

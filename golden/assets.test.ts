@@ -31,11 +31,11 @@ describe('assets', () => {
     expect(sha256(recall)).toBe(texts.recall64k!.sha256);
   });
 
-  it('figures: two implementations agree to a part in a million, and a lost state would show', () => {
+  it('figures: two implementations agree to some parts in a million (a GELU by table moves them), and a lost state would show', () => {
     for (const model of Object.values(goldenFigures().models)) {
       for (const figures of [model.recall64k, model.wikitext]) {
         for (const { torch, libllama } of [figures.ppl, figures.half]) {
-          expect(Math.abs(torch / libllama - 1)).toBeLessThan(1e-6);
+          expect(Math.abs(torch / libllama - 1)).toBeLessThan(1.2e-6);
         }
         expect(figures.half_state_lost_at_256 / figures.half.torch).toBeGreaterThan(1.02);
       }
@@ -53,7 +53,7 @@ describe('assets', () => {
   });
 
   it('a missing file is an error of kind file that lists what is there', () => {
-    for (const run of [() => goldenModel('tiny-gemma2'), () => goldenText('../figures')]) {
+    for (const run of [() => goldenModel('tiny-other'), () => goldenText('../figures')]) {
       let error: unknown;
       try {
         run();

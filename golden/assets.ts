@@ -13,6 +13,7 @@ export const goldenModelNames = [
   'tiny-mamba',
   'tiny-mamba2',
   'tiny-rwkv7',
+  'tiny-gemma2',
   'tiny-jamba',
 ] as const;
 /** The texts, as files of `golden/texts` without their ending. */

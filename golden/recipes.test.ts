@@ -35,8 +35,14 @@ const SHA256: Readonly<Record<string, string>> = {
   'mamba2-fuzz': 'afa202eb6b3af9a11ca3301add64298a15b035fe61f86b89cedbd05327b1ffcf',
   'mamba2-fuzz-f16': 'd88449f67f32b72445a8a1d9a7628e48ded62ddf27da1753629515c3cd7b7656',
   gemma2: '4b4beb854aacc88d859ad46bf06af606190e2da5751ae1ffbde0418ca1ce3033',
+  'gemma2-f16': '0d65f87bece63d677f20fb0e8831f17eb2299eb4e296ce51ce72e87ad4819068',
   'gemma2-26': '5a23fa86bdd3f1070c843e61015de0755cc2d26a626b8aefa8be2e34cd3f8e2c',
+  'gemma2-fuzz': '437dd8cdcff38585858b4a583fac35d27c8a3beadc5ec1ae863213d7ebceefee',
+  'gemma2-fuzz-f16': '5c3e3e1032dcd506673280c74d759f5bda69ae40f55014ad9c3e13e51e534228',
   gemma3: '1fac470f9814b5568730ad678a1af7b9e6f3902eac9b8a8e916c7a6c229473cc',
+  'gemma3-f16': '507cd44af7b9e3a27a4d3fe4f0ddedda470d158663ceba11d4543da2dad94f04',
+  'gemma3-fuzz': '66fcf3f156d11f4116ee8e74dc3f0a283641cc24e522335a9623af9c8da26cbc',
+  'gemma3-fuzz-f16': 'd34e7805e29182cd3ccba3ffc18aba4296edf77494be76894dea6c1d6e6f350f',
   rwkv6: '6148383c3a6ede577579c2ac257e5c1ad8fd71b5194871fa6576abc82a264a66',
   rwkv7: 'e7fe17ae4ee77c68ce774f36f6a7fd47b510c108bbebdaa285f5b62830817102',
   'rwkv6-fuzz': '0e4569b00d56d439181ae9caa70c4f56253a6065e16be2ccdef684c3840665cd',
@@ -100,6 +106,11 @@ describe('recipes', () => {
         rwkv7: 101_376,
         'rwkv6-fuzz': 24_704,
         'rwkv7-fuzz': 19_776,
+        gemma2: 140_544,
+        'gemma2-26': 822_016,
+        'gemma2-fuzz': 25_504,
+        gemma3: 233_696,
+        'gemma3-fuzz': 33_376,
         jamba: 166_536,
         'jamba-fuzz': 22_860,
       }[name.replace('-f16', '')],
@@ -187,7 +198,9 @@ describe('size variants', () => {
     expect(model.hparams).toMatchObject({ n_layer, n_embd, n_vocab: 64 });
     const n_vocab = overflowOf(`recipe:${name}`) ?? 64;
     for (let s = 0; s < 2; s++) {
-      const tokens = Array.from({ length: 12 }, (_, i) => (i * 37 + s * 11) % n_vocab);
+      // One layer with a window of 4 sees no farther.
+      const length = name.startsWith('gemma') ? 4 : 12;
+      const tokens = Array.from({ length }, (_, i) => (i * 37 + s * 11) % 64);
       const before = lastLogits(name, tokens);
       const after = lastLogits(name, [(tokens[0]! + 5 + s) % n_vocab, ...tokens.slice(1)]);
       const rms = Math.sqrt(before.reduce((sum, x) => sum + x * x, 0) / before.length);
@@ -210,6 +223,8 @@ describe('size variants', () => {
     ['gemma@1x16', /unknown recipe "gemma@1x16"; known are llama/],
     ['gemma3@1x16', /only llama, llama-f16, mamba, .* can be asked for in another size/],
     ['llama-loadable@1x16', /only llama, llama-f16, mamba, .* can be asked for in another size/],
+    ['gemma3@1x16', /only llama, llama-f16, mamba, mamba-f16, .* can be asked for in another size/],
+    ['llama-loadable@1x16', /only llama, llama-f16, mamba, mamba-f16, .* can be asked for in another size/],
     ['llama@', /after @ come layers and width, as in llama@1x16/],
     ['llama@1x16x2', /after @ come layers and width/],
     ['llama@01x16', /after @ come layers and width/],

@@ -15,7 +15,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
 import { buildBert, buildT5 } from './recipe-encoder.ts';
-import { buildGemma2, buildGemma3 } from './recipe-gemma.ts';
+import { buildGemma2, buildGemma3, GEMMA_LOADABLE, type GemmaShape } from './recipe-gemma.ts';
 import { buildFalconH1, buildJamba, buildLfm2, JAMBA_LOADABLE, type JambaShape } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
 import { buildLlama4 } from './recipe-llama4.ts';
@@ -23,7 +23,7 @@ import { buildMamba, type MambaShape } from './recipe-mamba.ts';
 import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.ts';
 import { buildOpenelm } from './recipe-openelm.ts';
 import { withOverflow } from './recipe-overflow.ts';
-import { BYTE_VOCAB } from './recipe-parts.ts';
+import { BYTE_VOCAB, f32 } from './recipe-parts.ts';
 import { buildRwkv6, buildRwkv7, RWKV6_LOADABLE, RWKV7_LOADABLE, rwkvFuzz } from './recipe-rwkv.ts';
 
 export interface Recipe {
@@ -120,6 +120,24 @@ const MAMBA2_FUZZ: Mamba2Shape = {
   loadable: false,
 };
 
+const GEMMA2_FUZZ: GemmaShape = {
+  n_vocab: 64,
+  n_embd: 32,
+  n_layer: 3,
+  n_head: 4,
+  n_head_kv: 2,
+  n_embd_head: 8,
+  n_ff: 48,
+  window: 5,
+  loadable: false,
+};
+
+/** Windows, then none, then a window again. */
+const GEMMA3_FUZZ: GemmaShape = { ...GEMMA2_FUZZ, n_layer: 4, window: 4, swa_period: 3 };
+
+/** The cap of logits, which not every gemma3 has. */
+const FINAL_CAP = [['final_logit_softcapping', f32(12)]] as const;
+
 /** A recipe and its half-precision twin. */
 function pair(
   name: string,
@@ -212,14 +230,32 @@ export const recipes: readonly Recipe[] = [
   ...pair('llama-moe', 'llama', 'random llama that llama.cpp loads: 6 experts, 3 of them used', (type) =>
     buildLlama('llama-moe', LLAMA_MOE, type),
   ),
-  single('gemma2', 'gemma2', '4 layers, window 8 in every second', (name, type) =>
-    buildGemma2(name, 4, type),
+  ...pair('gemma2', 'gemma2', 'random gemma2 for llama.cpp: 4 layers, window 8 in every second', (type) =>
+    buildGemma2('gemma2', GEMMA_LOADABLE, type),
   ),
   single('gemma2-26', 'gemma2', '26 layers, which releases before b5640 demand', (name, type) =>
-    buildGemma2(name, 26, type),
+    buildGemma2(name, { ...GEMMA_LOADABLE, n_layer: 26 }, type),
   ),
-  single('gemma3', 'gemma3', '7 layers, window 8 in all but the sixth', (name, type) =>
-    buildGemma3(name, 7, type),
+  ...pair(
+    'gemma2-fuzz',
+    'gemma2',
+    'random gemma2: 3 layers, width 32, window 5 in the first and last, vocabulary 64',
+    (type) => buildGemma2('gemma2-fuzz', GEMMA2_FUZZ, type),
+    (n_layer, n_embd, type) => buildGemma2('gemma2-fuzz', gemmaOf(GEMMA2_FUZZ, n_layer, n_embd), type),
+  ),
+  ...pair(
+    'gemma3',
+    'gemma3',
+    'random gemma3 for llama.cpp: 7 layers, window 8 in all but the sixth',
+    (type) => buildGemma3('gemma3', { ...GEMMA_LOADABLE, n_layer: 7 }, type),
+  ),
+  ...pair(
+    'gemma3-fuzz',
+    'gemma3',
+    'random gemma3: 4 layers, width 32, window 4 in all but the third, capped logits, vocabulary 64',
+    (type) => buildGemma3('gemma3-fuzz', GEMMA3_FUZZ, type, FINAL_CAP),
+    (n_layer, n_embd, type) =>
+      buildGemma3('gemma3-fuzz', gemmaOf(GEMMA3_FUZZ, n_layer, n_embd), type, FINAL_CAP),
   ),
   single('rwkv6', 'rwkv6', '2 layers, 4 heads of 16', (name, type) => buildRwkv6(name, RWKV6_LOADABLE, type)),
   single('rwkv7', 'rwkv7', '2 layers, one head of 64', (name, type) =>
@@ -350,6 +386,11 @@ function jambaOf(n_layer: number, n_embd: number): JambaShape {
     dt_rank: 2,
     loadable: false,
   };
+}
+
+function gemmaOf(fuzz: GemmaShape, n_layer: number, n_embd: number): GemmaShape {
+  const { n_head, n_head_kv, n_ff } = llamaOf(n_layer, n_embd);
+  return { ...fuzz, n_layer, n_embd, n_head, n_head_kv, n_ff };
 }
 
 /** The bytes of the model of a recipe or of a size variant. Throws `usage` for an unknown or impossible name. */

@@ -488,20 +488,28 @@ describe('refused keys', () => {
 });
 
 describe('refused tensors', () => {
-  it.each(['llama', 'llama-moe', 'mamba', 'mamba2', 'openelm', 'rwkv6', 'rwkv7', 'jamba'])(
-    '%s: every tensor is needed, in its shape',
-    (recipe) => {
-      const file = readGguf(buildRecipe(recipe), recipe);
-      for (const [name, t] of file.tensors) {
-        if (name === 'output.weight' && !recipe.startsWith('rwkv')) continue;
-        expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
-        const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
-        const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
-        const wanted = t.ne.join(', ').replace(/(, 1)+$/, recipe.startsWith('rwkv') ? '' : '$&');
-        expect(message).toContain(`tensor ${name} has the shape [${ne.join(', ')}]; wanted [${wanted}]`);
-      }
-    },
-  );
+  it.each([
+    'llama',
+    'llama-moe',
+    'mamba',
+    'mamba2',
+    'openelm',
+    'rwkv6',
+    'rwkv7',
+    'jamba',
+    'gemma2-fuzz',
+    'gemma3-fuzz',
+  ])('%s: every tensor is needed, in its shape', (recipe) => {
+    const file = readGguf(buildRecipe(recipe), recipe);
+    for (const [name, t] of file.tensors) {
+      if (name === 'output.weight' && !recipe.startsWith('rwkv')) continue;
+      expect(refusal(recipe, { tensors: { [name]: undefined } })).toContain(`tensor ${name} is missing`);
+      const ne = t.ne.map((n, d) => (d === 0 ? n + 1 : n));
+      const message = refusal(recipe, { tensors: { [name]: { ...zeros(...ne), type: 'F32' } } });
+      const wanted = t.ne.join(', ').replace(/(, 1)+$/, recipe.startsWith('rwkv') ? '' : '$&');
+      expect(message).toContain(`tensor ${name} has the shape [${ne.join(', ')}]; wanted [${wanted}]`);
+    }
+  });
 
   it('halves where float32 is needed', () => {
     for (const name of [

@@ -15,7 +15,7 @@ enum { SLOT_KEYS = 2, SLOT_VALUES, SLOT_SCORES, SLOT_SUMS, SLOT_LAYOUT, SLOT_POI
 
 struct Attention {
   int nHead, nHeadKv, d, perKv, type;
-  float scale;
+  float scale, cap; /* no cap: 0 */
   const float* q;
   float* dst;
   long qStride, dstStride;
@@ -124,8 +124,8 @@ template <int R> void scores(const Attention& t, const Keys& keys, Row* rows, in
   fewRows<R>(x, k, panels, t.d, rows[0].score + firstPanel * 16L, keys.panels * 16L);
 }
 
-/* Sums of q*k become scores, then exponentials, zero in lanes that the row does not see. */
-void softmax(const Keys& keys, Row& row, V scale) {
+/* Sums of q*k become scores (capped, if there is a cap), then exponentials, zero in lanes that the row does not see. */
+void softmax(const Attention& t, const Keys& keys, Row& row) {
   const int a = keys.slot[row.begin], b = keys.slot[row.end - 1];
   const auto seen = [&](int panel) __attribute__((always_inline)) {
     uint32_t lanes = keys.present[panel];
@@ -136,7 +136,8 @@ void softmax(const Keys& keys, Row& row, V scale) {
   const V lowest = vset(-__builtin_inff());
   V best = lowest;
   for (int p = a >> 4; p <= b >> 4; p++) {
-    const V score = vmul(vload(row.score + p * 16L), scale);
+    V score = vmul(vload(row.score + p * 16L), vset(t.scale));
+    if (t.cap > 0) score = vsoftcap(score, vset(t.cap));
     vstore(row.score + p * 16L, score);
     best = vmax(vpick(seen(p), score, lowest), best);
   }
@@ -238,7 +239,7 @@ template <int R> void rowsOfTile(const Attention& t, const Keys& keys, Row* rows
     high = most(high, keys.slot[rows[r].end - 1] >> 4);
   }
   scores<R>(t, keys, rows, low, high - low + 1);
-  for (int r = 0; r < R; r++) softmax(keys, rows[r], vset(t.scale));
+  for (int r = 0; r < R; r++) softmax(t, keys, rows[r]);
   values<R>(keys, rows, padded);
   for (int r = 0; r < R; r++) {
     const V sum = vset(rows[r].sum);
@@ -291,9 +292,9 @@ void groupHead(const Attention& t, const Keys& keys, int g, int head) {
 
 void attention(const int32_t* a, int groups, const Memory& m) {
   const int32_t* at = m.index + a[13];
-  const Attention t = {a[6], a[7], a[8], a[6] / a[7], a[11], asFloat(a[12]), m.act + a[2], m.act + a[4], a[3], a[5],
-                       m.state(a[9]), m.state(a[10]), m.index + at[0], m.index + at[1], m.index + at[2],
-                       m.index + at[3], m.index + at[4], m.index + at[5], m.index + at[6]};
+  const Attention t = {a[6], a[7], a[8], a[6] / a[7], a[11], asFloat(a[12]), asFloat(a[14]), m.act + a[2],
+                       m.act + a[4], a[3], a[5], m.state(a[9]), m.state(a[10]), m.index + at[0], m.index + at[1],
+                       m.index + at[2], m.index + at[3], m.index + at[4], m.index + at[5], m.index + at[6]};
   const int width = t.nHead * t.d;
   for (int g = 0; g < groups; g++) {
     Keys keys;

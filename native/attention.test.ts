@@ -15,12 +15,14 @@ interface Shape {
   readonly nHeadKv: number;
   readonly d: number;
   readonly type: number;
+  /** Of scores; none if it is not there. */
+  readonly cap?: number;
   readonly groups: readonly Group[];
 }
 
 /** K, V and q of a key or query depend on (seed, group, number) alone, wherever their cells and rows lie. */
 function build(shape: Shape, seed: number, placement: number) {
-  const { nHead, nHeadKv, d, type, groups } = shape;
+  const { nHead, nHeadKv, d, type, cap, groups } = shape;
   const place = new Random(placement);
   const layout = new Layout();
   layout.dims[DIM.groups] = groups.length;
@@ -75,6 +77,7 @@ function build(shape: Shape, seed: number, placement: number) {
     v: vAt,
     type,
     scale,
+    ...(cap === undefined ? {} : { cap }),
     index,
   });
   /** Output channel of query j (in list order) in float64, with the sum of |weights * values|. */
@@ -86,7 +89,7 @@ function build(shape: Shape, seed: number, placement: number) {
       let s = 0;
       for (let c = 0; c < d; c++)
         s += q[row * width + h * d + c]! * kData.exact[lists[5]![i]! * kv + head * d + c]!;
-      scores.push(s * scale);
+      scores.push(cap === undefined ? s * scale : cap * Math.tanh((s * scale) / cap));
     }
     const max = Math.max(...scores);
     const e = scores.map((s) => Math.exp(s - max));
@@ -134,6 +137,7 @@ function randomShape(random: Random): Shape {
     nHeadKv,
     d: random.pick([2, 6, 8, 16, 18, 32, 64, 70, 128]),
     type: random.pick([TYPE.F32, TYPE.F16]),
+    ...(random.int(0, 1) ? { cap: random.pick([0.5, 3, 50]) } : {}),
     groups: Array.from({ length: random.int(1, 3) }, group),
   };
 }

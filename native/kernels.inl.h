@@ -73,6 +73,7 @@ constexpr int ROPE_NEOX = 1;
 #include "ssm_heads.inl.h"
 #include "experts.inl.h"
 #include "rwkv.inl.h"
+#include "gemma.inl.h"
 
 namespace {
 
@@ -106,6 +107,10 @@ enum Op {
   OP_WKV7_KEYS,
   OP_WKV7,
   OP_WKV7_OUTPUT,
+  OP_GELU_MUL = 40,
+  OP_SCALE_ROWS,
+  OP_NORM_ADD,
+  OP_CAP_OUTPUTS,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -166,6 +171,10 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_WKV7_KEYS: wkv7Keys(a, rows, m); return 0;
     case OP_WKV7: wkv7(a, rows, dims[a[2]], m); return 0;
     case OP_WKV7_OUTPUT: wkv7Output(a, rows, m); return 0;
+    case OP_GELU_MUL: geluMul(a, rows, m); return 0;
+    case OP_SCALE_ROWS: scaleRows(a, rows, m); return 0;
+    case OP_NORM_ADD: normAdd(a, rows, m); return 0;
+    case OP_CAP_OUTPUTS: capOutputs(a, rows, m); return 0;
     default: return IB_BAD_OP;
   }
 }

@@ -1,5 +1,5 @@
 /*
- * exp, log1p, softplus, silu, sigmoid and tanh as fixed sequences of float32 operations. native/portable/math.ts has the same
+ * exp, log1p, softplus, silu, sigmoid, tanh, softcap and gelu as fixed sequences of float32 operations. native/portable/math.ts has the same
  * sequences; both change together.
  *
  * exp(x), at most 1.5 ulp off:
@@ -21,6 +21,11 @@
  *
  * tanh(x), at most 2 ulp off: |x| > 5/8: 1 - 2 / (exp(2 |x|) + 1) with the sign of x; else z = x^2,
  *   p = Horner by fma over T4 .. T0 (a minimax fit);  fma(x * z, p, x)
+ *
+ * softcap(x, cap) = cap * tanh(x / cap)
+ *
+ * gelu(x), the tanh form 0.5 x (1 + tanh(k x (1 + a x^2))), k = sqrt(2 / pi), a = 0.044715, as x over 1 + an exponential:
+ *   x / (1 + exp(-2k * (x * fma(a * x, x, 1)))), the same function, and nothing cancels where x is negative
  */
 #pragma once
 
@@ -84,6 +89,15 @@ LANES V vtanh(V x) {
   const V near = vfma(vmul(x, z), p, x);
   const V far = vsub(one, vdiv(vset(2.0f), vadd(vexp(vadd(size, size)), one)));
   return vifGreater(size, vset(0.625f), vifGreater(x, vzero(), far, vneg(far)), near);
+}
+
+/* cap * tanh(x / cap) */
+LANES V vsoftcap(V x, V cap) { return vmul(cap, vtanh(vdiv(x, cap))); }
+
+LANES V vgelu(V x) {
+  const V one = vset(1.0f);
+  const V inner = vmul(x, vfma(vmul(vset(0.04471499845385551f), x), x, one));
+  return vdiv(x, vadd(one, vexp(vmul(vset(-1.5957691669464111f), inner))));
 }
 
 }  // namespace

@@ -67,6 +67,10 @@ export const OP = {
   wkv7Keys: 31,
   wkv7: 32,
   wkv7Output: 33,
+  geluMul: 40,
+  scaleRows: 41,
+  normAdd: 42,
+  capOutputs: 43,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -254,7 +258,8 @@ export class PlanBuilder {
    * position; a position may come twice (after a division), and then counts twice. Rows that no query names stay as
    * they were.
    *
-   * Two passes: score = (sum over channels of q*k) * scale, sum as in a matrix product; exact maximum; e = exp(score -
+   * Two passes: score = (sum over channels of q*k) * scale, sum as in a matrix product, and with a cap that is made
+   * cap * tanh(score / cap); exact maximum; e = exp(score -
    * maximum); sum of e with lane = position mod 16; values: fma(e, v, acc) by position, cut at positions divisible by
    * 256, cuts added in order; divided by the sum. A query that sees nothing gives zeros.
    */
@@ -270,6 +275,8 @@ export class PlanBuilder {
     v: number;
     type: number;
     scale: number;
+    /** Softcap of the scores, 0 for none. */
+    cap?: number;
     index: number;
   }): void {
     this.#push(
@@ -287,6 +294,7 @@ export class PlanBuilder {
       a.type,
       floatBits(a.scale),
       a.index,
+      floatBits(a.cap ?? 0),
     );
   }
 
@@ -379,6 +387,35 @@ export class PlanBuilder {
   /** act dst[r, i] = silu(gate[r, i]) * up[r, i], i < n. */
   siluMul(a: { rows: number; gate: number; up: number; dst: number; stride: number; n: number }): void {
     this.#push(OP.siluMul, a.rows, a.gate, a.up, a.dst, a.stride, a.n);
+  }
+
+  /** act dst[r, i] = gelu(gate[r, i]) * up[r, i], i < n. */
+  geluMul(a: { rows: number; gate: number; up: number; dst: number; stride: number; n: number }): void {
+    this.#push(OP.geluMul, a.rows, a.gate, a.up, a.dst, a.stride, a.n);
+  }
+
+  /** act x[r, i] *= factor, i < n. */
+  scaleRows(a: { rows: number; x: number; stride: number; n: number; factor: number }): void {
+    this.#push(OP.scaleRows, a.rows, a.x, a.stride, a.n, floatBits(a.factor));
+  }
+
+  /** act dst[r] += rmsNorm(src[r]), which must have a weight; see `rmsNorm`. */
+  normAdd(a: {
+    rows: number;
+    src: number;
+    srcStride: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+    weight: number;
+    eps: number;
+  }): void {
+    this.#push(OP.normAdd, a.rows, a.src, a.srcStride, a.dst, a.dstStride, a.n, a.weight, floatBits(a.eps));
+  }
+
+  /** out row rowMap[r], i < n: x = cap * tanh(x / cap). Rows of out have n floats. */
+  capOutputs(a: { rows: number; n: number; cap: number; rowMap: number }): void {
+    this.#push(OP.capOutputs, a.rows, a.n, floatBits(a.cap), a.rowMap);
   }
 
   /** act dst[r] = src[ids[r]], n floats (a multiple of 16). src and dst do not overlap. */

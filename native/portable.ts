@@ -6,6 +6,7 @@
 import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
 import { expertMatmul, expertSum, route } from './portable/experts.ts';
+import { capOutputs, geluMul, normAdd, scaleRows } from './portable/gemma.ts';
 import { matmul } from './portable/matmul.ts';
 import {
   embed,
@@ -126,6 +127,18 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.wkv7Output:
       rwkv.wkv7Output(a, rows, m);
+      return 0;
+    case OP.geluMul:
+      geluMul(a, rows, m);
+      return 0;
+    case OP.scaleRows:
+      scaleRows(a, rows, m);
+      return 0;
+    case OP.normAdd:
+      normAdd(a, rows, m);
+      return 0;
+    case OP.capOutputs:
+      capOutputs(a, rows, m);
       return 0;
     default:
       return STATUS.badOp;

@@ -1,17 +1,22 @@
 /**
  * Attention of one query over the keys that it sees (spec: batching.md 11, architectures.md 0.3): per head a softmax
- * of q.k / sqrt(d), then the sum of the values with these weights. Several heads of q share one head of k and v.
+ * of q.k / sqrt(d), capped in some models (spec: architectures.md 4), then the sum of the values with these weights. Several heads of q share one head of k and v.
  *
  * Roundings at different keys are told apart by their values only, not by the place of the key (spec: verdicts.md 8).
  */
 import { halfError, noisyHalf, scratch } from './math.ts';
 import { type Site, TINY16, U16, U32 } from './rounding.ts';
+import { softcapRow } from './softcap.ts';
 import { productKind, sumError } from './sum.ts';
 
 export interface AttentionShape {
   readonly n_head: number;
   readonly n_head_kv: number;
   readonly n_embd_head: number;
+  /** What scores are divided by; the root of n_embd_head if it is not given. */
+  readonly root?: number;
+  /** Scores are capped to it (softcap), if there is one. */
+  readonly softcap?: number;
   /** K and V are kept in F16: a subject may round q and the weights to F16 too. */
   readonly half?: boolean;
 }
@@ -31,7 +36,8 @@ export function attend(
   for (let head = 0; head < n_head; head++) {
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
-    const weight = weights(scores(query, q0, k, kv0, d, atScore), head, atExp, atSum);
+    const score = scores(query, q0, k, kv0, d, rootOf(shape), atScore);
+    const weight = weights(capped(score, shape, head, at?.step('cap')), head, atExp, atSum);
     for (let i = 0; i < d; i++) {
       let sum = 0;
       for (let j = 0; j < v.length; j++) {
@@ -47,16 +53,31 @@ export function castsAttention({ half }: AttentionShape, { profile }: Site): boo
   return half === true && profile.f16_activations === 'F16';
 }
 
-/** q.k / sqrt(d) of one head with every key. */
+/** What scores are divided by. */
+export function rootOf({ root, n_embd_head }: AttentionShape): number {
+  return root ?? Math.sqrt(n_embd_head);
+}
+
+/** The scores of one head as its softmax gets them. */
+export function capped(
+  score: Float64Array,
+  { softcap }: AttentionShape,
+  head: number,
+  at?: Site,
+): Float64Array {
+  return softcap === undefined ? score : softcapRow(score, softcap, at, head * score.length, head);
+}
+
+/** q.k / root of one head with every key. */
 export function scores(
   q: Float64Array,
   q0: number,
   k: readonly Float64Array[],
   kv0: number,
   d: number,
+  root: number,
   at?: Site,
 ): Float64Array {
-  const root = Math.sqrt(d);
   return Float64Array.from(k, (key, j) => {
     const term = scratch(d);
     let dot = 0;

@@ -50,6 +50,11 @@ export class Collected implements Site {
     return step;
   }
 
+  /** For operations that may be exact, and then say nothing: n elements without errors. */
+  forget(n: number): void {
+    for (let i = 0; i < n; i++) this.after(i, 0, 0, 0);
+  }
+
   /** Variance that was added at an element. */
   variance(element: number): number {
     const sigma = this.#sigma[element]!;

@@ -17,6 +17,7 @@ const PROFILE: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 

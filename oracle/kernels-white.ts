@@ -24,7 +24,8 @@ import type {
 } from '../contract/operators.ts';
 import type { RwkvInput } from '../contract/operators-rwkv.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { attend, scores } from './attention.ts';
+import { attend, capped, rootOf, scores } from './attention.ts';
+import { geluRow } from './gelu.ts';
 import { expertProduct, expertsAdded, routed } from './kernels-experts.ts';
 import { gateNormed, scannedHeads } from './kernels-heads.ts';
 import {
@@ -43,7 +44,9 @@ import {
 import { rwkvAnswer } from './kernels-rwkv.ts';
 import { type Matrix, noisyHalf, pairOf, type RopeShape, rmsNorm, rope, row } from './math.ts';
 import { plain } from './operators.ts';
+import { scaled } from './pointwise.ts';
 import { TINY32, U32 } from './rounding.ts';
+import { softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 
 /** Sums carry the bound of their order; then bias and old value are added. */
@@ -141,9 +144,11 @@ function query(
   input: AttentionInput,
   profile: RoundingProfile,
 ): Row {
-  const { n_head, n_head_kv, n_embd_head: d } = input;
+  const { n_head, n_head_kv, n_embd_head: d, softcap } = input;
+  const shape = { n_head, n_head_kv, n_embd_head: d, softcap, half: input.type === 'F16' };
   const at = new Kept(profile);
-  const out = attend(q, k, v, { n_head, n_head_kv, n_embd_head: d, half: input.type === 'F16' }, at);
+  const out = attend(q, k, v, shape, at);
+  const root = rootOf(shape);
   const cast = at.step('cast').b;
   const e = new Float64Array(out.length);
   for (let head = 0; head < n_head; head++) {
@@ -151,8 +156,11 @@ function query(
     // What a query that was rounded to F16 adds to the error of each score.
     const size = (key: Float64Array) => key.subarray(kv0, kv0 + d).map(Math.abs);
     const off = cast.length === 0 ? null : Float64Array.from(cast.slice(head * d, (head + 1) * d));
-    const moved = k.map((key) => (off ? scores(off, 0, [size(key)], 0, d)[0]! * (1 + (d + 3) * U32) : 0));
-    const weights = exponentials(scores(q, head * d, k, kv0, d), moved, head, at, d);
+    const moved = k.map((key) =>
+      off ? scores(off, 0, [size(key)], 0, d, root)[0]! * (1 + (d + 3) * U32) : 0,
+    );
+    const score = capped(scores(q, head * d, k, kv0, d, root), shape, head);
+    const weights = exponentials(score, moved, head, at, d);
     for (let i = 0; i < d; i++) {
       e[head * d + i] = valueError(weights, v, kv0 + i, out[head * d + i]!, at.b[head * d + i]!);
     }
@@ -182,7 +190,10 @@ function exponentials(
   const sum = v.reduce((a, b) => a + b, 0);
   const e = v.map((y, j) => {
     const place = head * score.length + j;
-    const shifted = Math.expm1(at.step('score').b[place]! + moved[j]! + (d + 1) * TINY32);
+    const off = at.step('score').b[place]! + moved[j]! + (d + 1) * TINY32;
+    // A cap moves nothing by more than it was moved before, but for its own error (none without a cap).
+    const own = at.step('cap').b[place] ?? 0;
+    const shifted = Math.expm1(off * (1 + 9 * U32) + own);
     return y * shifted + at.step('exp').b[place]! * (1 + shifted);
   });
   return { v, e, sum, added: at.step('sum').b[head]! / sum };
@@ -299,6 +310,9 @@ function ofRwkv(input: RwkvInput, profile: RoundingProfile): BoundedOutput[] {
   const result = output('result', n, rows);
   return states === undefined ? [result] : [result, output('state', states[0]?.v.length ?? 0, states)];
 }
+/** From here on the exponential of GELU is infinite in float32 and GELU is zero; what is lost is below 10 e^-88. */
+const GELU_END = -9.9;
+const LOST_GELU = 2 ** -121;
 
 const OPERATORS: {
   readonly [Op in OperatorName]: (input: InputOf<Op>, profile: RoundingProfile) => BoundedOutput[];
@@ -323,6 +337,27 @@ const OPERATORS: {
   route: routed,
   expertMatmul: expertProduct,
   expertSum: expertsAdded,
+  geluMul({ n, gate, up }, profile) {
+    const at = new Kept(profile);
+    const v = geluRow(Float64Array.from(gate), at);
+    const e = v.map((_, i) => at.b[i]! + (gate[i]! < GELU_END ? LOST_GELU : TINY32));
+    return [output('result', n, [times({ v, e }, exact(up), profile)])];
+  },
+  scaleRows({ n, factor, x }, profile) {
+    const at = new Kept(profile);
+    const v = scaled(Float64Array.from(x), factor, at);
+    return [output('result', n, [{ v, e: v.map((_, i) => (at.b[i] ?? 0) + TINY32) }])];
+  },
+  normAdd(input, profile) {
+    const [normed] = norm({ ...input, op: 'rmsNorm' }, profile);
+    const sum = plus(exact(input.old), { v: normed!.values, e: normed!.bounds }, profile);
+    return [output('result', input.n, [sum])];
+  },
+  capOutputs({ n, cap, x }, profile) {
+    const at = new Kept(profile);
+    const v = softcapRow(Float64Array.from(x), cap, at);
+    return [output('result', n, [{ v, e: Float64Array.from(at.b) }])];
+  },
   ssmConv: convolved,
   ssmScan: scanned,
   ssmGate({ n, y, x, z, skip }, profile) {

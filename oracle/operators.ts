@@ -7,6 +7,7 @@ import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
 import { expertWeights, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
+import { geluRow } from './gelu.ts';
 import { roundToHalf } from './half.ts';
 import { partSums, standardized, unitParts } from './layer-norm.ts';
 import {
@@ -25,6 +26,7 @@ import {
 import { lerp, type PointwiseName, pointwise, scaled } from './pointwise.ts';
 import { type Rounding, type Site, siteOf } from './rounding.ts';
 import { largest, type Place } from './routes.ts';
+import { softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 import { ssmScanHeads } from './ssm-heads.ts';
 import { type Wkv6Input, type Wkv7Input, type WkvResult, wkv6, wkv7 } from './wkv.ts';
@@ -64,7 +66,12 @@ export interface Operators<R> extends RwkvOperators<R> {
   matVec(w: Matrix, x: R, op: string): R;
   add(a: R, b: R, op: string): R;
   mul(a: R, b: R, op: string): R;
+  /** x times a float32. */
+  scale(x: R, factor: number, op: string): R;
   silu(x: R, op: string): R;
+  gelu(x: R, op: string): R;
+  /** cap tanh(x / cap) */
+  softcap(x: R, cap: number, op: string): R;
   rmsNorm(x: R, eps: number, w: Float64Array | undefined, op: string): R;
   rope(x: R, pos: number, shape: RopeShape): R;
   /** K or V as memory keeps it. */
@@ -102,6 +109,8 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     add: (a, b, op) => add(a, b, at(op)),
     mul: (a, b, op) => mul(a, b, at(op)),
     silu: (x, op) => siluRow(x, at(op)),
+    gelu: (x, op) => geluRow(x, at(op)),
+    softcap: (x, cap, op) => softcapRow(x, cap, at(op)),
     rmsNorm: (x, eps, w, op) => rmsNorm(x, eps, w, at(op)),
     rope: (x, pos, shape) => rope(x, pos, shape, at('rope')),
     stored: (x, op) => {

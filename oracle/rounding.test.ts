@@ -19,6 +19,7 @@ const PROFILE: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 
@@ -96,6 +97,9 @@ describe.each([
   ['mamba2-fuzz', 'F32', 'any order', PROFILE, TWO],
   ['mamba2-fuzz', 'F32', 'stated orders', ORDERED, TWO],
   ['mamba2-fuzz-f16', 'F32', 'halves', HALVES, TWO],
+  ['gemma2-fuzz@2x32', 'F32', 'any order', { ...PROFILE, gelu: 'tanh' }, TWO],
+  ['gemma2-fuzz@2x32', 'F16', 'a table for GELU', { ...HALVES, gelu: 'F16 table' }, TWO],
+  ['gemma3-fuzz@2x32', 'F32', 'stated orders', ORDERED, TWO],
   ['rwkv6-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],
   ['rwkv6-fuzz@1x16', 'F32', 'stated orders', ORDERED, FOUR],
   ['rwkv7-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],

@@ -316,3 +316,63 @@ export function microRwkv7(seed = 1, { n_layer = 1 } = {}): Model {
   const { w: rank_decay, a: rank_iclr, v: rank_value, g: rank_gate } = ranks;
   return modelOf({ arch: 'rwkv7', ...hparams, rank_decay, rank_iclr, rank_value, rank_gate }, tensors);
 }
+
+/**
+ * gemma2 (or gemma3, with norms of heads and other angles in its windows): four heads of four channels over two, windows
+ * of 3 in every layer but each `swa_period`th, caps that are felt, vocabulary 6, tied output.
+ */
+export function microGemma(
+  arch: 'gemma2' | 'gemma3',
+  seed = 1,
+  {
+    n_layer = 2,
+    n_swa = 3,
+    swa_period = 2,
+    attn_softcap = arch === 'gemma2' ? 2 : 0,
+    final_softcap = 4,
+  } = {},
+): Model {
+  const random = seeded(seed);
+  const tensor = (name: string, ...ne: number[]) => randomTensor(random, name, ne);
+  const [E, F, d] = [6, 5, 4];
+  const tensors = [tensor('token_embd.weight', E, 6), tensor('output_norm.weight', E)];
+  for (let il = 0; il < n_layer; il++) {
+    const blk = (name: string, ...ne: number[]) => tensor(`blk.${il}.${name}.weight`, ...ne);
+    tensors.push(
+      blk('attn_norm', E),
+      blk('attn_q', E, 4 * d),
+      blk('attn_k', E, 2 * d),
+      blk('attn_v', E, 2 * d),
+      ...(arch === 'gemma3' ? [blk('attn_q_norm', d), blk('attn_k_norm', d)] : []),
+      blk('attn_output', 4 * d, E),
+      blk('post_attention_norm', E),
+      blk('ffn_norm', E),
+      blk('ffn_gate', E, F),
+      blk('ffn_up', E, F),
+      blk('ffn_down', F, E),
+      blk('post_ffw_norm', E),
+    );
+  }
+  const hparams = {
+    n_vocab: 6,
+    n_embd: E,
+    n_layer,
+    n_ctx_train: 64,
+    norm_rms_eps: 1e-5,
+    n_head: 4,
+    n_head_kv: 2,
+    n_embd_head: d,
+    n_ff: F,
+    n_rot: d,
+    rope_freq_base: 100,
+    rope_freq_scale: 0.5,
+    rope_freq_base_swa: arch === 'gemma3' ? 30 : 100,
+    rope_freq_scale_swa: arch === 'gemma3' ? 1 : 0.5,
+    n_swa,
+    windowed: Array.from({ length: n_layer }, (_, il) => (il + 1) % swa_period !== 0),
+    score_divisor: d,
+    attn_softcap,
+    final_softcap,
+  };
+  return modelOf({ arch, ...hparams }, tensors);
+}

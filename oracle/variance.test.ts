@@ -15,6 +15,7 @@ const PROFILE: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 const numbers = plain();
@@ -61,6 +62,17 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
   product: { sizes: [6, 6], formula: (ops, [a, b]) => ops.mul(a!, b!, 'o') },
   slice: { sizes: [6], formula: (ops, [x]) => ops.slice(x!, 2, 5) },
   'rows one behind the other': { sizes: [2, 3], formula: (ops, x) => ops.join(x) },
+  scaling: { sizes: [6], formula: (ops, [x]) => ops.scale(x!, Math.fround(Math.sqrt(6)), 'o') },
+  GELU: { sizes: [6], formula: (ops, [x]) => ops.gelu(x!, 'o') },
+  softcap: { sizes: [6], formula: (ops, [x]) => ops.softcap(x!, 0.7, 'o') },
+  'one key of attention with capped scores': {
+    sizes: [3],
+    formula: (ops, [key]) => {
+      const k = [ops.constant(rowsOf.k[0]!), key!, ops.constant(rowsOf.k[2]!)];
+      const v = rowsOf.v.map((row) => ops.constant(row));
+      return ops.attend(ops.constant(rowsOf.q), k, v, { ...heads, root: 1.5, softcap: 0.8 }, 'o');
+    },
+  },
   SiLU: { sizes: [6], formula: (ops, [x]) => ops.silu(x!, 'o') },
   'RMS norm': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-5, weights, 'o') },
   'RMS norm without weights': { sizes: [6], formula: (ops, [x]) => ops.rmsNorm(x!, 1e-2, undefined, 'o') },
@@ -196,6 +208,9 @@ describe('variances are carried by the squared derivatives', () => {
       both.add(x, x, 'o'),
       both.mul(x, x, 'o'),
       both.silu(x, 'o'),
+      both.gelu(x, 'o'),
+      both.softcap(x, 2, 'o'),
+      both.scale(x, 3, 'o'),
       both.rmsNorm(x, 1e-5, weights, 'o'),
       both.ssmConv([x, x, x], conv, 'o'),
       both.apply('tanh', x, 'o'),
@@ -211,6 +226,22 @@ describe('variances are carried by the squared derivatives', () => {
         expect(Math.sqrt(si) / Math.abs(v[i]!)).toBeGreaterThan(2 ** -26);
         expect(Math.sqrt(si)).toBeLessThan(2 ** -20 * 6);
       });
+  });
+
+  it('GELU by a table rounds what goes in and what comes out to F16, and nothing beyond 10', () => {
+    const table = carried({ ...PROFILE, gelu: 'F16 table' });
+    const { s } = table.gelu(with_(Float64Array.of(1, -12, 12), new Float64Array(3)), 'o');
+    const [value, slope] = [0.8411919906082768, 1.0829640838457826];
+    expect(s[0]! / (((slope ** 2 + value ** 2) * 2 ** -22) / 3)).toBeCloseTo(1);
+    expect([s[1], s[2]]).toEqual([0, 0]);
+  });
+
+  it('a product with a power of two, or its negative, adds nothing', () => {
+    const x = with_(rowOf(6), rowOf(6).map(Math.abs));
+    for (const factor of [8, -0.25]) {
+      const { s } = both.scale(x, factor, 'o');
+      expect(s).toEqual(x.s.map((si) => si * factor * factor));
+    }
   });
 
   it('K and V in F16 add half a unit of F16, uniform', () => {

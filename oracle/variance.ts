@@ -7,9 +7,10 @@
  * runs only (`rounding.ts`).
  */
 import type { RoundingProfile } from '../contract/subject.ts';
-import { type AttentionShape, attend, castsAttention, scores } from './attention.ts';
+import { type AttentionShape, attend, capped, castsAttention, rootOf, scores } from './attention.ts';
 import { type Carried, Collected, NORM_SHARE, REACH, rowOf, SCORE_ERROR } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
+import { geluRow, slopeOfGelu } from './gelu.ts';
 import {
   add,
   casts,
@@ -28,6 +29,7 @@ import {
 } from './math.ts';
 import { type Operators, type Scanned, type ScanToken, storesHalf } from './operators.ts';
 import { type Fork, type Place, possibleChoices } from './routes.ts';
+import { slopeOfSoftcap, softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
 import { carriedMixture } from './variance-experts.ts';
 import { carriedHeads } from './variance-heads.ts';
@@ -71,12 +73,15 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     },
     silu: (x) => {
       const at = site('silu');
-      const v = siluRow(x.v, at);
-      return rowOf(
-        v,
-        v.map((_, i) => slopeOfSilu(x.v[i]!) ** 2 * x.s[i]! + at.variance(i)),
-        x,
-      );
+      return carriedEach(x, siluRow(x.v, at), slopeOfSilu, at);
+    },
+    gelu: (x) => {
+      const at = site('gelu');
+      return carriedEach(x, geluRow(x.v, at), slopeOfGelu, at);
+    },
+    softcap: (x, cap) => {
+      const at = site('softcap');
+      return carriedEach(x, softcapRow(x.v, cap, at), (xi) => slopeOfSoftcap(xi, cap), at);
     },
     rmsNorm: (x, eps, w) => carriedNorm(x, eps, w, site('norm')),
     rope: (x, pos, shape) => carriedRope(x, pos, shape, site('rope')),
@@ -106,6 +111,12 @@ function forkAt(
 ): Fork {
   const given = routes?.at(place);
   return { ...place, choices: given ? [given] : possibleChoices(logits.v, logits.s, n, reach) };
+}
+
+/** v_i = f(x_i) */
+function carriedEach(x: Carried, v: Float64Array, slope: (xi: number) => number, at: Collected): Carried {
+  const s = v.map((_, i) => slope(x.v[i]!) ** 2 * x.s[i]! + at.variance(i));
+  return rowOf(v, s, x);
 }
 
 function slopeOfSilu(x: number): number {
@@ -215,14 +226,18 @@ function carriedAttention(
   const values = v.map((row) => row.v);
   const out = attend(q.v, keys, values, shape, at);
   const s = new Float64Array(out.length);
-  const [atScore, atExp, atSum] = [at.step('score'), at.step('exp'), at.step('sum')];
+  const [atScore, atCap] = [at.step('score'), at.step('cap')];
+  const [atExp, atSum] = [at.step('exp'), at.step('sum')];
+  const root = rootOf(shape);
+  const { softcap } = shape;
   const atCast = at.step('cast');
   const query = castsAttention(shape, at) ? q.s.map((si, i) => si + atCast.variance(i)) : q.s;
   let ill = false;
   for (let head = 0; head < n_head; head++) {
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
-    const score = scores(q.v, q0, keys, kv0, d);
+    const dot = scores(q.v, q0, keys, kv0, d, root);
+    const score = capped(dot, shape, head);
     const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
     const e = score.map((x) => Math.exp(x - max));
     const sum = e.reduce((a, b) => a + b, 0);
@@ -232,7 +247,9 @@ function carriedAttention(
       for (let i = 0; i < d; i++) {
         carry += keys[j]![kv0 + i]! ** 2 * query[q0 + i]! + q.v[q0 + i]! ** 2 * k[j]!.s[kv0 + i]!;
       }
-      const variance = carry / d + atScore.variance(element);
+      let variance = carry / (root * root) + atScore.variance(element);
+      if (softcap !== undefined)
+        variance = variance * slopeOfSoftcap(dot[j]!, softcap) ** 2 + atCap.variance(element);
       if (REACH * Math.sqrt(variance) > SCORE_ERROR) ill = true;
       return variance;
     });

@@ -35,7 +35,7 @@ export const atomic = endToEnd({
     };
     if (!script.calls.some((_, c) => refused(c))) return null;
     const positions: [number, number, number, number][] = [];
-    trace(script, facts.memory, (lists, c) => {
+    trace(script, facts, (lists, c) => {
       if (!refused(c)) return;
       for (let seq = 0; seq < lists.n_seq_max; seq++) {
         positions.push([c, seq, lists.posMin(seq), lists.posMax(seq)]);

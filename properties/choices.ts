@@ -80,7 +80,7 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
 /** Whether a history is legal for this subject: its parameters are what it demands, and no call is undefined there. */
 export function isLegalThere({ params, calls }: Script, facts: Facts): boolean {
   const state = facts.memory === 'recurrent' || facts.memory === 'hybrid';
-  if (facts.windowed && calls.some(cutsPart)) return false;
+  if (facts.unwatched && calls.some(cutsPart)) return false;
   if (state && facts.legal.no_empty_ranges && calls.some(removesNothing)) return false;
   const demanded = demandedChoices(calls, facts);
   // What is not said is the subject's plain way, which takes everything.

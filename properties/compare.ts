@@ -7,7 +7,7 @@
 import { IsobatchError } from '../contract/errors.ts';
 import { rowWidth } from '../contract/subject.ts';
 import { answersOf } from './answers.ts';
-import { familyOf } from './facts.ts';
+import { familyOf, isUnwatched } from './facts.ts';
 import { Near, type Pair } from './near.ts';
 import { mayOverflow } from './oracle-rows.ts';
 import { unprofiled } from './profiles.ts';
@@ -115,7 +115,7 @@ function comparePositions(env: Env, c: Case, run: ScriptRun, tally: Tally): void
       ['largest', got[1], max === -1 ? (pos_of_empty ?? -1) : max],
     ] as const) {
       // A window has forgotten what lies before it, and how soon is the subject's business.
-      if (name === 'smallest' && (no_pos_min || (env.model.windowed && min >= 0))) continue;
+      if (name === 'smallest' && (no_pos_min || (isUnwatched(env.subject, env.model) && min >= 0))) continue;
       tally.compared++;
       if (have === want) continue;
       tally.divergent++;

@@ -58,7 +58,7 @@ export function endToEnd(p: EndToEnd): Property {
   /** A case of a drawn script, null if there is nothing to check. */
   const build = (env: Env, index: number, drawn: Drawn, model = env.modelName): Case | null => {
     const facts = factsOf(env);
-    const demands = p.demand(drawn, trace(drawn.script, facts.memory), facts);
+    const demands = p.demand(drawn, trace(drawn.script, facts), facts);
     if (demands === null) return null;
     const { name: property } = p;
     return {
@@ -75,6 +75,7 @@ export function endToEnd(p: EndToEnd): Property {
     const { script = c.script!, base = c.base, model = c.model, names } = change;
     if (!isSound(script, env.model.memory, vocabularyOf(model, env), overflowOf(model))) return null;
     const facts = factsOf(env);
+    if (!isSound(script, facts, vocabularyOf(model, env))) return null;
     if (!isLegalThere(script, facts) || (base !== undefined && !isLegalThere(base, facts))) return null;
     const plan = names === undefined || p.rename === undefined ? c.plan : p.rename(c.plan, names);
     return build(env, c.index, { script, base, plan }, model);

@@ -1,7 +1,7 @@
 /** What the generators need to know of a subject and a model, gathered once per environment. */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
-import type { Choices, LegalDifferences } from '../contract/subject.ts';
+import type { Choices, LegalDifferences, ModelInfo, SubjectInfo, Window } from '../contract/subject.ts';
 import { overflowOf } from '../golden/recipes.ts';
 import { choicesOf } from './choices.ts';
 import { sampleOf } from './sample.ts';
@@ -25,7 +25,10 @@ export interface Facts {
   readonly parts: boolean;
   /** Positions are moved. */
   readonly moves: boolean;
-  readonly windowed: boolean;
+  /** Windows whose forgetting is told and watched: what would miss it is refused. */
+  readonly windows: readonly Window[];
+  /** Windows forget, and nobody says what: only whole sequences are removed and copied. */
+  readonly unwatched: boolean;
   /** Parameters that the subject offers besides. */
   readonly choices: Choices;
   readonly legal: LegalDifferences;
@@ -102,7 +105,7 @@ function gather(env: Env): Facts {
     parts:
       subject.remove_anywhere &&
       model.memory === 'attention' &&
-      model.windowed !== true &&
+      !isUnwatched(subject, model) &&
       // Rows after a removal inside have bounds of their own, which a large model cannot afford.
       sample === undefined,
     // How far windows reach back is not the lists' business; an encoder keeps nothing that could move.
@@ -112,7 +115,8 @@ function gather(env: Env): Facts {
       model.encoder === undefined &&
       !subject.legal?.unmoved?.includes(model.memory) &&
       sample === undefined,
-    windowed: model.windowed === true,
+    windows: isUnwatched(subject, model) ? [] : (model.windows ?? []),
+    unwatched: isUnwatched(subject, model),
     choices: sample ? withoutFlash(choicesOf(env)) : choicesOf(env),
     legal: subject.legal ?? {},
     refuses: (kind) => subject.legal?.refuses?.includes(kind) ?? true,
@@ -122,6 +126,14 @@ function gather(env: Env): Facts {
     tree: tokenTree(env.seed, family, overflow ?? model.n_vocab, isTrained(env), sample),
     overflow,
   };
+}
+
+/** Whether windows of this model forget without that anybody could tell what. */
+export function isUnwatched(
+  { legal }: Pick<SubjectInfo, 'legal'>,
+  { windowed, windows }: Pick<ModelInfo, 'windowed' | 'windows'>,
+): boolean {
+  return windowed === true && (windows === undefined || legal?.silent_windows === true);
 }
 
 function withoutFlash({ flash_attn: _, ...others }: Choices): Choices {

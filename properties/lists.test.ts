@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Sequences } from '../oracle/entries.ts';
 import { Lists } from './lists.ts';
 import { Random } from './random.ts';
@@ -78,4 +78,61 @@ test('a copy of the lists shares nothing', () => {
   expect([copy.used, lists.used, lists.length(0)]).toEqual([1, 2, 2]);
   copy.rm(1, 0, -1);
   expect([copy.used, copy.isEmpty(), lists.isEmpty()]).toEqual([0, true, false]);
+});
+
+describe('windows', () => {
+  const sliding = { memory: 'attention', windows: [{ kind: 'sliding', size: 3 }] } as const;
+  const chunked = { memory: 'attention', windows: [{ kind: 'chunked', size: 4 }] } as const;
+  function filled(shape: typeof sliding | typeof chunked, n: number): Lists {
+    const lists = new Lists(3, shape);
+    for (let i = 0; i < n; i++) lists.append(i, [0]);
+    lists.endBatch();
+    return lists;
+  }
+
+  test('a removal after which the next token would see what is forgotten is refused', () => {
+    const lists = filled(sliding, 6);
+    // The next token is 6 and sees 4 and 5; positions 0 to 3 are forgotten.
+    expect(lists.posMin(0)).toBe(4);
+    expect([5, 4, 1].map((p0) => lists.cuts(0, p0, -1))).toEqual([true, true, true]);
+    expect([lists.cuts(0, 0, -1), lists.cuts(0, 0, 5), lists.cuts(0, 2, 5)]).toEqual([false, false, false]);
+    expect([lists.cuts(0, 4, 6), lists.cuts(-1, 5, -1), lists.cuts(1, 0, 1)]).toEqual([true, true, false]);
+  });
+
+  test('what is forgotten is forgotten after a batch, not within it', () => {
+    const lists = new Lists(1, sliding);
+    for (let i = 0; i < 6; i++) lists.append(i, [0]);
+    expect(lists.cuts(0, 5, -1)).toBe(false);
+    lists.endBatch();
+    expect(lists.cuts(0, 5, -1)).toBe(true);
+  });
+
+  test('a prefix that goes, goes from what is forgotten too', () => {
+    const lists = filled(sliding, 6);
+    lists.rm(0, 0, 4);
+    expect([lists.cuts(0, 5, -1), lists.posMin(0)]).toEqual([false, 4]);
+  });
+
+  test('a copy knows what its source has forgotten, and a part of it may be refused', () => {
+    const lists = filled(sliding, 6);
+    expect([lists.cutsCopy(0, 0, 5), lists.cutsCopy(0, 0, -1), lists.cutsCopy(0, 4, 5)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    lists.cp(0, 1, 0, -1);
+    expect([lists.cuts(1, 5, -1), lists.posMin(1)]).toEqual([true, 4]);
+    expect(lists.clone().cuts(1, 5, -1)).toBe(true);
+    lists.rm(1, 0, -1);
+    lists.append(9, [1]);
+    lists.endBatch();
+    expect(lists.cuts(1, 0, 1)).toBe(false);
+  });
+
+  test('chunks: a chunk that is over is forgotten as a whole', () => {
+    const lists = filled(chunked, 8);
+    expect([lists.posMin(0), lists.cuts(0, 7, -1)]).toEqual([8, true]);
+    expect(lists.cuts(0, 4, -1)).toBe(false);
+    expect(filled(chunked, 7).cuts(0, 6, -1)).toBe(false);
+  });
 });

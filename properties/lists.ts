@@ -4,6 +4,7 @@
  * and to know what each output row has seen; it knows no cells, slots or ubatches.
  */
 import type { MemoryKind } from '../contract/batch.ts';
+import type { Window } from '../contract/subject.ts';
 import type { MoveCall } from './types.ts';
 
 /** A token that was evaluated: one key and value of attention, or one step of a state. */
@@ -29,6 +30,12 @@ export interface SavedLists {
   readonly turned: readonly boolean[];
 }
 
+/** What memory is like: its kind, and the windows that forget (none if their forgetting is nobody's business). */
+export interface MemoryShape {
+  readonly memory: MemoryKind;
+  readonly windows?: readonly Window[];
+}
+
 const END = Number.MAX_SAFE_INTEGER;
 
 export class Lists {
@@ -40,21 +47,34 @@ export class Lists {
   private readonly kept = new Map<string, SavedLists>();
   /** Sequences some of whose keys were turned: their bits are no longer those of a new context. */
   private readonly turned: boolean[];
+  /** By window and sequence: entries that it has forgotten. */
+  private readonly forgotten: Set<Entry>[][];
+  readonly windows: readonly Window[];
 
-  constructor(n_seq_max: number, memory: MemoryKind) {
+  constructor(n_seq_max: number, shape: MemoryKind | MemoryShape) {
+    const { memory, windows = [] } = typeof shape === 'string' ? { memory: shape } : shape;
     this.n_seq_max = n_seq_max;
     this.memory = memory;
+    this.windows = windows;
+    this.forgotten = windows.map(() => Array.from({ length: n_seq_max }, () => new Set()));
     this.seqs = Array.from({ length: n_seq_max }, () => []);
     this.turned = Array.from({ length: n_seq_max }, () => false);
   }
 
   clone(): Lists {
-    const copy = new Lists(this.n_seq_max, this.memory);
+    const copy = new Lists(this.n_seq_max, this);
     copied(this.seqs).forEach((list, s) => {
       copy.seqs[s] = list;
       copy.turned[s] = this.turned[s]!;
     });
     copy.used = this.used;
+    this.forgotten.forEach((bySeq, w) => {
+      bySeq.forEach((gone, s) => {
+        this.seqs[s]!.forEach((e, i) => {
+          if (gone.has(e)) copy.forgotten[w]![s]!.add(copy.seqs[s]![i]!);
+        });
+      });
+    });
     for (const [slot, saved] of this.kept) copy.kept.set(slot, saved);
     return copy;
   }
@@ -72,11 +92,19 @@ export class Lists {
     return this.memory === 'recurrent' || this.memory === 'hybrid';
   }
 
-  /** -1 if empty. Recurrent memory holds one state, that of the last position (spec: batching.md 4.4). */
+  /**
+   * -1 if empty. Recurrent memory holds one state, that of the last position (spec: batching.md 4.4); of windows the one
+   * that has forgotten most tells, and one that has forgotten everything tells the position that comes next.
+   */
   posMin(seq: number): number {
     const list = this.seqs[seq]!;
     if (list.length === 0) return -1;
-    return this.refusesParts ? list[list.length - 1]!.pos : list[0]!.pos;
+    if (this.refusesParts) return list[list.length - 1]!.pos;
+    const first = this.forgotten.map((bySeq) => {
+      const gone = bySeq[seq]!;
+      return list.find((e) => !gone.has(e))?.pos ?? this.posMax(seq) + 1;
+    });
+    return Math.max(list[0]!.pos, ...first);
   }
 
   posMax(seq: number): number {
@@ -125,11 +153,44 @@ export class Lists {
   /** A model without memory forgets a batch with its end. */
   endBatch(): void {
     if (this.memory === 'none') this.clear();
+    this.forget();
   }
 
-  /** True if the removal is refused because only a part of a state would go. */
+  /** After a batch a window forgets what it does not show to the next token of a sequence. */
+  forget(): void {
+    this.windows.forEach((window, w) => {
+      this.seqs.forEach((list, s) => {
+        const next = this.posMax(s) + 1;
+        for (const e of list) if (!inWindow(window, e.pos, next)) this.forgotten[w]![s]!.add(e);
+      });
+    });
+  }
+
+  /** Whether a sequence that would hold these of its entries would go on with a token that sees what is forgotten. */
+  private misses(seq: number, rest: readonly Entry[]): boolean {
+    if (rest.length === 0) return false;
+    const next = rest[rest.length - 1]!.pos + 1;
+    return this.windows.some((window, w) =>
+      rest.some((e) => this.forgotten[w]![seq]!.has(e) && inWindow(window, e.pos, next)),
+    );
+  }
+
+  /** True if the removal is refused: only a part of a state would go, or the next token would see what is forgotten. */
   cuts(seq: number, p0: number, p1: number): boolean {
-    if (!this.refusesParts) return false;
+    if (!this.refusesParts) {
+      if (this.windows.length === 0) return false;
+      const all = Array.from({ length: this.n_seq_max }, (_, s) => s);
+      const lo = Math.max(p0, 0);
+      const hi = p1 < 0 ? END : p1;
+      return all.some(
+        (s) =>
+          (seq < 0 || s === seq) &&
+          this.misses(
+            s,
+            this.seqs[s]!.filter((e) => e.pos < lo || e.pos >= hi),
+          ),
+      );
+    }
     const from = Math.max(p0, 0);
     const to = p1 < 0 ? END : p1;
     if (from >= to) return false;
@@ -189,14 +250,25 @@ export class Lists {
     });
   }
 
-  /** `to` is empty. */
-  cp(from: number, to: number, p0: number, p1: number): void {
+  /** True if the copy is refused, as a removal of all but this part would be. */
+  cutsCopy(from: number, p0: number, p1: number): boolean {
+    if (this.refusesParts) return this.cuts(from, p0, p1);
+    return this.misses(from, this.part(from, p0, p1));
+  }
+
+  private part(seq: number, p0: number, p1: number): Entry[] {
     const lo = Math.max(p0, 0);
     const hi = p1 < 0 ? END : p1;
-    const part = this.seqs[from]!.filter((e) => e.pos >= lo && e.pos < hi);
+    return this.seqs[seq]!.filter((e) => e.pos >= lo && e.pos < hi);
+  }
+
+  /** `to` is empty. */
+  cp(from: number, to: number, p0: number, p1: number): void {
+    const part = this.part(from, p0, p1);
     for (const e of part) e.refs++;
     this.seqs[to] = part;
     this.turned[to] = this.turned[from]! && part.length > 0;
+    for (const bySeq of this.forgotten) bySeq[to] = new Set(part.filter((e) => bySeq[from]!.has(e)));
   }
 
   keep(seq: number): void {
@@ -234,6 +306,11 @@ export class Lists {
 
 function isIn(pos: number, p0: number, p1: number): boolean {
   return pos >= p0 && (p1 < 0 || pos < p1);
+}
+
+/** Whether a query at position p1 sees position p0, which is not above it (spec: batching.md 6.2). */
+function inWindow({ kind, size }: Window, p0: number, p1: number): boolean {
+  return kind === 'sliding' ? p1 - p0 < size : Math.floor(p0 / size) === Math.floor(p1 / size);
 }
 
 /** The same lists with entries of their own, shared where they were shared among these. */

@@ -51,6 +51,7 @@ const ROUNDING: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'logistic',
   kv: 'as asked',
 };
 

@@ -34,7 +34,7 @@ export const operations = endToEnd({
   demand({ script }, t, facts) {
     const positions: [number, number, number, number][] = [];
     const last = script.calls.length - 1;
-    trace(script, facts.memory, (lists, c) => {
+    trace(script, facts, (lists, c) => {
       if (script.calls[c]!.op === 'decode' && c !== last) return;
       for (let seq = 0; seq < lists.n_seq_max; seq++) {
         positions.push([c, seq, lists.posMin(seq), lists.posMax(seq)]);

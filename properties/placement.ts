@@ -23,7 +23,8 @@ function scatter(d: Draft, fillers: readonly number[], budget: number): void {
     if (!d.facts.parts || r.chance(0.4)) d.remove(seq, -1, -1);
     else {
       const p0 = lists.posMin(seq) + r.below(n);
-      d.remove(seq, p0, r.chance(0.5) ? p0 + 1 + r.below(4) : -1);
+      const p1 = r.chance(0.5) ? p0 + 1 + r.below(4) : -1;
+      if (!lists.cuts(seq, p0, p1)) d.remove(seq, p0, p1);
     }
   }
 }

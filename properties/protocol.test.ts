@@ -90,6 +90,7 @@ describe('fields', () => {
       f16_activations: 'F16',
       attention: 'F32',
       softplus: 'log',
+      gelu: 'F16 table',
       kv: 'as asked',
     };
     const base = {
@@ -112,6 +113,7 @@ describe('fields', () => {
       [{ rows: { order: 'lanes', lanes: 0 } }, 'rounding.rows.lanes'],
       [{ rope: 'F16' }, 'rounding.rope'],
       [{ softplus: undefined }, 'rounding.softplus'],
+      [{ gelu: 'F16' }, 'rounding.gelu'],
       [{ fma: 'yes' }, 'fma'],
     ];
     for (const [part, field] of wrong)

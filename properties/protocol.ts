@@ -22,6 +22,7 @@ import {
   type RoundingProfile,
   type SubjectInfo,
   type SumOrder,
+  type Window,
 } from '../contract/subject.ts';
 import type { RulesInfo, ShownCells, ShownSplit } from '../contract/white.ts';
 import type { Header } from './frames.ts';
@@ -211,6 +212,7 @@ function legalOf(value: Header): LegalDifferences {
     unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
     no_empty_ranges: flag('no_empty_ranges'),
     moves_all_owners: flag('moves_all_owners'),
+    silent_windows: flag('silent_windows'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
     pooled_ids_below_tokens: flag('pooled_ids_below_tokens'),
@@ -236,6 +238,7 @@ export function roundingOf(value: Header): RoundingProfile {
     f16_activations: oneOf(value, 'f16_activations', F32_F16),
     attention: oneOf(value, 'attention', F32_F16),
     softplus: oneOf(value, 'softplus', ['log1p', 'log'] as const),
+    gelu: oneOf(value, 'gelu', ['logistic', 'tanh', 'F16 table'] as const),
     kv: oneOf(value, 'kv', ['as asked', 'F16'] as const),
   };
 }
@@ -280,8 +283,17 @@ export function modelInfoOf(value: Header): ModelInfo {
     n_layer: intField(value, 'n_layer'),
     n_params: intField(value, 'n_params'),
     ...(value.windowed === undefined ? {} : { windowed: boolField(value, 'windowed') }),
+    ...(value.windows === undefined ? {} : { windows: windowsOf(value.windows) }),
     ...(value.encoder === undefined ? {} : { encoder: encoderOf(value.encoder) }),
   };
+}
+
+function windowsOf(value: unknown): Window[] {
+  if (!Array.isArray(value)) throw bad('windows', 'a list', value);
+  return value.map((window: Header, i) => ({
+    kind: oneOf(window, 'kind', ['sliding', 'chunked'] as const, `windows.${i}.`),
+    size: intField(window, 'size'),
+  }));
 }
 
 function encoderOf(value: unknown): 'only' | 'with decoder' {

@@ -23,6 +23,7 @@ import { mask } from './white/mask.ts';
 import { outputs } from './white/outputs.ts';
 import { slots } from './white/slots.ts';
 import { split } from './white/split.ts';
+import { window } from './white/window.ts';
 
 export const properties: readonly Property[] = [
   split,
@@ -30,6 +31,7 @@ export const properties: readonly Property[] = [
   slots,
   cells,
   mask,
+  window,
   kernels,
   validity,
   solo,

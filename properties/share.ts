@@ -28,7 +28,7 @@ export const share = endToEnd({
     );
     if (!shares) return null;
     const copies = new Map<number, number[]>();
-    trace(script, facts.memory, (lists, c) => {
+    trace(script, facts, (lists, c) => {
       const call = script.calls[c]!;
       if (call.op === 'seqCp' && call.refused === undefined) copies.set(c, lists.tokens(call.to));
     });

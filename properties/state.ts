@@ -26,7 +26,7 @@ const demandAfter =
     const first = script.calls.findIndex(counts);
     if (first < 0 || !contextsAreLegal(script, facts)) return null;
     const positions: [number, number, number, number][] = [];
-    trace(script, facts.memory, (lists, c) => {
+    trace(script, facts, (lists, c) => {
       const { op } = script.calls[c]!;
       if (op !== 'stateLoad' && op !== 'newContext') return;
       for (let seq = 0; seq < lists.n_seq_max; seq++)

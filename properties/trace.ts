@@ -5,7 +5,7 @@
 import type { Batch, MemoryKind } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
 import { completeBatch } from '../oracle/batch.ts';
-import { Lists } from './lists.ts';
+import { Lists, type MemoryShape } from './lists.ts';
 import type { Call, MoveCall, Script } from './types.ts';
 
 export interface TracedToken {
@@ -68,10 +68,11 @@ export function applyCall(lists: Lists, call: Call): void {
 /** Runs a script on lists; `each` sees them after every call. */
 export function trace(
   script: Script,
-  memory: MemoryKind,
+  shape: MemoryKind | MemoryShape,
   each?: (lists: Lists, call: number) => void,
 ): Trace {
-  const lists = new Lists(script.params.n_seq_max, memory);
+  const lists = new Lists(script.params.n_seq_max, shape);
+  const { memory } = lists;
   const calls: TracedCall[] = [];
   // What a decoder says depends on what was encoded, too: no list of its own tokens tells it.
   const listed = memory !== 'none' && !script.calls.some(({ op }) => op === 'encode');
@@ -89,10 +90,11 @@ export function trace(
         const seen = output && entry.plain && listed ? lists.tokens(ids[0]!) : null;
         tokens.push({ ids: sorted, pos: entry.pos, seen, output });
       }
+      if (lists.used > peak) peak = lists.used;
+      lists.endBatch();
     } else if (call.op === 'seqRm' && call.refused === undefined) removal = removed(lists, call);
     else applyCall(lists, call);
     if (lists.used > peak) peak = lists.used;
-    lists.endBatch();
     each?.(lists, c);
     calls.push({ call, tokens, used: lists.used, empty: lists.isEmpty(), removal });
   }
@@ -136,7 +138,7 @@ export function refusalOf(
       if (!known(call.from) || !known(call.to)) return 'ops.seq_id';
       if (call.from === call.to) return null;
       if (lists.length(call.to) > 0) return 'ops.copy';
-      return lists.cuts(call.from, call.p0, call.p1) ? 'ops.partial' : null;
+      return lists.cutsCopy(call.from, call.p0, call.p1) ? 'ops.partial' : null;
     case 'seqAdd':
     case 'seqDiv':
       if (!known(call.seq)) return 'ops.seq_id';
@@ -219,8 +221,13 @@ export function longestSet(sets: readonly (readonly number[])[]): number {
 }
 
 /** True if every call is what the script says that it is: legal, or refused with the stated kind. */
-export function isSound(script: Script, memory: MemoryKind, n_vocab: number, overflow?: number): boolean {
-  const lists = new Lists(script.params.n_seq_max, memory);
+export function isSound(
+  script: Script,
+  shape: MemoryKind | MemoryShape,
+  n_vocab: number,
+  overflow?: number,
+): boolean {
+  const lists = new Lists(script.params.n_seq_max, shape);
   for (const call of script.calls) {
     const stated = call.op === 'clear' ? undefined : call.refused;
     if ((refusalOf(lists, call, script, n_vocab, overflow) ?? undefined) !== stated) return false;

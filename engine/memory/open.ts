@@ -1,5 +1,6 @@
 /** The memory of a context: one for each cache that its model needs. */
 import type { MemoryKind } from '../../contract/batch.ts';
+import type { Window } from '../../contract/subject.ts';
 import type { CacheIndex, CacheSpec } from '../layout.ts';
 import { AttentionMemory } from './attention.ts';
 import type { Memory } from './memory.ts';
@@ -13,9 +14,9 @@ export function kindOf(caches: readonly CacheSpec[]): MemoryKind {
   return recurrent && attention ? 'hybrid' : recurrent ? 'recurrent' : 'attention';
 }
 
-/** Whether some layers forget what lies before their window. */
-export function isWindowed(caches: readonly CacheSpec[]): boolean {
-  return caches.some((cache) => cache.kind === 'attention' && cache.window !== undefined);
+/** The windows of the layers that forget what lies before them. */
+export function windowsOf(caches: readonly CacheSpec[]): Window[] {
+  return caches.flatMap((cache) => (cache.kind === 'attention' && cache.window ? [cache.window] : []));
 }
 
 /** `layouts` has at least one. */

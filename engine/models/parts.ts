@@ -61,6 +61,8 @@ export interface Attending {
   readonly turn: ((k: Rows) => void) | null;
   /** Scores are multiplied by it: a float32. */
   readonly scale: number;
+  /** Scores are capped to it (softcap); 0, the default: not at all. */
+  readonly cap?: number;
   /** Number of the cache in the network. */
   readonly cache?: number;
 }
@@ -70,7 +72,7 @@ export interface Attending {
  * A shift of positions turns what is kept of K by the same operations.
  */
 export function attend(draft: Draft, attending: Attending, shape: HeadShape): void {
-  const { q, k, v, dst, turn, scale, cache = 0 } = attending;
+  const { q, k, v, dst, turn, scale, cap = 0, cache = 0 } = attending;
   const { n_head, n_head_kv, n_embd_head: d } = shape;
   const type = draft.context.typeKv;
   const index = draft.cacheIndex('attention', cache);
@@ -100,6 +102,7 @@ export function attend(draft: Draft, attending: Attending, shape: HeadShape): vo
     v: values,
     type,
     scale,
+    cap,
     index: index.attention,
   });
 }

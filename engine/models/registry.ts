@@ -1,6 +1,8 @@
 /** The architectures that the engine has plans for: all that can be loaded. One line each. */
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
+import { gemma2 } from './gemma2.ts';
+import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
@@ -17,6 +19,8 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   jamba,
   rwkv6,
   rwkv7,
+  gemma2,
+  gemma3,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -2,6 +2,9 @@
  * The architectures that can be loaded: a file each, listed here and nowhere else. Oracle and engine have registries of
  * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
  */
+
+import { gemma2 } from './gemma2.ts';
+import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
@@ -11,7 +14,7 @@ import type { Architecture } from './parts.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba] as const;
+const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

@@ -4,7 +4,7 @@
  */
 
 import { pad16 } from '../plan.ts';
-import { exp, fma, fold } from './math.ts';
+import { exp, fma, fold, softcap } from './math.ts';
 import { asFloat } from './rows.ts';
 import { readElements, type Views } from './views.ts';
 
@@ -69,9 +69,10 @@ function weigh(
 }
 
 export function attention(a: Int32Array, groups: number, m: Views): void {
-  const [, , q, qStride, dst, dstStride, nHead, nHeadKv, d, k, v, type, scaleBits, at] =
+  const [, , q, qStride, dst, dstStride, nHead, nHeadKv, d, k, v, type, scaleBits, at, capBits] =
     a as unknown as number[];
   const scale = asFloat(scaleBits!);
+  const cap = asFloat(capBits!);
   const index = m.index;
   const [groupKey, groupQuery, queryRow, queryBegin, queryEnd, keyCell, keyPos] = index.subarray(
     at!,
@@ -104,7 +105,8 @@ export function attention(a: Int32Array, groups: number, m: Views): void {
           continue;
         }
         for (let i = begin; i < end; i++) {
-          weights[i - first] = fround(dot(m.act, q0, (i - first) * d!, d!) * scale);
+          const score = fround(dot(m.act, q0, (i - first) * d!, d!) * scale);
+          weights[i - first] = cap > 0 ? softcap(score, cap) : score;
         }
         const sum = softmax(begin, end, first, index, keyPos!);
         for (let c = 0; c < d!; c++) {

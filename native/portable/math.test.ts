@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { Random } from '../testkit.ts';
-import { exp, fma, HALF, log1p, sigmoid, silu, softplus, tanh, toHalf } from './math.ts';
+import { exp, fma, gelu, HALF, log1p, sigmoid, silu, softplus, tanh, toHalf } from './math.ts';
 
 const view = new DataView(new ArrayBuffer(8));
 
@@ -242,6 +242,29 @@ describe('accuracy', () => {
     expect(tanh(Number.NaN)).toBeNaN();
     expect(tanh(-0) === 0).toBe(true);
     expect(tanh(2 ** -149)).toBe(2 ** -149);
+  });
+
+  test('tanh is within two ulp, gelu too where its exponential is not huge', () => {
+    const inner = (x: number) => 2 * Math.sqrt(2 / Math.PI) * x * (1 + 0.044715 * x * x);
+    const geluExact = (x: number) => x / (1 + Math.exp(-inner(x)));
+    const found = {
+      tanh: Math.max(worst(tanh, Math.tanh, -10, 10), worst(tanh, Math.tanh, -0.7, 0.7)),
+      tanhTiny: worst(tanh, Math.tanh, -1e-30, 1e-30),
+      gelu: Math.max(worst(gelu, geluExact, -0.5, 10), worst(gelu, geluExact, -0.01, 0.01)),
+      // The exponent is rounded: relative errors grow with it.
+      geluNegative: worst(gelu, geluExact, -5, -0.5),
+    };
+    console.log('largest errors in ulp:', found);
+    expect(found.tanh).toBeLessThan(1.5);
+    expect(found.tanhTiny).toBeLessThan(1);
+    expect(found.gelu).toBeLessThan(4);
+    expect(found.geluNegative).toBeLessThan(50);
+    expect([tanh(100), tanh(-100), tanh(Infinity), tanh(-Infinity)]).toEqual([1, -1, 1, -1]);
+    expect(tanh(Number.NaN)).toBeNaN();
+    expect(tanh(-0)).toBe(0);
+    expect(Object.is(gelu(-1e20), -0)).toBe(true);
+    expect(gelu(Infinity)).toBe(Infinity);
+    expect(gelu(Number.NaN)).toBeNaN();
   });
 
   test('the ends: overflow, underflow, infinities, NaN', () => {

@@ -1,6 +1,6 @@
 /**
  * Float32 arithmetic in TypeScript with the bits of the native kernels: an exact fused multiply-add, and the engine's
- * own exp, log1p, softplus, silu, sigmoid and tanh. The sequences of operations are those of native/math.inl.h; both files change
+ * own exp, log1p, softplus, silu, sigmoid, tanh, softcap and gelu. The sequences of operations are those of native/math.inl.h; both files change
  * together. Nothing here calls a transcendental `Math` function.
  */
 
@@ -146,6 +146,20 @@ export function tanh(x: number): number {
   p = fma(p, z, T1);
   p = fma(p, z, T0);
   return fma(fround(x * z), p, x);
+}
+
+/** cap * tanh(x / cap) */
+export function softcap(x: number, cap: number): number {
+  return fround(cap * tanh(fround(x / cap)));
+}
+
+const GELU_A = 0.04471499845385551;
+const GELU_2K = 1.5957691669464111; // 2 sqrt(2 / pi)
+
+/** 0.5 x (1 + tanh(sqrt(2 / pi) x (1 + 0.044715 x^2))), as x / (1 + e^...). */
+export function gelu(x: number): number {
+  const inner = fround(x * fma(fround(GELU_A * x), x, 1));
+  return fround(x / fround(1 + exp(fround(-GELU_2K * inner))));
 }
 
 /** Every half, as a float. */

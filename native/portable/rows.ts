@@ -28,7 +28,7 @@ export function embed(a: Int32Array, rows: number, m: Views): void {
 }
 
 /** 1 / sqrt(mean of squares + eps) of n floats behind `from`. */
-function rmsScale(act: Float32Array, from: number, n: number, eps: number): number {
+export function rmsScale(act: Float32Array, from: number, n: number, eps: number): number {
   lanes.fill(0);
   for (let i = 0; i < n; i++) {
     const x = act[from + i]!;

@@ -70,13 +70,18 @@ export function embedded<R>({ weights, ops, order }: Pass<R>): R[] {
   return order.map((entry) => ops.row(token_embd, entry.token));
 }
 
-/** The end of a pass: the rows that were asked for, normed, and through the output (token_embd if there is none). */
-export function outputs<R>(pass: Pass<R>, h: readonly R[], normed: (x: R) => R): R[] {
+/**
+ * The end of a pass: the rows that were asked for, normed, and through the output (token_embd if there is none), then
+ * capped (0: not at all).
+ */
+export function outputs<R>(pass: Pass<R>, h: readonly R[], normed: (x: R) => R, softcap = 0): R[] {
   const { weights, ops, place, asked, embeddings } = pass;
   const output = weights.matrix(weights.has('output.weight') ? 'output.weight' : 'token_embd.weight');
   return asked.map((entry) => {
     const last = normed(h[place.get(evaluationOf(entry))!]!);
-    return embeddings ? last : ops.matVec(output, last, 'output');
+    if (embeddings) return last;
+    const logits = ops.matVec(output, last, 'output');
+    return softcap > 0 ? ops.softcap(logits, softcap, 'output_cap') : logits;
   });
 }
 
@@ -102,7 +107,7 @@ export interface Attended<R> {
 }
 
 /**
- * Attention of every entry over those that it saw, K and V as memory keeps them: the list of softmax(q k / sqrt(d)) v,
+ * Attention of every entry over those that it sees, K and V as memory keeps them: the list of softmax(q k / sqrt(d)) v,
  * before the output matrix. A key that was moved was turned where it lay, and kept again, once for each move. Throws
  * `memory.overflow` (F16).
  */
@@ -137,13 +142,17 @@ export function attended<R>(
   });
 }
 
-/** n -> down(SiLU(gate n) * up n) */
-export function gatedFeedForward<R>(pass: Pass<R>, blk: string): (n: R) => R {
+/** n -> down(SiLU(gate n) * up n), or with GELU. */
+export function gatedFeedForward<R>(
+  pass: Pass<R>,
+  blk: string,
+  gated: 'silu' | 'gelu' = 'silu',
+): (n: R) => R {
   const { ops } = pass;
   const gate = linear(pass, `${blk}.ffn_gate`);
   const up = linear(pass, `${blk}.ffn_up`);
   const down = linear(pass, `${blk}.ffn_down`);
-  return (n) => down(ops.mul(ops.silu(gate(n), `${blk}.ffn_silu`), up(n), `${blk}.ffn_mul`));
+  return (n) => down(ops.mul(ops[gated](gate(n), `${blk}.ffn_${gated}`), up(n), `${blk}.ffn_mul`));
 }
 
 /** The second half of layer il: the list of h + net(n), n = RMSNorm(h, ffn_norm). The net may ask which entry it is. */

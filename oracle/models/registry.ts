@@ -1,5 +1,7 @@
 /** The architectures that have a forward pass here: all that can be loaded. One line each. */
 import type { Arch, HparamsOf } from '../../model/types.ts';
+import * as gemma2 from './gemma2.ts';
+import * as gemma3 from './gemma3.ts';
 import * as jamba from './jamba.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
@@ -17,6 +19,8 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   jamba: jamba.rows,
   rwkv6: rwkv6.rows,
   rwkv7: rwkv7.rows,
+  gemma2: gemma2.rows,
+  gemma3: gemma3.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

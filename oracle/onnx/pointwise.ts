@@ -1,8 +1,10 @@
 /**
- * SiLU and softplus of the oracle and the same composed from ONNX Runtime's float64 operators. It has no Softplus in
+ * SiLU, softplus, GELU and softcap of the oracle and the same composed from ONNX Runtime's float64 operators. It has no Softplus in
  * float64; ln(1 + u) is taken as ln(v) u / (v - 1) with v = 1 + u rounded, which keeps its digits for small u.
  */
+import { gelu as oracleGelu } from '../gelu.ts';
 import { silu as oracleSilu, softplus as oracleSoftplus } from '../math.ts';
+import { softcapRow } from '../softcap.ts';
 import type { Comparison } from './comparison.ts';
 import { Draw } from './draw.ts';
 import { float64 } from './feeds.ts';
@@ -132,5 +134,71 @@ export const softplus = comparison({
   wrong: {
     'threshold 15': (x) => (x > 15 ? x : Math.log1p(Math.exp(x))),
     'ln(1 + e^x) rounded at 1': (x) => (x > 20 ? x : Math.log(1 + Math.exp(x))),
+  },
+});
+
+const GELU: Graph = {
+  nodes: [
+    node('Mul', ['x', 'x'], 'xx'),
+    node('Mul', ['xx', 'a'], 'axx'),
+    node('Add', ['axx', 'one'], 'factor'),
+    node('Mul', ['x', 'k'], 'kx'),
+    node('Mul', ['kx', 'factor'], 'inner'),
+    node('Tanh', ['inner'], 'tangent'),
+    node('Add', ['tangent', 'one'], 'twice'),
+    node('Mul', ['twice', 'half'], 'share'),
+    node('Mul', ['x', 'share'], 'y'),
+  ],
+  inputs: { x: 'float64' },
+  outputs: { y: 'float64' },
+  constants: {
+    one: { type: 'float64', value: 1 },
+    half: { type: 'float64', value: 0.5 },
+    a: { type: 'float64', value: 0.044715 },
+    k: { type: 'float64', value: Math.sqrt(2 / Math.PI) },
+  },
+};
+
+/** The form by the tangent loses what cancels where x is negative. */
+export const gelu = comparison({
+  name: 'gelu',
+  ort: 'Tanh, Mul, Add',
+  unit: '|x|',
+  measured_ulps: 2,
+  graph: GELU,
+  of: oracleGelu,
+  size: Math.abs,
+  wrong: {
+    'the form by erf, nearly': (x) => x / (1 + Math.exp(-1.702 * x)),
+    'a = 0.0447': (x) => x / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * x * (1 + 0.0447 * x * x))),
+    'the tangent of half of it': (x) =>
+      x / (1 + Math.exp(-Math.sqrt(2 / Math.PI) * x * (1 + 0.044715 * x * x))),
+  },
+});
+
+const CAP = 30;
+
+const SOFTCAP: Graph = {
+  nodes: [
+    node('Div', ['x', 'cap'], 'part'),
+    node('Tanh', ['part'], 'tangent'),
+    node('Mul', ['cap', 'tangent'], 'y'),
+  ],
+  inputs: { x: 'float64' },
+  outputs: { y: 'float64' },
+  constants: { cap: { type: 'float64', value: CAP } },
+};
+
+export const softcap = comparison({
+  name: 'softcap',
+  ort: 'Div, Tanh, Mul',
+  unit: 'the result',
+  measured_ulps: 3,
+  graph: SOFTCAP,
+  of: (x) => softcapRow(Float64Array.of(x), CAP)[0]!,
+  wrong: {
+    'not multiplied back': (x) => Math.tanh(x / CAP),
+    'cut off instead': (x) => Math.max(-CAP, Math.min(CAP, x)),
+    'a cap one larger': (x) => (CAP + 1) * Math.tanh(x / (CAP + 1)),
   },
 });

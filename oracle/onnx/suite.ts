@@ -4,7 +4,7 @@ import type { Comparison } from './comparison.ts';
 import { ssmConv, ssmConvWithState } from './conv.ts';
 import { matmul } from './matmul.ts';
 import { layerNorm, rmsNorm, simplifiedLayerNorm } from './norms.ts';
-import { silu, siluBySigmoid, softplus } from './pointwise.ts';
+import { gelu, silu, siluBySigmoid, softcap, softplus } from './pointwise.ts';
 import { rope, rotaryEmbedding } from './rope.ts';
 import { ssmScan } from './scan.ts';
 import { ssmScanHeads } from './scan-heads.ts';
@@ -19,6 +19,8 @@ export const COMPARISONS: readonly Comparison[] = [
   silu,
   siluBySigmoid,
   softplus,
+  gelu,
+  softcap,
   ssmScan,
   ssmScanHeads,
   rope,

@@ -39,7 +39,7 @@ export class Draft {
     this.r = r;
     this.facts = facts;
     this.ids = ids;
-    this.lists = new Lists(n_seq_max, facts.memory);
+    this.lists = new Lists(n_seq_max, facts);
     this.path = new Array<number>(n_seq_max).fill(0);
   }
 
@@ -81,6 +81,7 @@ export class Draft {
       } else if (order === 'round-robin') at++;
     }
     this.peak = Math.max(this.peak, this.lists.used);
+    this.lists.forget();
     const batch: { -readonly [K in keyof Batch]: Batch[K] } = { token };
     if (!r.chance(0.12)) batch.pos = pos;
     if (seq_id.some((ids) => ids.length > 1 || ids[0] !== 0) || r.chance(0.5)) batch.seq_id = seq_id;
@@ -178,17 +179,23 @@ export class Draft {
     this.calls.push({ op: 'seqRm', seq, p0, p1 });
   }
 
-  /** Copies a range of a live sequence into an idle one; false if there is no such pair. */
-  copy(p0 = 0, p1 = -1): boolean {
-    const live = this.live();
-    const idle = this.idle();
-    if (live.length === 0 || idle.length === 0) return false;
-    const from = this.r.pick(live);
-    const to = this.r.pick(idle);
+  /** Copies a live sequence into an idle one; false if there is no such pair. */
+  copy(): boolean {
+    const pair = this.pair();
+    if (pair !== null) this.copyTo(...pair, 0, -1);
+    return pair !== null;
+  }
+
+  /** A live sequence and an idle one; null if one is missing. */
+  pair(): [from: number, to: number] | null {
+    const [live, idle] = [this.live(), this.idle()];
+    return live.length === 0 || idle.length === 0 ? null : [this.r.pick(live), this.r.pick(idle)];
+  }
+
+  copyTo(from: number, to: number, p0: number, p1: number): void {
     this.lists.cp(from, to, p0, p1);
     this.path[to] = this.path[from]!;
     this.calls.push({ op: 'seqCp', from, to, p0, p1 });
-    return true;
   }
 
   /** Moves positions, if that is legal; false if not. */

@@ -43,7 +43,7 @@ export function operate(d: Draft): string | null {
     default: {
       if (!d.facts.parts) return null;
       const p0 = r.between(min, max);
-      return d.copy(r.chance(0.6) ? 0 : p0, r.chance(0.6) ? p0 + 1 : -1) ? 'ranged copy' : null;
+      return copyPart(d, r.chance(0.6) ? 0 : p0, r.chance(0.6) ? p0 + 1 : -1);
     }
   }
 }
@@ -74,7 +74,8 @@ function move(d: Draft, seq: number): string | null {
 function removePart(d: Draft, seq: number, p0: number, p1: number, name: string): string | null {
   if (!d.lists.cuts(seq, p0, p1)) {
     // What a window has forgotten does not come back, and the caller would have to ask what it still holds.
-    if (d.facts.windowed && !(p0 <= d.lists.posMin(seq) && (p1 < 0 || p1 > d.lists.posMax(seq)))) return null;
+    if (d.facts.unwatched && !(p0 <= d.lists.posMin(seq) && (p1 < 0 || p1 > d.lists.posMax(seq))))
+      return null;
     const nothing = p1 >= 0 && Math.max(p0, 0) >= p1;
     if (nothing && d.facts.legal.no_empty_ranges && d.lists.refusesParts) return null;
     // Without `remove_anywhere` only suffixes and whole sequences may go.
@@ -84,6 +85,20 @@ function removePart(d: Draft, seq: number, p0: number, p1: number, name: string)
   }
   if (!d.facts.refuses('ops.partial')) return null;
   d.calls.push({ op: 'seqRm', seq, p0, p1, refused: 'ops.partial' });
+  return 'refused';
+}
+
+/** Where the copy would go on with a token that sees what a window has forgotten it is a refused one. */
+function copyPart(d: Draft, p0: number, p1: number): string | null {
+  const pair = d.pair();
+  if (pair === null) return null;
+  const [from, to] = pair;
+  if (!d.lists.cutsCopy(from, p0, p1)) {
+    d.copyTo(from, to, p0, p1);
+    return 'ranged copy';
+  }
+  if (!d.facts.refuses('ops.partial')) return null;
+  d.calls.push({ op: 'seqCp', from, to, p0, p1, refused: 'ops.partial' });
   return 'refused';
 }
 

@@ -70,7 +70,7 @@ function disturb(d: StateDraft): void {
   else if (r.chance(0.2)) {
     const seq = r.pick(live);
     const p0 = r.between(1, d.lists.posMax(seq) + 1);
-    if (!d.lists.cuts(seq, p0, -1) && !d.facts.windowed) d.remove(seq, p0, -1);
+    if (!d.lists.cuts(seq, p0, -1) && !d.facts.unwatched) d.remove(seq, p0, -1);
   }
 }
 

@@ -43,6 +43,7 @@ function boxOf(answer: ShownSplit | IsobatchError): WhiteBox {
     outputRows: () => ranks(given().out_ids),
     slots: notShown,
     cells: notShown,
+    windows: notShown,
   };
 }
 

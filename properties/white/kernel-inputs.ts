@@ -40,11 +40,15 @@ export const SIZES: {
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
   rope: { neox: [0, 1], n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
-  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1] },
+  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1], cap: [0, 1] },
   siluMul: { n: [1, 1] },
   route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1] },
   expertMatmul: { k: [1, 1], n: [1, 1], n_expert: [1, 1], n_used: [1, 1], per_slot: [0, 1] },
   expertSum: { n: [1, 1], n_used: [1, 1] },
+  geluMul: { n: [1, 1] },
+  scaleRows: { n: [1, 1] },
+  normAdd: { n: [1, 1], eps: [0, 1] },
+  capOutputs: { n: [1, 1] },
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
   ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
   ssmGate: { n: [1, 1] },
@@ -97,7 +101,14 @@ function drawAttention(r: Random): Drawn {
   const many = count > 256;
   const first = many ? 256 * r.below(4) : r.chance(0.5) ? 0 : r.below(2000);
   return {
-    sizes: { n_head_kv, group, d, first, gap: many || r.chance(0.6) ? 0 : 1 },
+    sizes: {
+      n_head_kv,
+      group,
+      d,
+      first,
+      gap: many || r.chance(0.6) ? 0 : 1,
+      cap: r.chance(0.6) ? 0 : r.between(1, CAPS.length),
+    },
     rows: drawRows(r, queries),
     keys: drawRows(r, count),
   };
@@ -132,6 +143,10 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   },
   expertMatmul: drawExperts,
   expertSum: (r) => ({ sizes: { n: drawSize(r), n_used: r.between(1, 6) } }),
+  geluMul: (r) => ({ sizes: { n: drawSize(r) } }),
+  scaleRows: (r) => ({ sizes: { n: drawSize(r) } }),
+  normAdd: (r) => ({ sizes: { n: drawSize(r), eps: r.below(EPS.length) } }),
+  capOutputs: (r) => ({ sizes: { n: drawSize(r) } }),
   ssmConv: (r) => ({
     sizes: { n: drawSize(r, 80), d_conv: r.pick([4, 4, 1, 2, 3, 5]), tokens: r.between(1, 6) },
   }),
@@ -171,6 +186,10 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
   route: 2,
   expertMatmul: 3,
   expertSum: 1,
+  geluMul: 2,
+  scaleRows: 1,
+  normAdd: 2,
+  capOutputs: 2,
   ssmConv: 2,
   ssmScan: 3,
   ssmGate: 2,
@@ -193,6 +212,8 @@ export function drawSpec(r: Random): KernelSpec {
 
 const EPS = [1e-5, 1e-6, 1e-12].map(Math.fround);
 const BASES = [10_000, 500_000, 100];
+/** Softcaps. */
+const CAPS = [50, 3, 0.7].map(Math.fround);
 
 /** Positions of keys: neighbours, perhaps with a gap in the middle that leaves them in their lanes (16). */
 function positions(n: number, first: number, gap: boolean): number[] {
@@ -273,13 +294,14 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     if (type === 'F16' && d.hash(2, rows[0]!.key) % 4 === 0) x[x.length - 1] = 70_000;
     return { op: 'kvStore', n: n!, rows: rows.length, type, x };
   },
-  attention({ rows, keys, type }, d, { n_head_kv, group, d: n_embd_head, first, gap }) {
+  attention({ rows, keys, type }, d, { n_head_kv, group, d: n_embd_head, first, gap, cap }) {
     const kv = n_head_kv! * n_embd_head!;
     return {
       op: 'attention',
       n_head: n_head_kv! * group!,
       n_head_kv: n_head_kv!,
       n_embd_head: n_embd_head!,
+      ...(cap ? { softcap: CAPS[(cap - 1) % CAPS.length]! } : {}),
       type,
       q: d.rows(1, rows, kv * group!, SMALL),
       k: d.rows(2, keys, kv, [-8, 2], type === 'F16'),
@@ -326,6 +348,23 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       weights,
       old: d.rows(3, rows, n!, SMALL),
     };
+  },
+  geluMul({ rows }, d, { n }) {
+    const gate = d.rows(1, rows, n!, [-20, 5]);
+    return { op: 'geluMul', n: n!, rows: rows.length, gate, up: d.rows(2, rows, n!, SMALL) };
+  },
+  scaleRows({ rows }, d, { n }) {
+    const factor = Math.fround(Math.sqrt(n!));
+    return { op: 'scaleRows', n: n!, rows: rows.length, factor, x: d.rows(1, rows, n!, [-60, 20]) };
+  },
+  normAdd({ rows }, d, { n, eps }) {
+    const [x, old] = [d.rows(1, rows, n!, [-20, 40]), d.rows(3, rows, n!, SMALL)];
+    const weight = d.plain(2, 1, n!);
+    return { op: 'normAdd', n: n!, rows: rows.length, eps: EPS[eps! % EPS.length]!, x, weight, old };
+  },
+  capOutputs({ rows }, d, { n }) {
+    const cap = CAPS[d.hash(2, 0) % CAPS.length]!;
+    return { op: 'capOutputs', n: n!, rows: rows.length, cap, x: d.rows(1, rows, n!, [-20, 7]) };
   },
   ssmConv({ rows }, d, { n, d_conv, tokens }) {
     const x = d.rows(1, tokenRows(rows, tokens!), n!, SMALL);

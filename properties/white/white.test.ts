@@ -1,13 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import type { WhiteBox } from '../../contract/white.ts';
+import type { CompleteBatch, SplitOptions } from '../../contract/batch.ts';
+import type { CachesShape, WhiteBox } from '../../contract/white.ts';
 import { engineWhite } from '../../engine/white.ts';
 import { oracleWhite } from '../../oracle/white.ts';
+import { WindowLists } from '../../oracle/windows.ts';
 import { missingClasses } from '../coverage.ts';
 import { propertyByName } from '../registry.ts';
 import { fakeEnv, runCases, shrinkGreedily } from '../testing.ts';
 
 const env = (white: WhiteBox, oracle = oracleWhite) => ({ ...fakeEnv(), white, oracle });
-const names = ['split', 'outputs', 'slots', 'cells', 'mask'] as const;
+const names = ['split', 'outputs', 'slots', 'cells', 'mask', 'window'] as const;
 
 /** Two lists in which the first pair of different neighbours is exchanged. */
 function swapped<T>(list: readonly T[]): T[] {
@@ -165,7 +167,58 @@ const LIES: readonly (readonly [string, (typeof names)[number], string, WhiteBox
       },
     },
   ],
+  [
+    'a window is one too wide',
+    'window',
+    'window/rules/oracle',
+    { ...oracleWhite, windows: (shape) => oracleWhite.windows({ ...shape, windows: wider(shape.windows) }) },
+  ],
+  [
+    'a copy leaves the destination empty',
+    'window',
+    'window/rules',
+    { ...oracleWhite, windows: (shape) => without(oracleWhite.windows(shape), 'seqCp') },
+  ],
+  [
+    'a batch that fails stays',
+    'window',
+    'window/rules',
+    {
+      ...oracleWhite,
+      windows: (shape) => {
+        const memory = oracleWhite.windows(shape);
+        return new Proxy(memory, {
+          get(target, key) {
+            const value = Reflect.get(target, key, target);
+            if (key !== 'decode') return typeof value === 'function' ? value.bind(target) : value;
+            return (batch: CompleteBatch, options: SplitOptions) => target.decode(batch, options, false);
+          },
+        });
+      },
+    },
+  ],
+  [
+    'nothing is refused',
+    'window',
+    'window/rules/refusals',
+    { ...oracleWhite, windows: (shape) => new Careless(shape) },
+  ],
 ];
+
+function wider(windows: CachesShape['windows']): CachesShape['windows'] {
+  return windows.map((w) => (w === null ? null : { ...w, size: w.size + 1 }));
+}
+
+/** Windows that forget without a word. */
+class Careless extends WindowLists {
+  override seqRm(...args: Parameters<WindowLists['seqRm']>): void {
+    try {
+      super.seqRm(...args);
+    } catch {
+      // Nobody is told.
+    }
+  }
+}
 
 /** A memory whose method of this name does nothing. */
 function without<T extends object>(memory: T, name: keyof T): T {
@@ -186,7 +239,7 @@ describe('rules that agree', () => {
       const { failed, compared, tokens } = await runCases(property, e, 1500);
       expect(failed?.failure?.message).toBeUndefined();
       expect(compared).toBeGreaterThan(1500);
-      expect(tokens / 1500).toBeGreaterThan(name === 'slots' || name === 'cells' ? 20 : 85);
+      expect(tokens / 1500).toBeGreaterThan(['slots', 'cells', 'window'].includes(name) ? 20 : 85);
       expect(missingClasses(e.coverage, property)).toEqual([]);
     });
   }

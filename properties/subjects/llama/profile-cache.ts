@@ -15,7 +15,7 @@ import { cacheDir, type LibFiles } from './fetch.ts';
 import { type MeasuredProfile, type MeasureOptions, measureProfile } from './profile.ts';
 
 /** To be raised when what is measured, or how, changes. */
-const VERSION = 2;
+const VERSION = 3;
 
 /** What is needed of a build to know it again. */
 export type BuildKey = Pick<LibFiles, 'sha256' | 'release' | 'preload' | 'libggml_cpu'> & {

@@ -135,6 +135,79 @@ function common(arch: string, n_layer: number): Metadata {
   ];
 }
 
+/** Layers of the probe of GELU: releases before b5640 take no other number of a gemma2. */
+const GELU_LAYERS = 26;
+
+/**
+ * A gemma2 whose first feed-forward part adds gelu(x) to READ and gelu(reference) to REFERENCE, both 0 in the embedding, and
+ * whose other parts add nothing. The norm behind it divides both by the same, and the last cap is too far to be felt.
+ */
+export function geluProbe(x: number, reference: number): Uint8Array {
+  const w = new Weights('profile', 'F32');
+  const alone = [READ, REFERENCE];
+  filled(w, 'token_embd.weight', [WIDTH, N_VOCAB], (i) => {
+    const [token, channel] = [Math.floor(i / WIDTH), i % WIDTH];
+    if (alone.includes(token)) return token === channel ? 1 : 0;
+    return alone.includes(channel) ? 0 : 1;
+  });
+  filled(w, 'output_norm.weight', [WIDTH], () => 1);
+  // What the first norm makes of a 1.
+  const one = Math.sqrt(WIDTH / (WIDTH - alone.length));
+  for (let i = 0; i < GELU_LAYERS; i++) {
+    const name = (part: string): string => `blk.${i}.${part}.weight`;
+    for (const part of ['attn_norm', 'post_attention_norm', 'ffn_norm', 'post_ffw_norm'])
+      filled(w, name(part), [WIDTH], () => 1);
+    for (const part of ['attn_q', 'attn_k', 'attn_v', 'attn_output']) sparse(w, name(part), WIDTH, WIDTH, []);
+    const cells = (of: readonly Cell[]): readonly Cell[] => (i === 0 ? of : []);
+    sparse(
+      w,
+      name('ffn_gate'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [0, 0, x / one],
+        [1, 0, reference / one],
+      ]),
+    );
+    sparse(
+      w,
+      name('ffn_up'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [0, 0, 1],
+        [1, 0, 1],
+      ]),
+    );
+    sparse(
+      w,
+      name('ffn_down'),
+      WIDTH,
+      WIDTH,
+      cells([
+        [READ, 0, 1],
+        [REFERENCE, 1, 1],
+      ]),
+    );
+  }
+  return fileOf(
+    [
+      ...common('gemma2', GELU_LAYERS),
+      ['gemma2.feed_forward_length', u32(WIDTH)],
+      ['gemma2.attention.head_count', u32(1)],
+      ['gemma2.attention.head_count_kv', u32(1)],
+      ['gemma2.attention.key_length', u32(WIDTH)],
+      ['gemma2.attention.value_length', u32(WIDTH)],
+      ['gemma2.rope.dimension_count', u32(WIDTH)],
+      ['gemma2.attention.sliding_window', u32(64)],
+      ['gemma2.attn_logit_softcapping', f32(50)],
+      ['gemma2.final_logit_softcapping', f32(2 ** 20)],
+      ...byteVocabulary(),
+    ],
+    w,
+  );
+}
+
 /** softplus of this is y. */
 function softplusInverse(y: number): number {
   return Math.log(Math.expm1(y));

@@ -8,9 +8,11 @@
  *   set, on the number of columns and on alignment.
  * - `fma` is false: kernels with and without fused products live side by side, and a bound for products that are
  *   rounded first holds for fused ones too.
+ * - GELU (`gelu`) of a subject that does not run gemma2 is by a table, as in all releases.
  *
  * An answer that is neither the one nor the other counts as the coarser rounding.
  */
+
 import type {
   ContextParams,
   RoundingProfile,
@@ -19,10 +21,13 @@ import type {
   SubjectModel,
   TypeKv,
 } from '../../../contract/subject.ts';
+import { gelu } from '../../../oracle/gelu.ts';
+import { roundToHalf } from '../../../oracle/half.ts';
 import {
   type AttentionProbe,
   attentionProbe,
   FIRST,
+  geluProbe,
   HEAD,
   READ,
   REFERENCE,
@@ -52,6 +57,7 @@ export async function measureProfile(
     rows: { order: 'any' },
     keys: { order: 'any' },
     softplus: await softplusOf(subject),
+    gelu: await geluOf(subject),
   } as const;
   const models = new Models(subject);
   const measured = async (flash_attn: boolean): Promise<RoundingProfile> => {
@@ -269,4 +275,42 @@ async function softplusOf(subject: Subject): Promise<RoundingProfile['softplus']
   } finally {
     await model.close();
   }
+}
+
+/** From here on a table gives x itself. */
+const BEYOND_TABLE = 12;
+
+/** GELU of 0.5 to 2 by a table, or not; of about -4, where 1 + tanh y is a difference, with its digits or without. */
+async function geluOf(subject: Subject): Promise<RoundingProfile['gelu']> {
+  if (!subject.info.architectures.includes('gemma2')) return 'F16 table';
+  const answer = async (x: number): Promise<number> => {
+    const model = await subject.load(geluProbe(x, BEYOND_TABLE), 'a probe of GELU');
+    try {
+      return BEYOND_TABLE * (await quotient(model, [[FIRST]], { type_kv: subject.info.types_kv[0] }));
+    } finally {
+      await model.close();
+    }
+  };
+  const tabled = farthest(0.5, 2, (x) => roundToHalf(gelu(roundToHalf(x))));
+  if (!isExact([await answer(tabled)], gelu(tabled), roundToHalf(gelu(roundToHalf(tabled)))))
+    return 'F16 table';
+  const cancelled = farthest(-4.5, -4, byTangent);
+  return isExact([await answer(cancelled)], gelu(cancelled), byTangent(cancelled)) ? 'logistic' : 'tanh';
+}
+
+/** x (1 + tanh y) / 2 with a float32 tangent. */
+function byTangent(x: number): number {
+  const y = Math.sqrt(2 / Math.PI) * x * (1 + 0.044715 * x * x);
+  return (x * (1 + Math.fround(Math.tanh(y)))) / 2;
+}
+
+/** The number from which a coarser GELU is farthest, measured by its size. */
+function farthest(from: number, to: number, coarse: (x: number) => number): number {
+  let [best, most] = [from, 0];
+  for (let i = 0; i <= 4096; i++) {
+    const x = Math.fround(from + ((to - from) * i) / 4096);
+    const lost = Math.abs(coarse(x) - gelu(x)) / Math.abs(gelu(x));
+    if (lost > most) [best, most] = [x, lost];
+  }
+  return best;
 }

@@ -68,11 +68,12 @@ describe('the rules', () => {
     const pooled = { ...old, pooled_ids_below_tokens: true };
     const oldest = { ...pooled, pos_of_empty: 0, no_pos_min: true };
     for (const era of ['b3889', 'b4234', 'b4980'] as const) expect(legal(era), era).toEqual(oldest);
-    expect(legal('b5640')).toEqual(pooled);
-    expect(legal('b6122')).toEqual(old);
+    expect(legal('b5640')).toEqual({ ...pooled, silent_windows: true });
+    expect(legal('b6122')).toEqual({ ...old, silent_windows: true });
     const recent = {
       refuses: ['batch.token', 'batch.empty'],
       shared_needs_unified: true,
+      silent_windows: true,
       moves_all_owners: true,
     };
     expect(legal('b6673')).toEqual({ ...recent, no_empty_ranges: true });

@@ -47,6 +47,7 @@ type Says =
       readonly rule:
         | 'shared_needs_unified'
         | 'no_empty_ranges'
+        | 'silent_windows'
         | 'no_pos_min'
         | 'moves_all_owners'
         | 'pooled_ids_below_tokens';
@@ -131,6 +132,13 @@ export const RULES: readonly ReleaseRule[] = [
     last: 'b6673',
     what: 'removing an empty range of a state that has reached it is refused as a part would be',
     source: `src/llama-memory-recurrent.cpp (src/llama.cpp, src/llama-kv-cache.cpp before), seq_rm: partial intersection; until ${PULL}17009; measured`,
+  },
+  {
+    rule: 'silent_windows',
+    first: 'b5640',
+    last: YOUNGEST,
+    what: 'parts of sequences are removed and copied though a window has forgotten what the next token would see',
+    source: `include/llama.h, llama_memory_seq_pos_min: the caller asks what is still there; ${PULL}13194`,
   },
   {
     rule: 'pos_of_empty',
@@ -227,6 +235,7 @@ export function legalOf(era: Era): LegalDifferences {
         break;
       case 'shared_needs_unified':
       case 'no_empty_ranges':
+      case 'silent_windows':
       case 'no_pos_min':
       case 'moves_all_owners':
       case 'pooled_ids_below_tokens':

@@ -46,6 +46,7 @@ const ROUNDING: RoundingProfile = {
   f16_activations: 'F32',
   attention: 'F32',
   softplus: 'log1p',
+  gelu: 'tanh',
   kv: 'as asked',
 };
 
