@@ -12,9 +12,9 @@ export const goldenModelNames = [
   'tiny-llama',
   'tiny-mamba',
   'tiny-mamba2',
+  'tiny-jamba',
   'tiny-rwkv7',
   'tiny-gemma2',
-  'tiny-jamba',
 ] as const;
 /** The texts, as files of `golden/texts` without their ending. */
 export const goldenTextNames = ['recall64k', 'prose'] as const;

@@ -16,9 +16,9 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   mamba,
   mamba2,
   openelm,
-  jamba,
   rwkv6,
   rwkv7,
+  jamba,
   gemma2,
   gemma3,
 };

@@ -16,9 +16,9 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   mamba: mamba.rows,
   mamba2: mamba2.rows,
   openelm: openelm.rows,
-  jamba: jamba.rows,
   rwkv6: rwkv6.rows,
   rwkv7: rwkv7.rows,
+  jamba: jamba.rows,
   gemma2: gemma2.rows,
   gemma3: gemma3.rows,
 };
