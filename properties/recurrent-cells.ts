@@ -33,7 +33,9 @@ const frame = endToEnd({
     fragmentation: ['no', 'yes'],
     'sets of one ubatch': ['1', '2', '3-4', '5-8'],
   },
-  draw(r, facts) {
+  draw(r, all) {
+    // What a move does to cells is the subject's own business: some copy shared ones, some move all that share them.
+    const facts = { ...all, moves: false };
     if (facts.state && r.chance(0.2)) return { script: ofLogits(drawState(r, facts, false)) };
     const d = newEvenDraft(r, facts);
     const rounds = r.between(2, 7);

@@ -48,7 +48,7 @@ export function tokenShift(a: Int32Array, seqs: number, tokens: number, m: Views
   const [, , , x, dst, stride, n, cache, srcIds, dstIds, moved] = a as unknown as number[];
   for (let s = 0; s < seqs; s++) {
     const first = s * tokens * stride!;
-    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, n!);
+    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, n!).subarray(0, n!);
     for (let i = 0; i < n!; i++) m.act[dst! + first + i] = state[i]!;
     for (let t = 1; t < tokens; t++) {
       const before = x! + first + (t - 1) * stride!;
@@ -178,7 +178,7 @@ export function wkv6(a: Int32Array, seqs: number, tokens: number, m: Views): voi
   const wide = pad16(d!);
   const width = nHead! * d! * wide;
   for (let s = 0; s < seqs; s++) {
-    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width);
+    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width).subarray(0, width);
     for (let t = 0; t < tokens; t++) {
       const row = (s * tokens + t) * stride!;
       for (let h = 0; h < nHead! * d!; h += d!) {
@@ -207,7 +207,7 @@ export function wkv7(a: Int32Array, seqs: number, tokens: number, m: Views): voi
   const wide = pad16(d!);
   const width = nHead! * d! * wide;
   for (let s = 0; s < seqs; s++) {
-    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width);
+    const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width).subarray(0, width);
     for (let t = 0; t < tokens; t++) {
       const row = (s * tokens + t) * stride!;
       for (let h = 0; h < nHead! * d!; h += d!) {

@@ -57,7 +57,9 @@ const FORWARDS: { readonly [A in Arch]?: ForwardClass } = { llama: Llama, mamba:
 const architectures = Object.keys(FORWARDS);
 
 /** What it runs on if nobody says otherwise. */
-export const PLAIN_MODELS: readonly string[] = usualModels(architectures);
+export const PLAIN_MODELS: readonly string[] = usualModels(architectures).filter(
+  (name) => !name.endsWith('-moe'),
+);
 
 const INFO: SubjectInfo = {
   name: 'plain',
