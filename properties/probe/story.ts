@@ -105,10 +105,15 @@ async function tell(telling: Telling, model: Probed): Promise<readonly string[]>
 
 async function tellPositions(telling: Telling, n: number): Promise<readonly string[]> {
   const { script } = telling;
-  if (n > positionProbe.n_ids) return [];
+  // Positions are read as they were when a token was evaluated, so moved ones tell nothing.
+  if (n > positionProbe.n_ids || script.calls.some(isMove)) return [];
   const history = historyOf(script, 'attention', positionProbe.n_ids);
   if (reach(history) > MAX_DISTANCE) return [];
   return (await runOn(telling, positionProbe, script, history)).sentences;
+}
+
+function isMove({ op }: Script['calls'][number]): boolean {
+  return op === 'seqAdd' || op === 'seqDiv';
 }
 
 /** Largest distance between a query and a key that it must see. */

@@ -69,6 +69,8 @@ export function mistaken(subject: Subject, mistake: Mistake): Load {
           seqRm: async (seq: number, p0: number, p1: number) => context.seqRm(seq, p0, p1),
           seqCp: async (from: number, to: number, p0: number, p1: number) => context.seqCp(from, to, p0, p1),
           seqKeep: async (seq: number) => context.seqKeep(seq),
+          seqAdd: async (seq: number, p0: number, p1: number, by: number) => context.seqAdd!(seq, p0, p1, by),
+          seqDiv: async (seq: number, p0: number, p1: number, by: number) => context.seqDiv!(seq, p0, p1, by),
           clear: async () => context.clear(),
           seqPosMin: async (seq: number) => context.seqPosMin(seq),
           seqPosMax: async (seq: number) => context.seqPosMax(seq),
