@@ -9,6 +9,7 @@ const CHECKS: Readonly<Record<string, (white: Field) => void>> = {
   cells: checkCells,
   mask: checkCells,
   slots: checkSlots,
+  window: checkWindows,
   kernels: checkKernels,
 };
 
@@ -61,6 +62,31 @@ function checkCells(white: Field): void {
       for (const ids of step.get('sets').list({ length: pos.length })) checkSet(ids, n_seq);
       step.optional('query')?.flag();
     }
+    if (op === 'rm') step.get('seq').integer({ ...id, least: -1 });
+    if (op === 'keep') step.get('seq').integer(id);
+    if (op === 'cp') for (const key of ['from', 'to']) step.get(key).integer(id);
+    if (op === 'rm' || op === 'cp') checkRange(step);
+  }
+}
+
+function checkWindows(white: Field): void {
+  for (const window of white.get('windows').list({ least: 1 })) {
+    if (window.value === null) continue;
+    window.get('kind').oneOf(['sliding', 'chunked']);
+    window.get('size').integer({ least: 1, most: MOST_CELLS });
+  }
+  const n_seq = white.get('n_seq').integer({ least: 1, most: MOST_SEQ });
+  const id = { least: 0, most: n_seq - 1 };
+  for (const step of white.get('steps').list()) {
+    const op = step.get('op').oneOf(['place', 'rm', 'cp', 'keep', 'clear']);
+    if (op === 'place') {
+      for (const ids of step.get('sets').list({ least: 1 })) checkSet(ids, n_seq);
+      step.get('policy').oneOf(SPLIT_POLICIES);
+      step.get('n_ubatch').integer({ least: 1, most: MOST_CELLS });
+      step.get('undone').flag();
+      continue;
+    }
+    step.optional('refused')?.flag();
     if (op === 'rm') step.get('seq').integer({ ...id, least: -1 });
     if (op === 'keep') step.get('seq').integer(id);
     if (op === 'cp') for (const key of ['from', 'to']) step.get(key).integer(id);
