@@ -80,6 +80,7 @@ function ratios(a: ArrayLike<number>, b: ArrayLike<number>) {
 }
 
 const TWO = { tokens: [3, 17], middle: 1.25, most: 2.3 };
+const GEMMA = { ...TWO, most: 2.5 };
 /**
  * Errors of a key or decay reach all values of a head alike, and the norm of the head takes away what they have in common:
  * the variance pass, which does not know of that, is wider here.
@@ -97,9 +98,9 @@ describe.each([
   ['mamba2-fuzz', 'F32', 'any order', PROFILE, TWO],
   ['mamba2-fuzz', 'F32', 'stated orders', ORDERED, TWO],
   ['mamba2-fuzz-f16', 'F32', 'halves', HALVES, TWO],
-  ['gemma2-fuzz@2x32', 'F32', 'any order', { ...PROFILE, gelu: 'tanh' }, TWO],
-  ['gemma2-fuzz@2x32', 'F16', 'a table for GELU', { ...HALVES, gelu: 'F16 table' }, TWO],
-  ['gemma3-fuzz@2x32', 'F32', 'stated orders', ORDERED, TWO],
+  ['gemma2-fuzz@2x32', 'F32', 'any order', { ...PROFILE, gelu: 'tanh' }, GEMMA],
+  ['gemma2-fuzz@2x32', 'F16', 'a table for GELU', { ...HALVES, gelu: 'F16 table' }, GEMMA],
+  ['gemma3-fuzz@2x32', 'F32', 'stated orders', ORDERED, GEMMA],
   ['rwkv6-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],
   ['rwkv6-fuzz@1x16', 'F32', 'stated orders', ORDERED, FOUR],
   ['rwkv7-fuzz@1x16', 'F32', 'any order', PROFILE, FOUR],

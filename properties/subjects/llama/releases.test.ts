@@ -91,6 +91,7 @@ describe('the rules', () => {
       'unshared recurrent',
       'unshared hybrid',
       'moves_all_owners',
+      'silent_windows',
     ]);
     expect(sources!['unshared hybrid']).toMatch(/^b8095 to b8352; .*pull\/16442.*pull\/21224/);
     const info = { ...plainSubject().info, legal: legalOf('b8352') };
