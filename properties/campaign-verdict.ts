@@ -65,14 +65,17 @@ export function missingOf(
       (u) => u.property === property.name && (u.status === 'passed' || u.status === 'excused'),
     );
     if (passed.length === 0) continue;
-    const infos = passed.map((u) => probe.models.find((m) => m.name === u.model)?.info);
-    const memories = new Set(infos.map((info) => info?.memory ?? 'none'));
+    const infos = passed.flatMap((u) => probe.models.find((m) => m.name === u.model)?.info ?? []);
+    const memories = new Set(infos.length > 0 ? infos.map(({ memory }) => memory) : (['none'] as const));
     const empty = new Set<string>();
     for (const memory of memories) {
+      const models = infos.filter((info) => info.memory === memory);
       const overflow = passed.some(
-        (u, k) => infos[k]?.memory === memory && overflowOf(u.model) !== undefined,
+        ({ model }) =>
+          probe.models.find((m) => m.name === model)?.info.memory === memory &&
+          overflowOf(model) !== undefined,
       );
-      const offered = property.white ? undefined : { subject: probe.subject, memory, overflow };
+      const offered = property.white ? undefined : { subject: probe.subject, memory, models, overflow };
       for (const name of missingClasses(
         coverage[property.name] ?? {},
         property as unknown as Property,

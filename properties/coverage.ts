@@ -3,8 +3,9 @@
  * failure of the campaign: the generator has a blind spot, or the subject was never asked.
  */
 import type { MemoryKind, SplitPolicy } from '../contract/batch.ts';
-import type { SubjectInfo } from '../contract/subject.ts';
+import type { ModelInfo, SubjectInfo } from '../contract/subject.ts';
 import type { RulesInfo } from '../contract/white.ts';
+import { isUnwatched } from './facts.ts';
 import type { Trace } from './trace.ts';
 import type { Coverage, Property, Script } from './types.ts';
 
@@ -126,6 +127,8 @@ export interface Offered {
   readonly memory: MemoryKind;
   /** A model with this memory has a token that F16 caches refuse. */
   readonly overflow?: boolean;
+  /** The models of this kind of memory, where they are known. */
+  readonly models?: readonly Pick<ModelInfo, 'windowed' | 'windows'>[];
 }
 
 /**
@@ -160,8 +163,15 @@ function moves({ shifts, legal }: SubjectInfo, memory: MemoryKind): boolean {
   return shifts === true && legal?.unmoved?.includes(memory) !== true;
 }
 
-function isPossible(histogram: string, name: string, { subject, memory, overflow }: Offered): boolean {
+function isPossible(
+  histogram: string,
+  name: string,
+  { subject, memory, models, overflow }: Offered,
+): boolean {
   const recurrent = memory === 'recurrent';
+  const all = (is: (model: Pick<ModelInfo, 'windowed' | 'windows'>) => boolean): boolean =>
+    models !== undefined && models.length > 0 && models.every(is);
+  const watched = models?.some((model) => model.windowed === true && !isUnwatched(subject, model)) === true;
   if (subject.legal?.unshared?.includes(memory) && histogram === 'shared tokens') return name === 'no';
   const splits = subject.splits[memory] ?? [];
   switch (histogram) {
@@ -182,14 +192,16 @@ function isPossible(histogram: string, name: string, { subject, memory, overflow
       if (subject.legal?.refuses !== undefined && !subject.legal.refuses.includes(name)) return false;
       if (name === 'memory.full') return !recurrent;
       if (name === 'memory.overflow') return overflow === true && subject.types_kv.includes('F16');
-      if (name === 'ops.partial') return recurrent || memory === 'hybrid';
+      if (name === 'ops.partial') return recurrent || memory === 'hybrid' || watched;
       if (name === 'batch.coupled') return splits.includes('equal-sequential') && subject.shared_tokens;
       if (name === 'batch.whole') return splits.includes('whole');
       return true;
     case 'operations':
-      return !(name === 'seqAdd' || name === 'seqDiv') || moves(subject, memory);
+      if (name !== 'seqAdd' && name !== 'seqDiv') return true;
+      return moves(subject, memory) && !all(({ windowed }) => windowed === true);
     case 'removals':
-      // A part of a state cannot be removed, so only whole sequences go.
+      // A part of a state cannot be removed, nor one of what a window has forgotten, so only whole sequences go.
+      if (name !== 'whole' && all((model) => isUnwatched(subject, model))) return false;
       return name === 'whole' || (!recurrent && (name === 'suffix' || subject.remove_anywhere));
     default:
       return true;
