@@ -4,6 +4,7 @@
  */
 import { gelu as oracleGelu } from '../gelu.ts';
 import { silu as oracleSilu, softplus as oracleSoftplus } from '../math.ts';
+import { type PointwiseName, pointwise } from '../pointwise.ts';
 import { softcapRow } from '../softcap.ts';
 import type { Comparison } from './comparison.ts';
 import { Draw } from './draw.ts';
@@ -200,5 +201,37 @@ export const softcap = comparison({
     'not multiplied back': (x) => Math.tanh(x / CAP),
     'cut off instead': (x) => Math.max(-CAP, Math.min(CAP, x)),
     'a cap one larger': (x) => (CAP + 1) * Math.tanh(x / (CAP + 1)),
+  },
+});
+
+/** The oracle's function of one number. */
+const oracleOf = (name: PointwiseName) => (x: number) => pointwise(name, Float64Array.of(x))[0]!;
+
+export const tanh = comparison({
+  name: 'tanh',
+  ort: 'Tanh',
+  unit: 'the result',
+  measured_ulps: 7,
+  graph: { nodes: [node('Tanh', ['x'], 'y')], inputs: { x: 'float64' }, outputs: { y: 'float64' } },
+  of: oracleOf('tanh'),
+  wrong: {
+    'of half of x': (x) => Math.tanh(x / 2),
+    'the sigmoid': (x) => 1 / (1 + Math.exp(-x)),
+  },
+});
+
+export const sigmoid = comparison({
+  name: 'sigmoid',
+  ort: 'Neg, Exp, Add, Div',
+  unit: 'the result',
+  measured_ulps: 2,
+  graph: {
+    ...SILU,
+    nodes: SILU.nodes.map((n) => (n.op === 'Div' ? { ...n, inputs: ['one', 'divisor'] } : n)),
+  },
+  of: oracleOf('sigmoid'),
+  wrong: {
+    'the sign of the exponent': (x) => 1 / (1 + Math.exp(x)),
+    'without the one': (x) => Math.exp(x),
   },
 });

@@ -4,8 +4,9 @@ import type { Comparison } from './comparison.ts';
 import { ssmConv, ssmConvWithState } from './conv.ts';
 import { matmul } from './matmul.ts';
 import { layerNorm, rmsNorm, simplifiedLayerNorm } from './norms.ts';
-import { gelu, silu, siluBySigmoid, softcap, softplus } from './pointwise.ts';
+import { gelu, sigmoid, silu, siluBySigmoid, softcap, softplus, tanh } from './pointwise.ts';
 import { rope, rotaryEmbedding } from './rope.ts';
+import { unitParts, wkv6, wkv7 } from './rwkv.ts';
 import { ssmScan } from './scan.ts';
 import { ssmScanHeads } from './scan-heads.ts';
 import { softmax } from './softmax.ts';
@@ -21,6 +22,11 @@ export const COMPARISONS: readonly Comparison[] = [
   softplus,
   gelu,
   softcap,
+  sigmoid,
+  tanh,
+  unitParts,
+  wkv6,
+  wkv7,
   ssmScan,
   ssmScanHeads,
   rope,
