@@ -4,8 +4,19 @@
  */
 import type { BoundedOutput, SsmGateNormInput, SsmScanHeadsInput } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { exact, Kept, LOST_EXP, output, plus, type Row, rowsOf, silued, times } from './kernels-parts.ts';
-import { rmsNorm, softplus } from './math.ts';
+import {
+  exact,
+  Kept,
+  LOST_EXP,
+  normed,
+  output,
+  plus,
+  type Row,
+  rowsOf,
+  silued,
+  times,
+} from './kernels-parts.ts';
+import { joined, softplus } from './math.ts';
 import { TINY32, U32 } from './rounding.ts';
 import { type HeadScanInput, placeOf, ssmScanHeads } from './ssm-heads.ts';
 
@@ -76,46 +87,9 @@ export function gateNormed(input: SsmGateNormInput, profile: RoundingProfile): B
     const gated = times(skipped, silued(exact(z[r]!), profile), profile);
     const groups = Array.from({ length: n_group }, (_, g) => {
       const part = (all: Float64Array) => all.slice(g * size, (g + 1) * size);
-      return normed({ v: part(gated.v), e: part(gated.e) }, part(weight), eps, profile);
+      return normed({ v: part(gated.v), e: part(gated.e) }, eps, part(weight), profile);
     });
-    const whole = (of: (row: Row) => Float64Array) =>
-      Float64Array.from(groups.flatMap((row) => [...of(row)]));
-    return { v: whole((row) => row.v), e: whole((row) => row.e) };
+    return { v: joined(groups.map(({ v }) => v)), e: joined(groups.map(({ e }) => e)) };
   });
   return [output('result', n, rows)];
-}
-
-/**
- * The norm of a row that is off by e. With r = sqrt(mean + eps) and d the largest change of mean + eps, relative to it,
- * 1 / r changes by at most (1 - d)^(-1/2) - 1 of it; and since v / r never moves by more than |e| / sqrt(eps) in all, so
- * does each element where d says nothing. Its own roundings are those of `kernels-white.ts`.
- */
-function normed(x: Row, w: Float64Array, eps: number, profile: RoundingProfile): Row {
-  const at = new Kept(profile);
-  const v = rmsNorm(x.v, eps, w, at);
-  const n = v.length;
-  let [squares, moved, distance] = [0, 0, 0];
-  for (let i = 0; i < n; i++) {
-    const [xi, ei] = [Math.abs(x.v[i]!), x.e[i]!];
-    squares += xi * xi;
-    moved += 2 * xi * ei + ei * ei;
-    distance += ei * ei;
-  }
-  const mean = squares / n + eps;
-  const scale = 1 / Math.sqrt(mean);
-  const d = moved / n / mean;
-  const wider = d < 1 ? 1 / Math.sqrt(1 - d) - 1 : Number.POSITIVE_INFINITY;
-  const lost = TINY32 / (2 * mean);
-  const first = at.step('scale').b[0]! / scale + lost;
-  const g = (first / (1 - 2 * first)) * (1 + d);
-  const e = v.map((vi, i) => {
-    const size = Math.abs(w[i]!);
-    const before = Math.min(
-      x.e[i]! * scale * (1 + wider) + Math.abs(x.v[i]!) * scale * wider,
-      Math.sqrt(distance / eps),
-    );
-    const off = before * size;
-    return off + (Math.abs(vi) + off) * (g + 2 * U32) * (1 + g) + at.b[i]! * (1 + g) + (1 + size) * TINY32;
-  });
-  return { v, e };
 }

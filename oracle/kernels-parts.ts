@@ -1,7 +1,7 @@
 /** What the bounded operators (`kernels-white.ts`) are put together from: values, each with how far it may be off. */
 import type { BoundedOutput } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { add, joined, type Matrix, matVec, mul, siluRow } from './math.ts';
+import { add, joined, type Matrix, matVec, mul, rmsNorm, siluRow } from './math.ts';
 import { type Site, TINY32, U32 } from './rounding.ts';
 
 /** Keeps what each step says. */
@@ -71,6 +71,41 @@ export function silued(x: Row, profile: RoundingProfile): Row {
     const slope = Math.abs(sigmoid * (1 + xi * (1 - sigmoid)));
     const lost = xi - ei < SILU_END ? 2 ** -121 : TINY32;
     return (slope * ei + (ei * ei) / 4) * (1 + 5 * U32) + at.b[i]! + lost;
+  });
+  return { v, e };
+}
+
+/**
+ * An RMS norm. Its scale has one relative error g for the whole row: a product of powers of factors 1 + d whose
+ * first-order errors sum up to `first`, (1 - 2 first)^(-1/2) - 1 <= g; each element's own products round too.
+ *
+ * Where the row is off by e, mean + eps changes by a share of `changed` at most, so the scale grows by (1 - changed)^(-1/2)
+ * at most. And no element moves by more than |e| / sqrt(eps), which is what holds where the change is as large as the mean.
+ */
+export function normed(x: Row, eps: number, w: Float64Array | undefined, profile: RoundingProfile): Row {
+  const at = new Kept(profile);
+  const v = rmsNorm(x.v, eps, w, at);
+  const n = v.length;
+  let [squares, moved, distance] = [0, 0, 0];
+  x.v.forEach((xi, i) => {
+    const ei = x.e[i]!;
+    squares += xi * xi;
+    moved += 2 * Math.abs(xi) * ei + ei * ei;
+    distance += ei * ei;
+  });
+  const mean = squares / n + eps;
+  const scale = 1 / Math.sqrt(mean);
+  const changed = moved / n / mean;
+  const grown = 1 / Math.sqrt(1 - changed);
+  const farthest = distance === 0 ? 0 : Math.sqrt(distance / eps);
+  const first = at.step('scale').b[0]! / scale + TINY32 / (2 * mean);
+  const g = first / (1 - 2 * first);
+  const e = v.map((vi, i) => {
+    const size = Math.abs(w?.[i] ?? 1);
+    const near = (x.e[i]! * grown + Math.abs(x.v[i]!) * (grown - 1)) * scale;
+    const carried = size * (changed < 1 ? Math.min(near, farthest) : farthest);
+    const own = Math.abs(vi) * g + at.b[i]! * (1 + g) + (w ? 1 + size : 1) * TINY32;
+    return carried * (1 + g) * (1 + 3 * U32) + own;
   });
   return { v, e };
 }

@@ -67,6 +67,30 @@ describe('bounds by hand', () => {
     expect(units[3]).toBeLessThan(1e-30);
   });
 
+  test('a norm behind a gate where all cancels: off by no more than what was lost allows, and finite', () => {
+    const input = {
+      op: 'ssmGateNorm',
+      n: 4,
+      n_group: 2,
+      rows: 1,
+      eps: Math.fround(1e-12),
+      // The first group is 1000 - 1000 in both channels, the second stands for itself.
+      y: f32(1000, 1000, 3, -4),
+      x: f32(-1000, -1000, 0, 0),
+      z: f32(9, 9, 9, 9),
+      skip: f32(1, 1, 1, 1),
+      weight: f32(1, 1, 1, 2),
+    } as const;
+    const { values, units } = run(input);
+    expect(values.map((v) => v ** 2)).toEqual([0, 0, 0.72, 5.12].map((v) => expect.closeTo(v, 9)));
+    // Of both channels 1000 u are lost by the product, then the gate of 9 goes on: far above the root of eps.
+    for (const unit of units.slice(0, 2)) {
+      expect(unit).toBeGreaterThan((1000 * 9 * Math.SQRT2) / 1e-6 / 1.1);
+      expect(unit).toBeLessThan(((1000 * 9 * Math.SQRT2) / 1e-6) * 1.1);
+    }
+    for (const unit of units.slice(2)) expect(unit).toBeLessThan(100);
+  });
+
   test('attention to one key is its value: quotient, product, and a sum of one weight', () => {
     const input = {
       op: 'attention',

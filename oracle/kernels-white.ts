@@ -34,6 +34,7 @@ import {
   LOST_EXP,
   matrixOf,
   multiplied,
+  normed,
   output,
   plus,
   type Row,
@@ -42,7 +43,7 @@ import {
   times,
 } from './kernels-parts.ts';
 import { rwkvAnswer } from './kernels-rwkv.ts';
-import { type Matrix, noisyHalf, pairOf, type RopeShape, rmsNorm, rope, row } from './math.ts';
+import { type Matrix, noisyHalf, pairOf, type RopeShape, rope, row } from './math.ts';
 import { plain } from './operators.ts';
 import { scaled } from './pointwise.ts';
 import { TINY32, U32 } from './rounding.ts';
@@ -62,23 +63,9 @@ function product(input: MatmulInput, profile: RoundingProfile): BoundedOutput[] 
   return [output('result', n, rows)];
 }
 
-/**
- * One relative error g of the scale for the whole row, and the roundings of each element's own products. The scale is
- * a product of powers of factors 1 + d whose first-order errors sum up to `first`: (1 - 2 first)^(-1/2) - 1 <= g.
- */
 function norm({ n, eps, x, weight }: RmsNormInput, profile: RoundingProfile): BoundedOutput[] {
   const w = weight ? Float64Array.from(weight) : undefined;
-  const rows = rowsOf(x, n).map((xr) => {
-    const at = new Kept(profile);
-    const v = rmsNorm(xr, eps, w, at);
-    const squares = xr.reduce((sum, xi) => sum + xi * xi, 0);
-    const mean = squares / n + eps;
-    const lost = TINY32 / (2 * mean);
-    const first = at.step('scale').b[0]! * Math.sqrt(mean) + lost;
-    const g = first / (1 - 2 * first);
-    const e = v.map((vi, i) => Math.abs(vi) * g + at.b[i]! * (1 + g) + (1 + Math.abs(w?.[i] ?? 0)) * TINY32);
-    return { v, e };
-  });
+  const rows = rowsOf(x, n).map((row) => normed(exact(row), eps, w, profile));
   return [output('result', n, rows)];
 }
 

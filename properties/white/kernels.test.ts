@@ -297,12 +297,11 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
   ['the bonus is read without its weights', 'wkv7Output', instead('wkv7Output', (i) => ({ ...i, rk: i.r }))],
   ['the gate is SiLU of the wrong operand', 'ssmGate', instead('ssmGate', (i) => ({ ...i, z: i.x, x: i.z }))],
   [
-    // In runs of as many heads as there are groups, instead of one group behind the other.
     'heads take the groups in turn',
     'ssmScanHeads',
     instead('ssmScanHeads', (input) => {
       const { d_state, n_head, n_group } = input;
-      // One group a head: then each can be given what it should not have.
+      // As many groups as heads: then each head can be given B and C of another.
       const inTurn = (rows: Float32Array) => perHead(rows, d_state, n_head, n_group, (h) => h % n_group);
       return { ...input, n_group: n_head, B: inTurn(input.B), C: inTurn(input.C) };
     }),
