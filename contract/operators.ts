@@ -147,12 +147,13 @@ export interface CapOutputsInput {
 
 /**
  * The `n_used` largest of each row of logits {n_expert, rows}, ties to the lower number. Answers rows of 2 n_used: their
- * numbers, ascending, then the softmax of their logits.
+ * numbers, ascending, then the softmax of their logits, or their shares in the softmax of all logits.
  */
 export interface RouteInput {
   readonly op: 'route';
   readonly n_expert: number;
   readonly n_used: number;
+  readonly shares: 'chosen' | 'all';
   readonly rows: number;
   readonly logits: Float32Array;
 }
@@ -213,6 +214,22 @@ export interface SsmScanInput {
   readonly B: Float32Array;
   readonly C: Float32Array;
   readonly A: Float32Array;
+  readonly states: readonly (Float32Array | null)[];
+}
+
+/**
+ * gate * causal convolution of b x, over n_seq_tokens tokens a set; b, gate and x are {n, tokens}, w {d_conv, n}, a state
+ * the last d_conv-1 columns of b x, oldest first, or null for zeros. Also answers the new states.
+ */
+export interface ShortConvInput {
+  readonly op: 'shortConv';
+  readonly n: number;
+  readonly d_conv: number;
+  readonly n_seq_tokens: number;
+  readonly b: Float32Array;
+  readonly gate: Float32Array;
+  readonly x: Float32Array;
+  readonly w: Float32Array;
   readonly states: readonly (Float32Array | null)[];
 }
 
@@ -285,6 +302,7 @@ export type OperatorInput =
   | SsmGateInput
   | SsmScanHeadsInput
   | SsmGateNormInput
+  | ShortConvInput
   | RwkvInput;
 
 export type OperatorName = OperatorInput['op'];

@@ -3,7 +3,7 @@ import type { InputOf } from '../contract/operators.ts';
 import { DIM, packMatrix, pad16, TYPE } from '../native/plan.ts';
 import { type Layout, type Read, result, typed, unpadded } from './kernel-layout.ts';
 
-export function route(lay: Layout, { n_expert, n_used, rows, logits }: InputOf<'route'>): Read {
+export function route(lay: Layout, { n_expert, n_used, shares: of, rows, logits }: InputOf<'route'>): Read {
   const stride = pad16(n_used);
   const [ids, weights] = [lay.hole(rows * stride), lay.hole(rows * stride)];
   lay.dims[DIM.tokens] = rows;
@@ -16,6 +16,7 @@ export function route(lay: Layout, { n_expert, n_used, rows, logits }: InputOf<'
     ids,
     weights,
     stride,
+    all: of === 'all',
   });
   return ({ act }) => {
     const [chosen, shares] = [ids, weights].map((at) => unpadded(act, at, rows, n_used));

@@ -157,7 +157,11 @@ function attention(lay: Layout, input: InputOf<'attention'>): Read {
   return result(n, ranges.length, dst);
 }
 
-function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
+/** Taps and states of a convolution in their places, and what reads its result (from `dst`) and the new states. */
+function layConvolution(
+  lay: Layout,
+  input: InputOf<'ssmConv'> | InputOf<'shortConv'>,
+): { readonly placed: { w: number } & ReturnType<typeof layStates>; read(dst: number): Read } {
   const { n, d_conv, n_seq_tokens, states } = input;
   const wide = pad16(n);
   const width = (d_conv - 1) * wide;
@@ -165,25 +169,10 @@ function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
   lay.dims[DIM.seq_tokens] = n_seq_tokens;
   const w = new Float32Array(d_conv * wide);
   for (let c = 0; c < n; c++) for (let j = 0; j < d_conv; j++) w[j * wide + c] = input.w[c * d_conv + j]!;
+  const columns = states.map((state) => state && padded(state, n));
+  const placed = { w: lay.weights.put(w), ...layStates(lay, columns, width) };
   const rows = states.length * n_seq_tokens;
-  const placed = layStates(
-    lay,
-    states.map((state) => state && padded(state, n)),
-    width,
-  );
-  const dst = lay.hole(rows * wide);
-  lay.plan.ssmConv({
-    x: lay.rows(input.x, n),
-    xStride: wide,
-    dst,
-    dstStride: wide,
-    n: wide,
-    dConv: d_conv,
-    w: lay.weights.put(w),
-    bias: lay.weights.put(padded(input.bias, n)),
-    ...placed,
-  });
-  return (memory) => {
+  const read = (dst: number): Read => (memory) => {
     const cache = new Float32Array(memory.cache.buffer);
     const values = placed.rows.flatMap((row) => [
       ...unpadded(cache, placed.state + row * width, d_conv - 1, n),
@@ -193,6 +182,45 @@ function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
       { name: 'state', n: (d_conv - 1) * n, values: Float32Array.from(values) },
     ];
   };
+  return { placed, read };
+}
+
+function ssmConv(lay: Layout, input: InputOf<'ssmConv'>): Read {
+  const { n, d_conv, n_seq_tokens, states } = input;
+  const wide = pad16(n);
+  const { placed, read } = layConvolution(lay, input);
+  const dst = lay.hole(states.length * n_seq_tokens * wide);
+  lay.plan.ssmConv({
+    x: lay.rows(input.x, n),
+    xStride: wide,
+    dst,
+    dstStride: wide,
+    n: wide,
+    dConv: d_conv,
+    bias: lay.weights.put(padded(input.bias, n)),
+    ...placed,
+  });
+  return read(dst);
+}
+
+function shortConv(lay: Layout, input: InputOf<'shortConv'>): Read {
+  const { n, d_conv, n_seq_tokens, states } = input;
+  const wide = pad16(n);
+  const rows = states.length * n_seq_tokens;
+  const { placed, read } = layConvolution(lay, input);
+  const dst = lay.hole(rows * wide);
+  lay.plan.shortConv({
+    b: lay.rows(input.b, n),
+    gate: lay.rows(input.gate, n),
+    x: lay.rows(input.x, n),
+    stride: wide,
+    dst,
+    dstStride: wide,
+    n: wide,
+    dConv: d_conv,
+    ...placed,
+  });
+  return read(dst);
 }
 
 /** {d_state, n} as [n/16][d_state][16], and back. */
@@ -417,6 +445,7 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     };
   },
   ssmConv,
+  shortConv,
   ssmScan,
   ssmScanHeads,
   ssmGateNorm,

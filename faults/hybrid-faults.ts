@@ -5,6 +5,7 @@
 import type { PlantedFault } from './planted.ts';
 
 const HYBRID = 'recipe:jamba-fuzz';
+const LFM2 = 'recipe:lfm2-fuzz';
 
 export const hybridFaults: readonly PlantedFault[] = [
   {
@@ -90,5 +91,61 @@ export const hybridFaults: readonly PlantedFault[] = [
     standsFor: 'V07, vLLM issue 55600: the state of another block was used',
     describe: 'all layers keep their states in the same rows, so each goes on from the state of the last one',
     shows: 'first call',
+  },
+  {
+    name: 'shortconv-short-chunk',
+    file: 'native/shortconv.inl.h',
+    find: 'column[tokens + j], static_cast',
+    replace: 'column[tokens + j - (tokens < kept)], static_cast',
+    standsFor: 'V03, vLLM PR 56196: the convolution state of a chunk shorter than the kernel was wrong',
+    describe: 'after one token the state of a short convolution is one column old',
+    shows: 'first call',
+    model: LFM2,
+  },
+  {
+    name: 'shortconv-first-state',
+    file: 'native/shortconv.inl.h',
+    find: 'm.index[a[13] + s]',
+    replace: 'm.index[a[13]]',
+    standsFor: 'R01, mistral.rs issue 2306: the state of the first sequence was used for all',
+    describe: 'every sequence of a ubatch convolves on from the state of the first one',
+    shows: 'first call',
+    model: LFM2,
+  },
+  {
+    name: 'shortconv-neighbour',
+    file: 'native/shortconv.inl.h',
+    find: 'old ? old + static_cast<long>(j) * n : zeros',
+    replace: 'old ? old + static_cast<long>(j) * n : s ? m.act + a[5] + (row + j - kept) * stride : zeros',
+    standsFor: 'H03, transformers PR 46588: a short convolution read on into the sample before',
+    describe: 'a new sequence that is not the first of its ubatch takes the rows before its own for its past',
+    shows: 'first call',
+    model: LFM2,
+  },
+];
+
+/** Wrong for everybody in the same way. */
+export const hybridReferenceFaults: readonly PlantedFault[] = [
+  {
+    name: 'jamba-norms-unweighted',
+    file: 'engine/models/mamba.ts',
+    find: 'draft.rmsNorm(c, c, d_state, norms.c, eps)',
+    replace: 'draft.rmsNorm(c, c, d_state, -1, eps)',
+    standsFor: 'L46, llama.cpp PR 15811: a parameter of the model was not the one that the file names',
+    describe: 'the norm of C has no weights in any mixer',
+    shows: 'first call',
+    finds: 'reference',
+    model: HYBRID,
+  },
+  {
+    name: 'shortconv-gates-exchanged',
+    file: 'engine/models/lfm2.ts',
+    find: "part('in_proj', 0)",
+    replace: "part('in_proj', 1)",
+    standsFor: 'F01, flash-linear-attention issue 351: parts of a projection were taken for one another',
+    describe: 'inputs of the short convolution are gated by c, as its results are',
+    shows: 'first call',
+    finds: 'reference',
+    model: LFM2,
   },
 ];

@@ -6,7 +6,7 @@ import type { Fault } from './apply.ts';
 import { archFaults, archReferenceFaults } from './arch-faults.ts';
 import { canaries, equivalents } from './canaries.ts';
 import { engineFaults } from './engine-faults.ts';
-import { hybridFaults } from './hybrid-faults.ts';
+import { hybridFaults, hybridReferenceFaults } from './hybrid-faults.ts';
 import { kernelFaults } from './kernel-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
@@ -27,7 +27,11 @@ export const faults: readonly PlantedFault[] = [
 ];
 
 /** Faults that are wrong for everybody in the same way. */
-export const referenceFaults: readonly PlantedFault[] = [...sharedReferenceFaults, ...archReferenceFaults];
+export const referenceFaults: readonly PlantedFault[] = [
+  ...sharedReferenceFaults,
+  ...hybridReferenceFaults,
+  ...archReferenceFaults,
+];
 
 /** Everything that can be planted, by name. */
 export const allFaults: readonly Fault[] = [...faults, ...referenceFaults, ...canaries, ...equivalents];

@@ -106,3 +106,10 @@ export const HEAD_SIZE_KEYS: Metadata = [
 export const ROPE_KEYS: Metadata = [['rope.dimension_count', u32(SIZE.n_embd_head)]];
 export const RMS_KEY: Metadata = [['attention.layer_norm_rms_epsilon', f32(1e-5)]];
 export const LAYER_NORM_KEY: Metadata = [['attention.layer_norm_epsilon', f32(1e-5)]];
+
+export function expertKeys(experts: { readonly n_expert: number; readonly n_expert_used: number }): Metadata {
+  return [
+    ['expert_count', u32(experts.n_expert)],
+    ['expert_used_count', u32(experts.n_expert_used)],
+  ];
+}

@@ -13,8 +13,9 @@ import {
   headNorms,
   keysOf,
   loadableKeys,
+  expertKeys,
+  normedExperts,
   normedFfn,
-  QUERY_HEADS_KEY,
   RMS_KEY,
   ROPE_KEYS,
   SIZE,
@@ -37,7 +38,6 @@ import {
 
 /** Key and value heads of the layers: the first and the last are recurrent. */
 const HEADS_KV = [0, SIZE.n_head_kv, 0];
-const MIXED_HEAD_KEYS: Metadata = [...QUERY_HEADS_KEY, ['attention.head_count_kv', i32s(HEADS_KV)]];
 
 export interface JambaShape extends MixerShape {
   readonly n_vocab: number;
@@ -50,6 +50,8 @@ export interface JambaShape extends MixerShape {
   readonly n_ff: number;
   /** A byte vocabulary as llama.cpp wants it; else tokens are only numbers. */
   readonly loadable: boolean;
+  /** Experts of width n_ff behind every second layer, and how many of them a token goes to. */
+  readonly experts?: { readonly n_expert: number; readonly n_expert_used: number };
 }
 
 export const JAMBA_LOADABLE: JambaShape = {
@@ -65,7 +67,7 @@ export const JAMBA_LOADABLE: JambaShape = {
 
 /** The bytes of a model file; the seed names the weights. */
 export function buildJamba(seed: string, shape: JambaShape, type: TensorType): Uint8Array {
-  const { n_embd, n_vocab, dt_rank, d_state } = shape;
+  const { n_embd, n_vocab, n_ff, dt_rank, d_state, experts } = shape;
   const w = new Weights(seed, type);
   untied(w, n_embd, n_vocab, shape.gain);
   shape.n_head_kv.forEach((n_head_kv, i) => {
@@ -79,13 +81,15 @@ export function buildJamba(seed: string, shape: JambaShape, type: TensorType): U
       w.norm(`${blk}.ssm_b_norm.weight`, d_state, 3);
       w.norm(`${blk}.ssm_c_norm.weight`, d_state, 3);
     }
-    normedFfn(w, blk, n_embd, shape.n_ff);
+    if (experts && i % 2 === 1) normedExperts(w, blk, n_embd, n_ff, experts.n_expert);
+    else normedFfn(w, blk, n_embd, n_ff);
   });
   const keys: Metadata = [
     ['context_length', u32(SIZE.n_ctx_train)],
     ['embedding_length', u32(n_embd)],
     ['block_count', u32(shape.n_head_kv.length)],
-    ['feed_forward_length', u32(shape.n_ff)],
+    ['feed_forward_length', u32(n_ff)],
+    ...(experts ? expertKeys(experts) : []),
     ['attention.head_count', u32(shape.n_head)],
     ['attention.head_count_kv', i32s(shape.n_head_kv)],
     ...RMS_KEY,
@@ -131,41 +135,74 @@ export function buildFalconH1(name: string, type: TensorType): Uint8Array {
   return fileOf(loadableKeys('falcon-h1', name, n_layer, keys), w);
 }
 
-/** Taps of the short convolution. */
-const L_CACHE = 3;
+export interface Lfm2Shape {
+  readonly n_vocab: number;
+  readonly n_embd: number;
+  readonly n_head: number;
+  /** Heads of keys and values of each layer; 0 is a layer with a convolution. */
+  readonly n_head_kv: readonly number[];
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+  /** Taps of the convolution. */
+  readonly d_conv: number;
+  /** A byte vocabulary as llama.cpp wants it; else tokens are only numbers. */
+  readonly loadable: boolean;
+}
 
-export function buildLfm2(name: string, type: TensorType): Uint8Array {
-  const { n_embd, n_ff, n_embd_head } = SIZE;
-  const w = new Weights(name, type);
+export const LFM2_LOADABLE: Lfm2Shape = {
+  ...SIZE,
+  n_vocab: BYTE_VOCAB,
+  n_head_kv: HEADS_KV,
+  d_conv: 3,
+  loadable: true,
+};
+
+/** The bytes of a model file; the seed names the weights. */
+export function buildLfm2(seed: string, shape: Lfm2Shape, type: TensorType): Uint8Array {
+  const { n_embd, n_vocab, n_ff, n_embd_head } = shape;
+  const w = new Weights(seed, type);
   // Small, since the output is tied: else the model would say little more than its last token.
-  w.embeddings(n_embd, BYTE_VOCAB, 0.3);
+  w.embeddings(n_embd, n_vocab, 0.3);
   // The norm before the output, by the name that llama.cpp gives it.
   w.norm('token_embd_norm.weight', n_embd);
-  HEADS_KV.forEach((n_head_kv, i) => {
+  shape.n_head_kv.forEach((n_head_kv, i) => {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
     if (n_head_kv > 0) {
-      attention(w, blk, SIZE);
+      attention(w, blk, { ...shape, n_head_kv });
       headNorms(w, blk, n_embd_head);
-    } else shortConvolution(w, blk);
+    } else shortConvolution(w, blk, shape);
     normedFfn(w, blk, n_embd, n_ff);
   });
   const keys: Metadata = [
-    ...FFN_KEY,
-    ...MIXED_HEAD_KEYS,
+    ['context_length', u32(SIZE.n_ctx_train)],
+    ['embedding_length', u32(n_embd)],
+    ['block_count', u32(shape.n_head_kv.length)],
+    ['feed_forward_length', u32(n_ff)],
+    ['attention.head_count', u32(shape.n_head)],
+    ['attention.head_count_kv', i32s(shape.n_head_kv)],
     ...RMS_KEY,
-    ...ROPE_KEYS,
+    ['rope.dimension_count', u32(n_embd_head)],
     ['rope.freq_base', f32(10000)],
-    ['shortconv.l_cache', u32(L_CACHE)],
-    ['vocab_size', u32(BYTE_VOCAB)],
+    ['shortconv.l_cache', u32(shape.d_conv)],
   ];
-  return fileOf(loadableKeys('lfm2', name, HEADS_KV.length, keys), w);
+  const vocabulary = shape.loadable
+    ? [...keysOf('lfm2', [['vocab_size', u32(n_vocab)]]), ...byteVocabulary()]
+    : noVocabulary('lfm2', n_vocab);
+  return fileOf(
+    [
+      ['general.architecture', text('lfm2')],
+      ['general.name', text(seed)],
+      ...keysOf('lfm2', keys),
+      ...vocabulary,
+    ],
+    w,
+  );
 }
 
-function shortConvolution(w: Weights, blk: string): void {
-  const { n_embd } = SIZE;
-  const scale = 1 / Math.sqrt(L_CACHE);
+function shortConvolution(w: Weights, blk: string, { n_embd, d_conv }: Lfm2Shape): void {
+  const scale = 1 / Math.sqrt(d_conv);
   w.matrix(`${blk}.shortconv.in_proj.weight`, n_embd, 3 * n_embd);
-  w.add(`${blk}.shortconv.conv.weight`, [L_CACHE, n_embd], 'F32', (random) => random.normal() * scale);
+  w.add(`${blk}.shortconv.conv.weight`, [d_conv, n_embd], 'F32', (random) => random.normal() * scale);
   w.matrix(`${blk}.shortconv.out_proj.weight`, n_embd, n_embd);
 }

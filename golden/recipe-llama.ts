@@ -2,12 +2,11 @@
  * Recipes of random `llama` models: the shapes of spec: libllama.md 1, at any size.
  */
 import type { TensorType } from '../model/types.ts';
-import { attention, normedExperts, normedFfn, untied } from './recipe-blocks.ts';
+import { attention, expertKeys, keysOf, normedExperts, normedFfn, untied } from './recipe-blocks.ts';
 import {
   byteVocabulary,
   f32,
   fileOf,
-  type Metadata,
   noVocabulary,
   text,
   u32,
@@ -53,16 +52,9 @@ export function buildLlama(seed: string, shape: LlamaShape, type: TensorType): U
       ['llama.attention.head_count_kv', u32(shape.n_head_kv)],
       ['llama.attention.layer_norm_rms_epsilon', f32(1e-5)],
       ['llama.rope.dimension_count', u32(shape.n_embd_head)],
-      ...(experts ? expertKeys(experts) : []),
+      ...(experts ? keysOf('llama', expertKeys(experts)) : []),
       ...(shape.loadable ? byteVocabulary() : noVocabulary('llama', n_vocab)),
     ],
     w,
   );
-}
-
-function expertKeys({ n_expert, n_expert_used }: NonNullable<LlamaShape['experts']>): Metadata {
-  return [
-    ['llama.expert_count', u32(n_expert)],
-    ['llama.expert_used_count', u32(n_expert_used)],
-  ];
 }

@@ -38,7 +38,7 @@ const MAMBA2 = ['ssm_in', ...CONV, 'ssm_dt.bias', 'ssm_a', 'ssm_d', 'ssm_out'];
 describe('recipes for real llama.cpp', () => {
   it('are these, and the names of models', () => {
     expect(foreign.map((recipe) => recipe.name).join(' ')).toBe(
-      'mamba2 gemma2 gemma2-26 gemma3 rwkv6 rwkv7 jamba falcon-h1 lfm2 openelm bert t5 llama4',
+      'mamba2 gemma2 gemma2-26 gemma3 rwkv6 rwkv7 jamba jamba-moe falcon-h1 lfm2 openelm bert t5 llama4',
     );
     for (const { name } of foreign) expect(() => checkModelName(`recipe:${name}`)).not.toThrow();
   });
@@ -72,6 +72,7 @@ describe('recipes for real llama.cpp', () => {
     ['rwkv6', 'blk', 2],
     ['rwkv7', 'blk', 2],
     ['jamba', 'blk', 3],
+    ['jamba-moe', 'blk', 2],
     ['falcon-h1', 'blk', 2],
     ['lfm2', 'blk', 3],
     ['openelm', 'blk', 3],

@@ -50,10 +50,13 @@ const SHA256: Readonly<Record<string, string>> = {
   'rwkv7-fuzz': 'df2d0038df4850edab50f057943ae40ccddeb3ff5eb229639dae291dad81ffc4',
   'rwkv7-fuzz-f16': 'be91c8a17e20f938d919b0d031944b4fea58edef2dc648f6c849a872209847c8',
   jamba: 'ff5563e9038098f31b90aac05137d253817812b4ae4aee5471ba6d7298a77d0e',
+  'jamba-moe': '',
   'jamba-fuzz': '412950ae0c113895ac39b60f006b6c05a6c7d9ebb87a4fb5bed92241db9d8fae',
   'jamba-fuzz-f16': '756131cc7d0eca9a9ed9622c673e21af917ab8cd673de43a42b09d7ea5f37bc0',
   'falcon-h1': '77bf81a57f3260138737cd6e366d063578e4f1c445dc6337a4f06c7bce104f4f',
   lfm2: '557116a3edca9f9d94ccd5110c28c73484d8bcc628a5b27ce1069f8b415f7d72',
+  'lfm2-fuzz': '7159c375fc7685fa947d4a77087b1a855e6cf2d1d3205e29c475ff98af7e37ed',
+  'lfm2-fuzz-f16': '63da5181a54169376a2c4787aa29d940e9fb0031e8ad8a0da3952e714621a8cc',
   openelm: 'a9f2763e3e214a0240c481e6f853e36f54fdd914552144b1c6b18ea49a4c31f2',
   bert: '63bb890eeef2e98e7114c338040cb0a740c218a740b8dc92c0fb4fcf2445aa4e',
   t5: '99a6109d5039a29ec9ee8e0e1f5553f888793f82b2e8ee2cd4f013e47895eae2',
@@ -112,7 +115,10 @@ describe('recipes', () => {
         gemma3: 233_696,
         'gemma3-fuzz': 33_376,
         jamba: 166_536,
+        'jamba-moe': 0,
         'jamba-fuzz': 22_860,
+        lfm2: 117_792,
+        'lfm2-fuzz': 15_784,
       }[name.replace('-f16', '')],
     );
     // Those that llama.cpp loads have a vocabulary of bytes.
@@ -174,8 +180,8 @@ describe('recipes', () => {
     },
   );
 
-  it('only they have one: not a hybrid of one layer, no other recipe, no model that is none', () => {
-    const names = ['jamba-fuzz@1x16', 'jamba-fuzz@Q8_0', 'llama', 'nonsense'].map((name) => `recipe:${name}`);
+  it('only they have one: no other recipe, and no model that is none', () => {
+    const names = ['jamba', 'jamba-fuzz@Q8_0', 'llama', 'nonsense'].map((name) => `recipe:${name}`);
     expect([...names, 'golden:tiny-jamba', 'x.gguf'].map(overflowOf)).toEqual(new Array(6).fill(undefined));
   });
 

@@ -16,7 +16,15 @@ import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
 import { buildBert, buildT5 } from './recipe-encoder.ts';
 import { buildGemma2, buildGemma3, GEMMA_LOADABLE, type GemmaShape } from './recipe-gemma.ts';
-import { buildFalconH1, buildJamba, buildLfm2, JAMBA_LOADABLE, type JambaShape } from './recipe-hybrid.ts';
+import {
+  buildFalconH1,
+  buildJamba,
+  buildLfm2,
+  JAMBA_LOADABLE,
+  type JambaShape,
+  LFM2_LOADABLE,
+  type Lfm2Shape,
+} from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
 import { buildLlama4 } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
@@ -74,6 +82,13 @@ const LLAMA_MOE: LlamaShape = {
   ...LLAMA_LOADABLE,
   n_ff: 40,
   experts: { n_expert: 6, n_expert_used: 3 },
+};
+
+const JAMBA_MOE: JambaShape = {
+  ...JAMBA_LOADABLE,
+  n_head_kv: [2, 0],
+  n_ff: 40,
+  experts: { n_expert: 4, n_expert_used: 2 },
 };
 
 const MAMBA_FUZZ: MambaShape = {
@@ -276,6 +291,9 @@ export const recipes: readonly Recipe[] = [
     (n_layer, n_embd, type) => buildRwkv7('rwkv7-fuzz', rwkvFuzz(n_layer, n_embd), type),
   ),
   single('jamba', 'jamba', 'mamba, attention, mamba', (name, type) => buildJamba(name, JAMBA_LOADABLE, type)),
+  single('jamba-moe', 'jamba', 'attention, then mamba with 4 experts, 2 of them used', (name, type) =>
+    buildJamba(name, JAMBA_MOE, type),
+  ),
   ...hybrid(
     'jamba-fuzz',
     'jamba',
@@ -284,7 +302,16 @@ export const recipes: readonly Recipe[] = [
     (n_layer, n_embd, type) => buildJamba('jamba-fuzz', jambaOf(n_layer, n_embd), type),
   ),
   single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
-  single('lfm2', 'lfm2', 'short convolution, attention, short convolution', buildLfm2),
+  single('lfm2', 'lfm2', 'short convolution, attention, short convolution', (name, type) =>
+    buildLfm2(name, LFM2_LOADABLE, type),
+  ),
+  ...hybrid(
+    'lfm2-fuzz',
+    'lfm2',
+    'random lfm2: convolution, attention, convolution, width 24, 3 heads on 1, vocabulary 64',
+    [3, 24],
+    (n_layer, n_embd, type) => buildLfm2('lfm2-fuzz', lfm2Of(n_layer, n_embd), type),
+  ),
   single('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
   single('bert', 'bert', '2 layers, embeddings pooled by their mean', buildBert),
   single('t5', 't5', '2 layers of encoder, 2 of decoder', buildT5),
@@ -339,8 +366,7 @@ function sized(base: Recipe, name: string, size: string): Recipe {
     name,
     arch: base.arch,
     engine: base.engine,
-    // The first layer of a hybrid may have no values.
-    overflow: n_layer > 1 ? base.overflow : undefined,
+    overflow: base.overflow,
     describe: `${base.name} with ${n_layer} ${n_layer === 1 ? 'layer' : 'layers'} and width ${n_embd}`,
     build: (type = plain) => build(n_layer, n_embd, type),
   };
@@ -368,24 +394,29 @@ export function overflowOf(model: string): number | undefined {
   return recipeNames.includes(name) ? recipeOf(name + size).overflow : undefined;
 }
 
-/** Every third layer attends. Where the number of heads is odd, all share one of keys and values. */
-function jambaOf(n_layer: number, n_embd: number): JambaShape {
+/** Every third layer attends, or the only one. Where the number of heads is odd, all share one of keys and values. */
+function hybridOf(n_layer: number, n_embd: number) {
   const n_embd_head = 8;
   const n_head = n_embd / n_embd_head;
   const n_head_kv = n_head % 2 === 0 ? n_head / 2 : 1;
+  const attends = Math.min(1, n_layer - 1);
   return {
     n_vocab: 64,
-    gain: 0.25,
     n_embd,
     n_head,
-    n_head_kv: Array.from({ length: n_layer }, (_, i) => (i % 3 === 1 ? n_head_kv : 0)),
+    n_head_kv: Array.from({ length: n_layer }, (_, i) => (i % 3 === attends ? n_head_kv : 0)),
     n_embd_head,
     n_ff: 1.5 * n_embd,
-    d_conv: 4,
-    d_state: 8,
-    dt_rank: 2,
     loadable: false,
   };
+}
+
+function jambaOf(n_layer: number, n_embd: number): JambaShape {
+  return { ...hybridOf(n_layer, n_embd), gain: 0.25, d_conv: 4, d_state: 8, dt_rank: 2 };
+}
+
+function lfm2Of(n_layer: number, n_embd: number): Lfm2Shape {
+  return { ...hybridOf(n_layer, n_embd), d_conv: 3 };
 }
 
 function gemmaOf(fuzz: GemmaShape, n_layer: number, n_embd: number): GemmaShape {

@@ -111,6 +111,9 @@ describe('models', () => {
       d_inner: 128,
       d_state: 16,
       dt_rank: 4,
+      n_expert: 0,
+      n_expert_used: 0,
+      has_experts: [false, false, false, false],
     });
     const rwkv7 = loadModel(goldenModel('tiny-rwkv7'), 'tiny-rwkv7');
     expect(rwkv7).toMatchObject({ n_params: 290_816, bos: 1 });
@@ -247,6 +250,16 @@ describe('models', () => {
     expect(refusal('llama-moe', { keys })).toContain('tensor blk.0.ffn_gate.weight is missing');
   });
 
+  it('jamba has experts where it has a router', () => {
+    expect(load('jamba-moe').hparams).toMatchObject({ n_expert: 4, n_expert_used: 2, has_experts: [false, true] });
+    const none = { 'blk.1.ffn_gate_inp.weight': undefined };
+    expect(refusal('jamba-moe', { tensors: none })).toContain('tensor blk.1.ffn_gate.weight is missing');
+    const keys = { 'jamba.expert_count': undefined, 'jamba.expert_used_count': undefined };
+    expect(refusal('jamba-moe', { keys })).toContain('tensor blk.1.ffn_gate.weight is missing');
+    const stray = { 'blk.0.ffn_up_exps.weight': {} };
+    expect(refusal('jamba-moe', { tensors: stray })).toContain('or the layer has no router');
+  });
+
   it('shapes are equal up to trailing ones, and are then those of the architecture', () => {
     const model = load('llama', { tensors: { 'output_norm.weight': { ne: [32, 1, 1] } } });
     expect(model.tensors.get('output_norm.weight')!.ne).toEqual([32]);
@@ -261,7 +274,7 @@ describe('models', () => {
 
 describe('refused keys', () => {
   it('unknown architectures, with the known ones', () => {
-    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm', 'jamba']));
+    expect(architectures).toEqual(expect.arrayContaining(['llama', 'mamba', 'openelm', 'jamba', 'lfm2']));
     expect(refusal('llama', { keys: { 'general.architecture': text('gemma') } })).toBe(
       `m.gguf: general.architecture "gemma" is not known; known are ${architectures.join(', ')}`,
     );
@@ -313,6 +326,7 @@ describe('refused keys', () => {
       ],
     ],
     ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
+    ['lfm2', ['feed_forward_length', 'attention.head_count_kv', 'shortconv.l_cache']],
     [
       'jamba',
       [
@@ -461,6 +475,10 @@ describe('refused keys', () => {
     ],
     ['jamba', 'jamba.attention.head_count_kv', i32s([0, -2, 0]), 'is -2; wanted 0 to'],
     ['jamba', 'jamba.ssm.inner_size', u32(64), 'is 64; wanted twice embedding_length, 128'],
+    ['lfm2', 'lfm2.attention.head_count_kv', i32s([0, 3, 0]), 'is 3 in layer 1, which does not divide'],
+    ['lfm2', 'lfm2.shortconv.l_cache', u32(1), 'is 1; wanted 2 to'],
+    ['lfm2', 'lfm2.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
+    ['lfm2', 'lfm2.attention.sliding_window', u32(8), 'is not supported for the architecture lfm2'],
     ['jamba', 'jamba.ssm.dt_b_c_rms', flag(true), '"jamba.ssm.dt_b_c_rms" is not supported'],
     ['jamba', 'jamba.rope.dimension_count', u32(16), '"jamba.rope.dimension_count" is not supported'],
     ['rwkv6', 'rwkv6.wkv.head_size', u32(24), 'is 24, which does not divide embedding_length 64'],
@@ -497,6 +515,7 @@ describe('refused tensors', () => {
     'rwkv6',
     'rwkv7',
     'jamba',
+    'lfm2',
     'gemma2-fuzz',
     'gemma3-fuzz',
   ])('%s: every tensor is needed, in its shape', (recipe) => {
@@ -554,6 +573,11 @@ describe('refused tensors', () => {
     ['mamba2', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['mamba2', 'blk.0.ssm_x.weight', 'belongs to mamba; mamba2 has steps, B and C in ssm_in'],
     ['mamba2', 'blk.0.ssm_dt.weight', 'belongs to mamba'],
+    ['jamba', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
+    ['jamba', 'blk.1.ssm_dt_norm.weight', 'is not part of the architecture jamba'],
+    ['jamba', 'blk.0.attn_q.weight', 'is not part of the architecture jamba'],
+    ['lfm2', 'output_norm.weight', 'is called token_embd_norm.weight in lfm2'],
+    ['lfm2', 'blk.0.attn_q_norm.weight', 'is not part of the architecture lfm2'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],
     ['openelm', 'output.weight', 'is not part of openelm, whose output is tied to its embeddings'],
     ['openelm', 'blk.0.attn_q.weight', 'is part of attn_qkv in openelm'],

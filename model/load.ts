@@ -24,7 +24,7 @@ export function modelOf(file: GgufFile, name: string): Model {
   const arch = architectureOf(file, name);
   const keys = new Keys(file.metadata, name, arch.name);
   const n_vocab = vocabularySize(file, keys);
-  const hparams = arch.hparams(keys, n_vocab);
+  const hparams = arch.hparams(keys, n_vocab, (tensor) => file.tensors.has(tensor));
   keys.refuseUnknown();
   const tensors = checkTensors(file, arch.tensors(hparams), arch, name);
   let n_params = 0;

@@ -10,6 +10,7 @@ namespace {
 /* A few comparisons an expert: next to the products that follow they cost nothing. */
 void route(const int32_t* a, int rows, const Memory& m) {
   const int nExpert = a[4], nUsed = a[5], wide = pad16(nUsed);
+  const bool all = a[9];
   uint8_t* taken = scratch.get<uint8_t>(0, static_cast<size_t>(nExpert));
   for (int r = 0; r < rows; r++) {
     const float* logits = m.act + a[2] + static_cast<long>(r) * a[3];
@@ -35,8 +36,10 @@ void route(const int32_t* a, int rows, const Memory& m) {
     for (int s = 0; s < nUsed; s += 16) {
       const V e = firstN(vexp(vsub(vload(weights + s), vset(max))), nUsed - s);
       vstore(weights + s, e);
-      sum = vadd(sum, e);
+      if (!all) sum = vadd(sum, e);
     }
+    for (int i = 0; all && i < nExpert; i += 16)
+      sum = vadd(sum, firstN(vexp(vsub(vload(logits + i), vset(max))), nExpert - i));
     const V total = vset(vfold(sum));
     for (int s = 0; s < nUsed; s += 16) vstore(weights + s, firstN(vdiv(vload(weights + s), total), nUsed - s));
   }

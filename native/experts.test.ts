@@ -3,14 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { packMatrix } from './plan.ts';
 import { DIM, Layout, pad16, Random, runEverywhere, TYPE, typed } from './testkit.ts';
 
-function routed(logits: Float32Array, nExpert: number, nUsed: number) {
+function routed(logits: Float32Array, nExpert: number, nUsed: number, all = false) {
   const layout = new Layout();
   const rows = logits.length / nExpert;
   const stride = pad16(nUsed);
   layout.dims[DIM.tokens] = rows;
   const [ids, weights] = [layout.hole(rows * stride), layout.hole(rows * stride)];
   const at = { rows: DIM.tokens, logits: layout.rows(logits, nExpert), logitsStride: pad16(nExpert) };
-  layout.plan.route({ ...at, nExpert, nUsed, ids, weights, stride });
+  layout.plan.route({ ...at, nExpert, nUsed, ids, weights, stride, all });
   const { act } = runEverywhere(layout).memory;
   return Array.from({ length: rows }, (_, r) => {
     const row = (of: number) => [...act.slice(of + r * stride, of + (r + 1) * stride)];
@@ -29,16 +29,17 @@ describe('route', () => {
     [130, 40],
   ])('of %i experts the best %i, in the order of their numbers', (nExpert, nUsed) => {
     const logits = new Random(nExpert).floats(5 * nExpert, 6);
-    routed(logits, nExpert, nUsed).forEach(({ ids, weights }, r) => {
-      const row = logits.subarray(r * nExpert, (r + 1) * nExpert);
-      const best = [...row.keys()].sort((i, j) => row[j]! - row[i]!).slice(0, nUsed);
-      expect(ids).toEqual(best.sort((i, j) => i - j));
-      const e = best.map((i) => Math.exp(row[i]!));
-      const sum = e.reduce((a, b) => a + b, 0);
-      weights.forEach((w, s) => {
-        expect(Math.abs(w - e[s]! / sum)).toBeLessThanOrEqual(40 * 2 ** -24 * w);
+    for (const all of [false, true])
+      routed(logits, nExpert, nUsed, all).forEach(({ ids, weights }, r) => {
+        const row = logits.subarray(r * nExpert, (r + 1) * nExpert);
+        const best = [...row.keys()].sort((i, j) => row[j]! - row[i]!).slice(0, nUsed);
+        expect(ids).toEqual(best.sort((i, j) => i - j));
+        const e = best.map((i) => Math.exp(row[i]!));
+        const sum = all ? row.reduce((a, x) => a + Math.exp(x), 0) : e.reduce((a, b) => a + b, 0);
+        weights.forEach((w, s) => {
+          expect(Math.abs(w - e[s]! / sum)).toBeLessThanOrEqual(40 * 2 ** -24 * w);
+        });
       });
-    });
   });
 
   test('equal logits: the lower number, and -0 equals 0', () => {

@@ -71,6 +71,7 @@ constexpr int ROPE_NEOX = 1;
 #include "attention.inl.h"
 #include "ssm.inl.h"
 #include "ssm_heads.inl.h"
+#include "shortconv.inl.h"
 #include "experts.inl.h"
 #include "rwkv.inl.h"
 #include "gemma.inl.h"
@@ -111,6 +112,7 @@ enum Op {
   OP_SCALE_ROWS,
   OP_NORM_ADD,
   OP_CAP_OUTPUTS,
+  OP_SHORT_CONV = 47,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -152,6 +154,7 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
     case OP_SSM_SCAN_HEADS: ssmScanHeads(a, rows, dims[a[2]], m); return 0;
     case OP_SSM_GATE_NORM: ssmGateNorm(a, rows, m); return 0;
+    case OP_SHORT_CONV: shortConv(a, rows, dims[a[2]], m); return 0;
     case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
     case OP_ROUTE: route(a, rows, m); return 0;
     case OP_EXPERT_MATMUL:

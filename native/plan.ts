@@ -71,6 +71,7 @@ export const OP = {
   scaleRows: 41,
   normAdd: 42,
   capOutputs: 43,
+  shortConv: 47,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -301,7 +302,7 @@ export class PlanBuilder {
   /**
    * Which nUsed of nExpert experts row r goes to: those with the largest `logits` (act), ties to the lower number. act
    * ids[r] = their numbers as floats, ascending; weights[r, s] = exp(logit - maximum) / sum of these, the sum over the
-   * chosen ones with lane = s mod 16. ids and weights have one stride.
+   * chosen ones with lane = s mod 16, or over all (`all`) with lane = number mod 16. ids and weights have one stride.
    */
   route(a: {
     rows: number;
@@ -312,8 +313,20 @@ export class PlanBuilder {
     ids: number;
     weights: number;
     stride: number;
+    all: boolean;
   }): void {
-    this.#push(OP.route, a.rows, a.logits, a.logitsStride, a.nExpert, a.nUsed, a.ids, a.weights, a.stride);
+    this.#push(
+      OP.route,
+      a.rows,
+      a.logits,
+      a.logitsStride,
+      a.nExpert,
+      a.nUsed,
+      a.ids,
+      a.weights,
+      a.stride,
+      a.all ? 1 : 0,
+    );
   }
 
   /**
@@ -655,6 +668,46 @@ export class PlanBuilder {
       a.dSkip,
       a.weight,
       floatBits(a.eps),
+    );
+  }
+
+  /**
+   * Gated short convolution over equal sets of tokens: x[r] becomes b[r] * x[r], and dst = gate * acc with acc =
+   * fma(sx[t + j], w[j], acc) for j = 0 .. dConv-1 from zero, where sx is the state's dConv-1 columns followed by the
+   * new x. b, gate and x have one stride. The rest as in ssmConv.
+   */
+  shortConv(a: {
+    b: number;
+    gate: number;
+    x: number;
+    stride: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+    dConv: number;
+    w: number;
+    state: number;
+    srcIds: number;
+    dstIds: number;
+    moved: number;
+  }): void {
+    this.#push(
+      OP.shortConv,
+      DIM.seqs,
+      DIM.seq_tokens,
+      a.b,
+      a.gate,
+      a.x,
+      a.stride,
+      a.dst,
+      a.dstStride,
+      a.n,
+      a.dConv,
+      a.w,
+      a.state,
+      a.srcIds,
+      a.dstIds,
+      a.moved,
     );
   }
 }

@@ -21,6 +21,7 @@ import {
   stateScatter,
 } from './portable/rows.ts';
 import * as rwkv from './portable/rwkv.ts';
+import { shortConv } from './portable/shortconv.ts';
 import { ssmConv, ssmGate, ssmScan } from './portable/ssm.ts';
 import { ssmGateNorm, ssmScanHeads } from './portable/ssm-heads.ts';
 import { type Views, viewsOf } from './portable/views.ts';
@@ -89,6 +90,9 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.ssmGateNorm:
       ssmGateNorm(a, rows, m);
+      return 0;
+    case OP.shortConv:
+      shortConv(a, rows, dims[a[2]!]!, m);
       return 0;
     case OP.headNorm:
       headNorm(a, rows, m);

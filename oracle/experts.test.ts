@@ -26,6 +26,8 @@ const f = (...x: number[]) => Float64Array.from(x);
 it('weights of the chosen are their shares, renormalised; rows are summed with them', () => {
   const weights = expertWeights(f(Math.log(1), Math.log(6), Math.log(2), Math.log(3)), [1, 2], undefined);
   expect([...weights]).toEqual([expect.closeTo(6 / 8, 14), expect.closeTo(2 / 8, 14)]);
+  const all = expertWeights(f(Math.log(1), Math.log(6), Math.log(2), Math.log(3)), [1, 2], undefined, 'all');
+  expect([...all]).toEqual([expect.closeTo(6 / 12, 14), expect.closeTo(2 / 12, 14)]);
   expect([...weightedSum(f(0.75, 0.25), [f(4, 8), f(-4, 16)])]).toEqual([2, 10]);
 });
 

@@ -1,18 +1,36 @@
 /**
- * What a token's experts give together (spec: architectures.md 3): softmax over the logits of all experts, the chosen
- * ones' shares renormalised to sum 1, and the sum of the experts' rows with these weights. In the order of their numbers.
+ * What a token's experts give together (spec: architectures.md 3 and 8): softmax over the logits of all experts, the
+ * chosen ones' shares, renormalised to sum 1 or not, and the sum of the experts' rows with these weights. In the order of
+ * their numbers.
  */
 import { exponentialError } from './attention.ts';
 import { scratch, softmax } from './math.ts';
 import { type Site, U32 } from './rounding.ts';
 import { productKind, sumError } from './sum.ts';
 
-/** Shares of the chosen experts. The sum over all experts cancels, but each share is rounded when it is divided by it. */
-export function expertWeights(logits: Float64Array, chosen: readonly number[], at?: Site): Float64Array {
+/** Whose shares sum up to 1: those of the `chosen` experts (renormalised), or of `all`. */
+export type Shares = 'chosen' | 'all';
+
+/** The experts over whose shares a softmax is taken. */
+export function sharing(logits: Float64Array, chosen: readonly number[], shares: Shares): readonly number[] {
+  return shares === 'all' ? Array.from(logits, (_, e) => e) : chosen;
+}
+
+/**
+ * Weights of the chosen experts. Renormalised, the sum over all experts cancels, but each share is rounded when it is
+ * divided by it.
+ */
+export function expertWeights(
+  logits: Float64Array,
+  chosen: readonly number[],
+  at?: Site,
+  shares: Shares = 'chosen',
+): Float64Array {
+  const over = sharing(logits, chosen, shares);
   const [atShare, atSum] = [at?.step('share'), at?.step('sum')];
   const p = softmax(logits);
   const max = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const share = Float64Array.from(chosen, (e) => {
+  const share = Float64Array.from(over, (e) => {
     if (!atShare) return p[e]!;
     const { b, sigma } = exponentialError(logits[e]! - max, p[e]!);
     const own = U32 * p[e]!;
@@ -26,7 +44,7 @@ export function expertWeights(logits: Float64Array, chosen: readonly number[], a
     const { b, variance } = sumError(share, share.length, { order: 'any' }, 'numbers');
     sum = atSum.after(0, sum, b, Math.sqrt(variance));
   }
-  return share.map((p_e, j) => roundedQuotient(p_e / sum, chosen[j]!, at));
+  return Float64Array.from(chosen, (e) => roundedQuotient(share[over.indexOf(e)]! / sum, e, at));
 }
 
 function roundedQuotient(y: number, element: number, at: Site | undefined): number {

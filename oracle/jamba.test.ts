@@ -9,6 +9,7 @@ import {
   entriesOf,
   expectClose,
   normalized,
+  plus,
   type Rows,
   rowsOf,
   sigmoid,
@@ -16,7 +17,7 @@ import {
 } from './testing-plain.ts';
 
 /** Four heads of one channel, d_inner 8, d_state 3, dt_rank 2, d_conv 3, vocabulary 6, tied output. */
-function microJamba(seed: number, n_head_kv: readonly number[]): Model {
+function microJamba(seed: number, n_head_kv: readonly number[], n_expert = 0): Model {
   const random = seeded(seed);
   const tensors: [string, Tensor][] = [];
   const tensor = (name: string, ...ne: number[]) => {
@@ -30,9 +31,12 @@ function microJamba(seed: number, n_head_kv: readonly number[]): Model {
     const blk = `blk.${il}`;
     tensor(`${blk}.attn_norm.weight`, 4);
     tensor(`${blk}.ffn_norm.weight`, 4);
-    tensor(`${blk}.ffn_gate.weight`, 4, 5);
-    tensor(`${blk}.ffn_up.weight`, 4, 5);
-    tensor(`${blk}.ffn_down.weight`, 5, 4);
+    const routed = n_expert > 0 && il % 2 === 0;
+    const [kind, count] = routed ? ['_exps', [n_expert]] : ['', []];
+    if (routed) tensor(`${blk}.ffn_gate_inp.weight`, 4, n_expert);
+    tensor(`${blk}.ffn_gate${kind}.weight`, 4, 5, ...count);
+    tensor(`${blk}.ffn_up${kind}.weight`, 4, 5, ...count);
+    tensor(`${blk}.ffn_down${kind}.weight`, 5, 4, ...count);
     if (n > 0) {
       for (const name of ['attn_q', 'attn_output']) tensor(`${blk}.${name}.weight`, 4, 4);
       for (const name of ['attn_k', 'attn_v']) tensor(`${blk}.${name}.weight`, 4, n);
@@ -57,7 +61,9 @@ function microJamba(seed: number, n_head_kv: readonly number[]): Model {
   const shape = { n_vocab: 6, n_embd: 4, n_layer: n_head_kv.length, n_ctx_train: 64, norm_rms_eps: 1e-5 };
   const heads = { n_head: 4, n_head_kv, n_embd_head: 1, n_ff: 5 };
   const mixer = { d_conv: 3, d_inner: 8, d_state: 3, dt_rank: 2 };
-  return modelOf({ arch: 'jamba', ...shape, ...heads, ...mixer }, tensors);
+  const has_experts = n_head_kv.map((_, il) => n_expert > 0 && il % 2 === 0);
+  const experts = { n_expert, n_expert_used: Math.min(n_expert, 2), has_experts };
+  return modelOf({ arch: 'jamba', ...shape, ...heads, ...mixer, ...experts }, tensors);
 }
 
 const silu = (x: number) => x * sigmoid(x);
@@ -75,12 +81,32 @@ function plainJamba(model: Model, tokens: readonly number[]): Rows {
     h = h.map((x, t) => {
       const mid = x.map((xi, i) => xi + m[t]![i]!);
       const n = normed(mid, `blk.${il}.ffn_norm.weight`);
-      const up = times(w('ffn_up.weight'), n);
-      const act = times(w('ffn_gate.weight'), n).map((g, i) => silu(g) * up[i]!);
-      return mid.map((xi, i) => xi + times(w('ffn_down.weight'), act)[i]!);
+      return plus(mid, fed(model, il, w, n));
     });
   });
   return h.map((x) => times(rowsOf(model, 'token_embd.weight'), normed(x, 'output_norm.weight')));
+}
+
+/** One net, or the two experts with the largest logits, each times its share among all experts. */
+function fed(model: Model, il: number, w: (name: string) => Rows, n: number[]): number[] {
+  const { has_experts } = model.hparams as HparamsOf<'jamba'>;
+  const net = (kind: string, of: (rows: Rows) => Rows): number[] => {
+    const [gate, up, down] = ['gate', 'up', 'down'].map((name) => of(w(`ffn_${name}${kind}.weight`)));
+    const inner = times(up!, n);
+    return times(
+      down!,
+      times(gate!, n).map((g, i) => silu(g) * inner[i]!),
+    );
+  };
+  if (!has_experts[il]) return net('', (rows) => rows);
+  const e = times(w('ffn_gate_inp.weight'), n).map(Math.exp);
+  const total = e.reduce((sum, x) => sum + x, 0);
+  const best = [...e.keys()].sort((i, j) => e[j]! - e[i]!).slice(0, 2);
+  const parts = best.map((i) => {
+    const own = (rows: Rows) => rows.slice((i * rows.length) / e.length, ((i + 1) * rows.length) / e.length);
+    return net('_exps', own).map((y) => (y * e[i]!) / total);
+  });
+  return plus(parts[0]!, parts[1]!);
 }
 
 /** Heads of one channel, so a score is a product of two numbers; nothing turns and nothing is scaled. */
@@ -139,6 +165,13 @@ describe('jamba', () => {
   it.each([[[0]], [[2]], [[0, 2]], [[4, 0]], [[0, 1, 0, 2]]])('is the formula: heads %j', (n_head_kv) => {
     const model = microJamba(5, n_head_kv);
     expectClose(logits(model, entriesOf(tokens)), plainJamba(model, tokens));
+  });
+
+  it('is the formula with experts, whose weights do not sum to 1', () => {
+    for (const seed of [5, 6, 7]) {
+      const model = microJamba(seed, [0, 2, 0], 4);
+      expectClose(logits(model, entriesOf(tokens)), plainJamba(model, tokens));
+    }
   });
 
   it('refuses a history that no recurrence has', () => {

@@ -1,7 +1,7 @@
 /** The bounded operators (`kernels-white.ts`) of experts. */
 import type { BoundedOutput, ExpertMatmulInput, ExpertSumInput, RouteInput } from '../contract/operators.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { expertWeights, weightedSum } from './experts.ts';
+import { expertWeights, sharing, weightedSum } from './experts.ts';
 import {
   exact,
   Kept,
@@ -22,20 +22,20 @@ import { largest } from './routes.ts';
  * that is off by (e + w E) / (sum - E), and the division rounds.
  */
 export function routed(input: RouteInput, profile: RoundingProfile): BoundedOutput[] {
-  const { n_expert, n_used } = input;
+  const { n_expert, n_used, shares } = input;
   const rows = rowsOf(input.logits, n_expert).map((logits) => {
     const chosen = largest(logits, n_used);
     const at = new Kept(profile);
-    const v = expertWeights(logits, chosen, at);
+    const v = expertWeights(logits, chosen, at, shares);
+    const over = sharing(logits, chosen, shares);
     const share = at.step('share').b;
     const p = softmax(logits);
-    const shares = chosen.map((e) => p[e]!);
-    const sum = shares.reduce((a, b) => a + b, 0);
+    const sum = over.reduce((total, e) => total + p[e]!, 0);
     // What underflows is lost, also where it is divided by the sum over all experts.
-    const off = chosen.map((e) => share[e]! + LOST_EXP * sum);
-    const total = off.reduce((a, b) => a + b, 0) + at.step('sum').b[0]!;
+    const off = (e: number) => share[e]! + LOST_EXP * sum;
+    const total = over.reduce((all, e) => all + off(e), 0) + at.step('sum').b[0]!;
     const e = v.map(
-      (w, j) => ((off[j]! + w * total) / (sum - total)) * (1 + U32) + at.b[chosen[j]!]! + TINY32,
+      (w, j) => ((off(chosen[j]!) + w * total) / (sum - total)) * (1 + U32) + at.b[chosen[j]!]! + TINY32,
     );
     return { v: joined([Float64Array.from(chosen), v]), e: joined([new Float64Array(n_used), e]) };
   });

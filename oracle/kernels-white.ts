@@ -19,6 +19,7 @@ import type {
   OperatorName,
   RmsNormInput,
   RopeInput,
+  ShortConvInput,
   SsmConvInput,
   SsmScanInput,
 } from '../contract/operators.ts';
@@ -237,6 +238,36 @@ function convolved(input: SsmConvInput, profile: RoundingProfile): BoundedOutput
   return [output('result', n, results), output('state', (d_conv - 1) * n, next)];
 }
 
+/** Columns of b x are rounded once each, so a sum carries their errors beside its own. */
+function shortConvolved(input: ShortConvInput, profile: RoundingProfile): BoundedOutput[] {
+  const { n, d_conv, n_seq_tokens, states } = input;
+  const w = matrixOf(input.w, d_conv, false);
+  const [b, gate, x] = [rowsOf(input.b, n), rowsOf(input.gate, n), rowsOf(input.x, n)];
+  const bx = x.map((xt, t) => times(exact(b[t]!), exact(xt), profile));
+  const results: Row[] = [];
+  const next = states.map((state, s) => {
+    const old = rowsOf(state ?? new Float32Array((d_conv - 1) * n), n).map(exact);
+    const columns = [...old, ...bx.slice(s * n_seq_tokens, (s + 1) * n_seq_tokens)];
+    const at = new Kept(profile);
+    ssmConv(
+      columns.map(({ v }) => v),
+      w,
+      at,
+    ).forEach((v, t) => {
+      const e = v.map((_, c) => {
+        let carried = 0;
+        for (let k = 0; k < d_conv; k++) carried += Math.abs(w.data[c * d_conv + k]!) * columns[t + k]!.e[c]!;
+        return carried * (1 + 2 * d_conv * U32) + at.b[t * n + c]! + d_conv * TINY32;
+      });
+      results.push(times(exact(gate[s * n_seq_tokens + t]!), { v, e }, profile));
+    });
+    const kept = columns.slice(n_seq_tokens);
+    const joined = (of: 'v' | 'e') => Float64Array.from(kept.flatMap((column) => [...column[of]]));
+    return { v: joined('v'), e: joined('e') };
+  });
+  return [output('result', n, results), output('state', (d_conv - 1) * n, next)];
+}
+
 function scanned(input: SsmScanInput, profile: RoundingProfile): BoundedOutput[] {
   const { n, d_state, n_seq_tokens } = input;
   const A = matrixOf(input.A, d_state, false);
@@ -346,6 +377,7 @@ const OPERATORS: {
     return [output('result', n, [{ v, e: Float64Array.from(at.b) }])];
   },
   ssmConv: convolved,
+  shortConv: shortConvolved,
   ssmScan: scanned,
   ssmGate({ n, y, x, z, skip }, profile) {
     const tiled = exact(x.map((_, i) => skip[i % n]!));

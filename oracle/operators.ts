@@ -5,7 +5,7 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
-import { expertWeights, weightedSum } from './experts.ts';
+import { expertWeights, type Shares, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
 import { geluRow } from './gelu.ts';
 import { roundToHalf } from './half.ts';
@@ -78,9 +78,17 @@ export interface Operators<R> extends RwkvOperators<R> {
   stored(x: R, op: string): R;
   attend(q: R, k: readonly R[], v: readonly R[], shape: AttentionShape, op: string): R;
   /**
-   * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of one.
+   * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of
+   * one. Weights are shares of the chosen ones, or of all.
    */
-  mixture(logits: R, n_used: number, expert: (e: number) => R, place: Place, op: string): R;
+  mixture(
+    logits: R,
+    n_used: number,
+    expert: (e: number) => R,
+    place: Place,
+    op: string,
+    shares?: Shares,
+  ): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
   ssmScan(state: R, A: Matrix, token: ScanToken<R>, op: string): Scanned<R>;
@@ -119,11 +127,11 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
     },
     attend: (q, k, v, shape, op) =>
       attend(q, k, v, { ...shape, half: storesHalf(options, rounding?.profile) }, at(op)),
-    mixture: (logits, n_used, expert, place, op) => {
+    mixture: (logits, n_used, expert, place, op, shares) => {
       const chosen = options.routes?.at(place) ?? largest(logits, n_used);
       options.noted?.set(place, chosen);
       const rows = chosen.map(expert);
-      return weightedSum(expertWeights(logits, chosen, at(op)?.step('weight')), rows, at(op));
+      return weightedSum(expertWeights(logits, chosen, at(op)?.step('weight'), shares), rows, at(op));
     },
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,
     ssmScan: (state, A, token, op) => {

@@ -91,6 +91,13 @@ const FORMULAS: Record<string, { sizes: readonly number[]; formula: Formula }> =
       return ops.mixture(far, 2, (e) => (e === 1 ? a! : b!), PLACE, 'o');
     },
   },
+  'mixture of experts that is not renormalised': {
+    sizes: [4, 5, 5],
+    formula: (ops, [logits, a, b]) => {
+      const far = ops.add(logits!, ops.constant(Float64Array.of(-1, 1, -2, 1.5)), 'o');
+      return ops.mixture(far, 2, (e) => (e === 1 ? a! : b!), PLACE, 'o', 'all');
+    },
+  },
   convolution: { sizes: [6, 6, 6], formula: (ops, x) => ops.ssmConv(x, conv, 'o') },
   'values of attention': {
     sizes: [3, 3, 3],

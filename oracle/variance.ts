@@ -88,11 +88,11 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
     stored: (x) => (storesHalf(options, profile) ? carriedHalf(x, site('stored')) : x),
     attend: (q, k, v, shape) =>
       carriedAttention(q, k, v, { ...shape, half: storesHalf(options, profile) }, site('attention')),
-    mixture: (logits, n_used, expert, place) => {
+    mixture: (logits, n_used, expert, place, _op, shares = 'chosen') => {
       const fork = forkAt(place, logits, n_used, options);
       const [chosen] = fork.choices;
       options.noted?.set(place, chosen!);
-      const out = carriedMixture(logits, chosen!, chosen!.map(expert), site('mixture'));
+      const out = carriedMixture(logits, chosen!, chosen!.map(expert), site('mixture'), shares);
       return fork.choices.length > 1 ? { ...out, forks: [...(out.forks ?? []), fork] } : out;
     },
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),

@@ -30,12 +30,13 @@ export interface Ends {
 export function packModel<L>(
   model: Model,
   pack: (builder: WeightsBuilder, prefix: string, l: number) => L,
+  lastNorm = 'output_norm',
 ): { readonly ends: Ends; readonly layers: readonly L[]; readonly weights: Uint8Array } {
   const builder = new WeightsBuilder(model);
   const embed = builder.table('token_embd.weight');
   const layers: L[] = [];
   for (let l = 0; l < model.hparams.n_layer; l++) layers.push(pack(builder, `blk.${l}.`, l));
-  const outputNorm = builder.vector('output_norm.weight');
+  const outputNorm = builder.vector(`${lastNorm}.weight`);
   const output = builder.matrix(builder.has('output.weight') ? 'output.weight' : 'token_embd.weight');
   return { ends: { embed, outputNorm, output }, layers, weights: builder.build() };
 }

@@ -1,5 +1,5 @@
 /**
- * A feed-forward net of experts (spec: architectures.md 3): a router sends every token to the few with the largest
+ * A feed-forward net of experts (spec: architectures.md 3 and 8): a router sends every token to the few with the largest
  * logits, and what they give is summed with the softmax of these logits. Tokens of one expert go through its matrices
  * together; a token's sum is in the order of the experts' numbers, so nothing depends on who shares the ubatch.
  */
@@ -12,6 +12,8 @@ export interface ExpertShape {
   readonly n_ff: number;
   readonly n_expert: number;
   readonly n_expert_used: number;
+  /** Weights are shares among all experts, and not renormalised over the chosen ones. */
+  readonly shares_of_all?: boolean;
 }
 
 export interface ExpertWeights {
@@ -59,7 +61,7 @@ export function expertFeedForward(
   { router, gate, up, down }: ExpertWeights,
   n: Rows,
   x: Rows,
-  { n_expert, n_expert_used: nUsed }: ExpertShape,
+  { n_expert, n_expert_used: nUsed, shares_of_all: all = false }: ExpertShape,
   room: ExpertRoom,
 ): void {
   const { plan, rows } = draft;
@@ -84,7 +86,15 @@ export function expertFeedForward(
     });
   draft.project(router, n, logits);
   const routed = { ids: ids.at, weights: weights.at, stride: ids.stride };
-  plan.route({ rows, logits: logits.at, logitsStride: logits.stride, nExpert: n_expert, nUsed, ...routed });
+  plan.route({
+    rows,
+    logits: logits.at,
+    logitsStride: logits.stride,
+    nExpert: n_expert,
+    nUsed,
+    ...routed,
+    all,
+  });
   product(gate, n, false, room.gate);
   product(up, n, false, room.up);
   const { at, stride } = room.gate;

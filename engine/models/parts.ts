@@ -119,6 +119,58 @@ export function packAttention(builder: WeightsBuilder, prefix: string) {
   };
 }
 
+/** Rows for q, k, v and the result of attention; k and v have room for the layer with the most heads. */
+export interface AttentionRoom {
+  readonly q: Rows;
+  readonly k: Rows;
+  readonly v: Rows;
+  readonly att: Rows;
+}
+
+export function takeAttention(draft: Draft, { n_head, n_head_kv, n_embd_head: d }: HeadShape): AttentionRoom {
+  return {
+    q: draft.take(n_head * d),
+    k: draft.take(n_head_kv * d),
+    v: draft.take(n_head_kv * d),
+    att: draft.take(n_head * d),
+  };
+}
+
+/** What happens to q and k before they meet. */
+export interface Heads {
+  /** Rotated by the angles of this table. */
+  readonly rope?: { readonly angles: Angles; readonly n_rot: number };
+  /** Each head normed by itself, with these weights. */
+  readonly norms?: { readonly q: number; readonly k: number; readonly eps: number };
+  readonly scale: number;
+  /** Number of the cache in the network. */
+  readonly cache: number;
+}
+
+/** Attention of one more layer over the normed rows u, up to what `w.o` projects. */
+export function attention(
+  draft: Draft,
+  w: AttentionWeights,
+  u: Rows,
+  { q, k, v, att }: AttentionRoom,
+  shape: HeadShape,
+  { rope, norms, scale, cache }: Heads,
+): Rows {
+  const { n_head, n_head_kv, n_embd_head: d } = shape;
+  draft.project(w.q, u, q);
+  draft.project(w.k, u, k);
+  draft.project(w.v, u, v);
+  if (norms !== undefined) {
+    headNorm(draft, q, n_head, d, norms.q, norms.eps);
+    headNorm(draft, k, n_head_kv, d, norms.k, norms.eps);
+  }
+  const turn = (heads: number) => (x: Rows) =>
+    rope && rotate(draft, x, heads, { n_embd_head: d, n_rot: rope.n_rot }, rope.angles);
+  turn(n_head)(q);
+  attend(draft, { q, k, v, dst: att, turn: rope ? turn(n_head_kv) : null, scale, cache }, shape);
+  return att;
+}
+
 export interface GatedWeights {
   readonly gate: Matrix;
   readonly up: Matrix;

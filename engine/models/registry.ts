@@ -4,6 +4,7 @@ import type { Network } from '../layout.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
+import { lfm2 } from './lfm2.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
@@ -21,6 +22,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   jamba,
   gemma2,
   gemma3,
+  lfm2,
 };
 
 /** Names of the architectures that the engine runs. */

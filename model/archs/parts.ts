@@ -27,8 +27,11 @@ export interface Wanted {
 export interface Architecture<H extends CommonHparams & { readonly arch: string }> {
   /** `general.architecture` of its files. */
   readonly name: H['arch'];
-  /** Reads its keys; n_vocab comes from the token embeddings. Throws `model`. */
-  hparams(keys: Keys, n_vocab: number): H;
+  /**
+   * Reads its keys; n_vocab comes from the token embeddings. `has` tells whether the file has a tensor, for what no key
+   * says. Throws `model`.
+   */
+  hparams(keys: Keys, n_vocab: number, has: (tensor: string) => boolean): H;
   /** Every tensor that a model with these hyperparameters has. */
   tensors(hparams: H): Wanted[];
   /** Why a tensor that is not wanted cannot be supported, if that is known. */

@@ -6,6 +6,7 @@
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
+import { lfm2 } from './lfm2.ts';
 import { llama } from './llama.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
@@ -14,7 +15,7 @@ import type { Architecture } from './parts.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3] as const;
+const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3, lfm2] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

@@ -27,7 +27,7 @@ function largest(x: Float32Array, at: number, count: number, n: number): { chose
 }
 
 export function route(a: Int32Array, rows: number, { act }: Views): void {
-  const [, , logits, logitsStride, nExpert, nUsed, ids, weights, stride] = a as unknown as number[];
+  const [, , logits, logitsStride, nExpert, nUsed, ids, weights, stride, all] = a as unknown as number[];
   for (let r = 0; r < rows; r++) {
     const from = logits! + r * logitsStride!;
     const { chosen, max } = largest(act, from, nExpert!, nUsed!);
@@ -38,8 +38,10 @@ export function route(a: Int32Array, rows: number, { act }: Views): void {
       act[toIds + s] = chosen[s]!;
       const e = exp(fround(act[from + chosen[s]!]! - max));
       act[to + s] = e;
-      lanes[s & 15] = lanes[s & 15]! + e;
+      if (!all) lanes[s & 15] = lanes[s & 15]! + e;
     }
+    for (let i = 0; all && i < nExpert!; i++)
+      lanes[i & 15] = lanes[i & 15]! + exp(fround(act[from + i]! - max));
     const sum = fold(lanes);
     for (let s = 0; s < nUsed!; s++) act[to + s] = fround(act[to + s]! / sum);
     act.fill(0, toIds + nUsed!, toIds + pad16(nUsed!));

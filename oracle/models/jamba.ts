@@ -4,17 +4,16 @@
  * part, but an entry must go on from the one before it.
  */
 import type { HparamsOf } from '../../model/types.ts';
+import { expertFeedForward } from './experts.ts';
 import { mixed, type Norms } from './mamba.ts';
 import {
-  attended,
+  attention,
   embedded,
   feedForward,
-  linear,
   outputs,
   type Pass,
   previousPlaces,
   rmsNorm,
-  type Seen,
   sawPlaces,
 } from './parts.ts';
 
@@ -31,10 +30,12 @@ export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
     const u = h.map(rmsNorm(pass, `${blk}.attn_norm`, eps));
     const m =
       n_head_kv > 0
-        ? attention(pass, { ...hparams, n_head_kv }, il, u, saw)
+        ? attention(pass, il, u, saw, { ...hparams, n_head_kv })
         : mixed(pass, hparams, blk, u, before, norms(pass, blk, eps));
     h = h.map((x, t) => pass.ops.add(x, m[t]!, `${blk}.add`));
-    h = feedForward(pass, il, h, eps);
+    // Weights of experts are not renormalised.
+    const net = hparams.has_experts[il] ? expertFeedForward(pass, il, hparams.n_expert_used, 'all') : undefined;
+    h = feedForward(pass, il, h, eps, net);
   });
   return outputs(pass, h, rmsNorm(pass, 'output_norm', eps));
 }
@@ -42,17 +43,4 @@ export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
 function norms<R>(pass: Pass<R>, blk: string, eps: number): Norms<R> {
   const normed = (what: string) => rmsNorm(pass, `${blk}.ssm_${what}_norm`, eps);
   return { dt: normed('dt'), b: normed('b'), c: normed('c') };
-}
-
-/** Wo * attention(Wq u, Wk u, Wv u) */
-function attention<R>(
-  pass: Pass<R>,
-  shape: { readonly n_head: number; readonly n_head_kv: number; readonly n_embd_head: number },
-  il: number,
-  u: readonly R[],
-  saw: readonly (readonly Seen[])[],
-): R[] {
-  const [wq, wk, wv, wo] = ['q', 'k', 'v', 'output'].map((name) => linear(pass, `blk.${il}.attn_${name}`));
-  const qkv = { q: u.map(wq!), k: u.map(wk!), v: u.map(wv!) };
-  return attended(pass, il, qkv, saw, shape).map(wo!);
 }

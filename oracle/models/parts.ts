@@ -6,6 +6,7 @@ import { IsobatchError } from '../../contract/errors.ts';
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { AttentionShape } from '../attention.ts';
 import { type Entry, evaluationOf, evaluationOrder } from '../entries.ts';
+import type { RopeShape } from '../math.ts';
 import type { Operators } from '../operators.ts';
 import { Weights } from '../weights.ts';
 
@@ -140,6 +141,39 @@ export function attended<R>(
     const seenValues = seen.map(({ place }) => values[place]!);
     return ops.attend(x, seen.map(keyOf), seenValues, shape, `blk.${il}.attn`);
   });
+}
+
+/** What happens to q and k before they meet. */
+export interface Heads {
+  /** Turns them by their positions. */
+  readonly rope?: RopeShape;
+  /** Norms each head by itself, by attn_q_norm and attn_k_norm. */
+  readonly headNormEps?: number;
+}
+
+/** Attention of layer il over the list u of normed rows, with a matrix each for q, k, v and what comes out. */
+export function attention<R>(
+  pass: Pass<R>,
+  il: number,
+  u: readonly R[],
+  saw: readonly (readonly Seen[])[],
+  shape: AttentionShape,
+  { rope, headNormEps: eps }: Heads = {},
+): R[] {
+  const { ops, order } = pass;
+  const blk = `blk.${il}`;
+  const { n_head, n_head_kv, n_embd_head } = shape;
+  const product = (name: string) => linear(pass, `${blk}.attn_${name}`);
+  const normed = (name: string, heads: number) =>
+    eps === undefined
+      ? (x: R) => x
+      : headNorm(pass, `${blk}.attn_${name}_norm`, { n_head: heads, n_embd_head }, eps);
+  const turn = rope && ((x: R, by: number): R => ops.rope(x, by, rope));
+  const turned = (x: R, t: number): R => (turn ? turn(x, order[t]!.pos_eval) : x);
+  const q = u.map(product('q')).map(normed('q', n_head)).map(turned);
+  const k = u.map(product('k')).map(normed('k', n_head_kv)).map(turned);
+  const v = u.map(product('v'));
+  return attended(pass, il, { q, k, v, turn }, saw, shape).map(product('output'));
 }
 
 /** n -> down(SiLU(gate n) * up n), or with GELU. */

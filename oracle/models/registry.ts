@@ -3,6 +3,7 @@ import type { Arch, HparamsOf } from '../../model/types.ts';
 import * as gemma2 from './gemma2.ts';
 import * as gemma3 from './gemma3.ts';
 import * as jamba from './jamba.ts';
+import * as lfm2 from './lfm2.ts';
 import * as llama from './llama.ts';
 import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
@@ -21,6 +22,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   jamba: jamba.rows,
   gemma2: gemma2.rows,
   gemma3: gemma3.rows,
+  lfm2: lfm2.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

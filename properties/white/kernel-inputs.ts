@@ -42,7 +42,7 @@ export const SIZES: {
   kvStore: { n: [2, 2] },
   attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1], cap: [0, 1] },
   siluMul: { n: [1, 1] },
-  route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1] },
+  route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1], all: [0, 1] },
   expertMatmul: { k: [1, 1], n: [1, 1], n_expert: [1, 1], n_used: [1, 1], per_slot: [0, 1] },
   expertSum: { n: [1, 1], n_used: [1, 1] },
   geluMul: { n: [1, 1] },
@@ -50,6 +50,7 @@ export const SIZES: {
   normAdd: { n: [1, 1], eps: [0, 1] },
   capOutputs: { n: [1, 1] },
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
+  shortConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
   ssmScan: { n: [1, 1], d_state: [1, 1], tokens: [1, 1] },
   ssmGate: { n: [1, 1] },
   ssmScanHeads: { d_head: [1, 1], per_group: [1, 1], n_group: [1, 1], d_state: [1, 1], tokens: [1, 1] },
@@ -139,7 +140,7 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   route(r) {
     const n_expert = r.pick([1, 2, 4, 6, 8, 16, 17, r.between(1, 140)]);
     const n_used = r.between(1, Math.min(n_expert, r.chance(0.1) ? 40 : 8));
-    return { sizes: { n_expert, n_used, ties: r.below(2) } };
+    return { sizes: { n_expert, n_used, ties: r.below(2), all: r.below(2) } };
   },
   expertMatmul: drawExperts,
   expertSum: (r) => ({ sizes: { n: drawSize(r), n_used: r.between(1, 6) } }),
@@ -149,6 +150,9 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   capOutputs: (r) => ({ sizes: { n: drawSize(r) } }),
   ssmConv: (r) => ({
     sizes: { n: drawSize(r, 80), d_conv: r.pick([4, 4, 1, 2, 3, 5]), tokens: r.between(1, 6) },
+  }),
+  shortConv: (r) => ({
+    sizes: { n: drawSize(r, 80), d_conv: r.pick([3, 3, 1, 2, 4, 5]), tokens: r.between(1, 6) },
   }),
   ssmScan(r) {
     const d_state = r.pick([16, 16, 1, 4, 8, 15, 17, 40]);
@@ -191,6 +195,7 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
   normAdd: 2,
   capOutputs: 2,
   ssmConv: 2,
+  shortConv: 2,
   ssmScan: 3,
   ssmGate: 2,
   ssmScanHeads: 3,
@@ -199,7 +204,7 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
 };
 
 /** Whose rows are sets of tokens. */
-const SETS: readonly OperatorName[] = ['ssmConv', 'ssmScan', 'ssmScanHeads'];
+const SETS: readonly OperatorName[] = ['ssmConv', 'shortConv', 'ssmScan', 'ssmScanHeads'];
 
 export function drawSpec(r: Random): KernelSpec {
   const op = OPERATORS[r.weighted(OPERATORS.map((name) => OFTEN[name]))]!;
@@ -314,12 +319,13 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const gate = d.rows(1, rows, n!, [-20, 7]);
     return { op: 'siluMul', n: n!, rows: rows.length, gate, up: d.rows(2, rows, n!, SMALL) };
   },
-  route({ rows }, d, { n_expert, n_used, ties }) {
+  route({ rows }, d, { n_expert, n_used, ties, all }) {
     const logits = d.rows(1, rows, n_expert!, [-12, 5]);
     // Halves: many are equal.
     const some = ties ? logits.map((x) => Math.round(2 * x) / 2) : logits;
     const used = Math.min(n_used!, n_expert!);
-    return { op: 'route', n_expert: n_expert!, n_used: used, rows: rows.length, logits: some };
+    const shares = all ? 'all' : 'chosen';
+    return { op: 'route', n_expert: n_expert!, n_used: used, shares, rows: rows.length, logits: some };
   },
   expertMatmul({ rows, type }, d, { k, n, n_expert, n_used, per_slot }) {
     const used = Math.min(n_used!, n_expert!);
@@ -373,6 +379,14 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     );
     const [w, bias] = [d.plain(2, n!, d_conv!), d.plain(3, 1, n!)];
     return { op: 'ssmConv', n: n!, d_conv: d_conv!, n_seq_tokens: tokens!, x, w, bias, states };
+  },
+  shortConv({ rows }, d, { n, d_conv, tokens }) {
+    const [b, gate, x] = [1, 2, 3].map((name) => d.rows(name, tokenRows(rows, tokens!), n!, SMALL));
+    const states = rows.map((row) =>
+      d.hash(5, row.key) % 4 === 0 ? null : d.row(4, row, (d_conv! - 1) * n!, SMALL),
+    );
+    const shape = { n: n!, d_conv: d_conv!, n_seq_tokens: tokens! };
+    return { op: 'shortConv', ...shape, b: b!, gate: gate!, x: x!, w: d.plain(6, n!, d_conv!), states };
   },
   ssmScan({ rows }, d, { n, d_state, tokens }) {
     const each = tokenRows(rows, tokens!);

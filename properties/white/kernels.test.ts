@@ -295,6 +295,7 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
     changed('wkv7Keys', ([output]) => [put(output!, 0, 2 * output!.values[0]! + 1e-3)]),
   ],
   ['the bonus is read without its weights', 'wkv7Output', instead('wkv7Output', (i) => ({ ...i, rk: i.r }))],
+  ['the two gates change places', 'shortConv', instead('shortConv', (i) => ({ ...i, b: i.gate, gate: i.b }))],
   ['the gate is SiLU of the wrong operand', 'ssmGate', instead('ssmGate', (i) => ({ ...i, z: i.x, x: i.z }))],
   [
     'heads take the groups in turn',
