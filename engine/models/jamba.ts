@@ -44,8 +44,8 @@ export function jamba(model: Model, hparams: Hparams): Network {
       if (l === layers.length - 1) [x, y] = draft.onlyOutputs(x, y);
       draft.project('mixer' in layer ? layer.mixer.out : layer.o, y, x, { add: true });
       draft.rmsNorm(x, norm, n_embd, layer.ffnNorm, eps);
-      if ('router' in layer.ffn) expertFeedForward(draft, layer.ffn, norm, x, experts, expertRoom!);
-      else gatedFeedForward(draft, layer.ffn, norm, x, room);
+      if (layer.net.kind === 'experts') expertFeedForward(draft, layer.net, norm, x, experts, expertRoom!);
+      else gatedFeedForward(draft, layer.net, norm, x, room);
     });
     draft.rmsNorm(x, norm, n_embd, ends.outputNorm, eps);
     draft.projectOutputs(ends.output, norm);
@@ -59,7 +59,9 @@ function packLayer(builder: WeightsBuilder, prefix: string, hparams: Hparams, l:
   const both = {
     attnNorm: builder.vector(`${prefix}attn_norm.weight`),
     ffnNorm: builder.vector(`${prefix}ffn_norm.weight`),
-    ffn: hparams.has_experts[l] ? packExperts(builder, prefix) : packGated(builder, prefix),
+    net: hparams.has_experts[l]
+      ? { kind: 'experts' as const, ...packExperts(builder, prefix) }
+      : { kind: 'gated' as const, ...packGated(builder, prefix) },
   };
   if (hparams.n_head_kv[l]! > 0) return { ...both, ...packAttention(builder, prefix) };
   const norm = (what: string) => builder.vector(`${prefix}ssm_${what}_norm.weight`);
