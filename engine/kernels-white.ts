@@ -172,16 +172,18 @@ function layConvolution(
   const columns = states.map((state) => state && padded(state, n));
   const placed = { w: lay.weights.put(w), ...layStates(lay, columns, width) };
   const rows = states.length * n_seq_tokens;
-  const read = (dst: number): Read => (memory) => {
-    const cache = new Float32Array(memory.cache.buffer);
-    const values = placed.rows.flatMap((row) => [
-      ...unpadded(cache, placed.state + row * width, d_conv - 1, n),
-    ]);
-    return [
-      { name: 'result', n, values: unpadded(memory.act, dst, rows, n) },
-      { name: 'state', n: (d_conv - 1) * n, values: Float32Array.from(values) },
-    ];
-  };
+  const read =
+    (dst: number): Read =>
+    (memory) => {
+      const cache = new Float32Array(memory.cache.buffer);
+      const values = placed.rows.flatMap((row) => [
+        ...unpadded(cache, placed.state + row * width, d_conv - 1, n),
+      ]);
+      return [
+        { name: 'result', n, values: unpadded(memory.act, dst, rows, n) },
+        { name: 'state', n: (d_conv - 1) * n, values: Float32Array.from(values) },
+      ];
+    };
   return { placed, read };
 }
 

@@ -6,6 +6,7 @@
 import type { TensorType } from '../model/types.ts';
 import {
   attention,
+  expertKeys,
   FFN_KEY,
   gatedFfn,
   HEAD_KEYS,
@@ -13,7 +14,6 @@ import {
   headNorms,
   keysOf,
   loadableKeys,
-  expertKeys,
   normedExperts,
   normedFfn,
   RMS_KEY,

@@ -3,15 +3,7 @@
  */
 import type { TensorType } from '../model/types.ts';
 import { attention, expertKeys, keysOf, normedExperts, normedFfn, untied } from './recipe-blocks.ts';
-import {
-  byteVocabulary,
-  f32,
-  fileOf,
-  noVocabulary,
-  text,
-  u32,
-  Weights,
-} from './recipe-parts.ts';
+import { byteVocabulary, f32, fileOf, noVocabulary, text, u32, Weights } from './recipe-parts.ts';
 
 export interface LlamaShape {
   readonly n_vocab: number;

@@ -251,7 +251,11 @@ describe('models', () => {
   });
 
   it('jamba has experts where it has a router', () => {
-    expect(load('jamba-moe').hparams).toMatchObject({ n_expert: 4, n_expert_used: 2, has_experts: [false, true] });
+    expect(load('jamba-moe').hparams).toMatchObject({
+      n_expert: 4,
+      n_expert_used: 2,
+      has_experts: [false, true],
+    });
     const none = { 'blk.1.ffn_gate_inp.weight': undefined };
     expect(refusal('jamba-moe', { tensors: none })).toContain('tensor blk.1.ffn_gate.weight is missing');
     const keys = { 'jamba.expert_count': undefined, 'jamba.expert_used_count': undefined };

@@ -104,12 +104,22 @@ describe('shortConv', () => {
     };
     const shape = { n, dConv, dstIds: [0] };
     const whole = run({ ...shape, tokens: length, srcIds: [-1] }, rows, w);
-    for (const sizes of [[1, 1, 1, 1, 1, 1, 1], [2, 5], [5, 2], [1, 4, 2]]) {
+    for (const sizes of [
+      [1, 1, 1, 1, 1, 1, 1],
+      [2, 5],
+      [5, 2],
+      [1, 4, 2],
+    ]) {
       let states = statesOf({ ...shape, tokens: 1, srcIds: [] });
       let at = 0;
       const y: number[] = [];
       for (const tokens of sizes) {
-        const chunk = run({ ...shape, tokens, srcIds: [at === 0 ? -1 : 0] }, part(rows, at, at + tokens), w, states);
+        const chunk = run(
+          { ...shape, tokens, srcIds: [at === 0 ? -1 : 0] },
+          part(rows, at, at + tokens),
+          w,
+          states,
+        );
         y.push(...chunk.y);
         states = Float32Array.from([...chunk.cells, ...states.subarray(chunk.cells.length)]);
         at += tokens;

@@ -2,7 +2,17 @@ import { describe, expect, it } from 'vitest';
 import type { HparamsOf, Model, Tensor } from '../model/types.ts';
 import { logits } from './forward.ts';
 import { modelOf, randomTensor, seeded } from './testing.ts';
-import { attended, entriesOf, expectClose, normalized, plus, type Rows, rowsOf, sigmoid, times } from './testing-plain.ts';
+import {
+  attended,
+  entriesOf,
+  expectClose,
+  normalized,
+  plus,
+  type Rows,
+  rowsOf,
+  sigmoid,
+  times,
+} from './testing-plain.ts';
 
 /** Two heads of two channels, three taps, vocabulary 6; tied or not. */
 function microLfm2(seed: number, n_head_kv: readonly number[], tied: boolean): Model {
@@ -83,7 +93,9 @@ function attention(
     re! * Math.sin(p / 2) + im! * Math.cos(p / 2),
   ];
   const placed = (name: string) =>
-    u.map((x, p) => heads(times(w(`${b}.${name}`), x)).map((head) => turned(normed(head, `${b}.${name}_norm`), p)));
+    u.map((x, p) =>
+      heads(times(w(`${b}.${name}`), x)).map((head) => turned(normed(head, `${b}.${name}_norm`), p)),
+    );
   const [q, k] = [placed('attn_q'), placed('attn_k')];
   const v = u.map((x) => heads(times(w(`${b}.attn_v`), x)));
   return u.map((_, t) => {

@@ -81,14 +81,7 @@ export interface Operators<R> extends RwkvOperators<R> {
    * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of
    * one. Weights are shares of the chosen ones, or of all.
    */
-  mixture(
-    logits: R,
-    n_used: number,
-    expert: (e: number) => R,
-    place: Place,
-    op: string,
-    shares?: Shares,
-  ): R;
+  mixture(logits: R, n_used: number, expert: (e: number) => R, place: Place, op: string, shares?: Shares): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
   ssmScan(state: R, A: Matrix, token: ScanToken<R>, op: string): Scanned<R>;

@@ -77,7 +77,9 @@ function tensors(h: JambaHparams): Wanted[] {
         norm(`${blk}.ssm_c_norm`, h.d_state),
       );
     }
-    const net = h.has_experts[i] ? expertFeedForward(blk, e, h.n_ff, h.n_expert) : gatedFeedForward(blk, e, h.n_ff);
+    const net = h.has_experts[i]
+      ? expertFeedForward(blk, e, h.n_ff, h.n_expert)
+      : gatedFeedForward(blk, e, h.n_ff);
     all.push(...net);
   });
   return all;

@@ -34,7 +34,9 @@ export function rows<R>(pass: Pass<R>, hparams: Hparams): R[] {
         : mixed(pass, hparams, blk, u, before, norms(pass, blk, eps));
     h = h.map((x, t) => pass.ops.add(x, m[t]!, `${blk}.add`));
     // Weights of experts are not renormalised.
-    const net = hparams.has_experts[il] ? expertFeedForward(pass, il, hparams.n_expert_used, 'all') : undefined;
+    const net = hparams.has_experts[il]
+      ? expertFeedForward(pass, il, hparams.n_expert_used, 'all')
+      : undefined;
     h = feedForward(pass, il, h, eps, net);
   });
   return outputs(pass, h, rmsNorm(pass, 'output_norm', eps));
