@@ -6,6 +6,7 @@ import type { PlantedFault } from './planted.ts';
 
 const HYBRID = 'recipe:jamba-fuzz';
 const LFM2 = 'recipe:lfm2-fuzz';
+const FALCON = 'recipe:falcon-h1-fuzz';
 
 export const hybridFaults: readonly PlantedFault[] = [
   {
@@ -122,6 +123,27 @@ export const hybridFaults: readonly PlantedFault[] = [
     shows: 'first call',
     model: LFM2,
   },
+  {
+    name: 'hybrid-states-of-first-ubatch',
+    file: 'engine/memory/several.ts',
+    find: 'cache.place(batch, split, u, target)',
+    replace: '(u < 1 || cache === this.#whole) && cache.place(batch, split, u, target)',
+    standsFor: 'L55, llama.cpp PR 14705: hybrids mixed up the states of sequences that run in parallel',
+    describe: 'states of a hybrid are placed once a batch: every ubatch goes on from those of the first one',
+    shows: 'first call',
+    model: FALCON,
+  },
+  {
+    name: 'falcon-outputs-not-gathered',
+    file: 'engine/models/falcon-h1.ts',
+    find: 'draft.onlyOutputs(x, att, y)',
+    replace: '[...draft.onlyOutputs(x, att), y]',
+    standsFor: 'L33, llama.cpp PR 13267: a part of the outputs was not put in order',
+    describe:
+      'of the rows that are outputs only attention is gathered, and the states of others are added to it',
+    shows: 'one ubatch',
+    model: FALCON,
+  },
 ];
 
 /** Wrong for everybody in the same way. */
@@ -147,5 +169,16 @@ export const hybridReferenceFaults: readonly PlantedFault[] = [
     shows: 'first call',
     finds: 'reference',
     model: LFM2,
+  },
+  {
+    name: 'falcon-other-pairs',
+    file: 'engine/models/falcon-h1.ts',
+    find: "'NEOX'",
+    replace: "'NORMAL'",
+    standsFor: 'L26, llama.cpp PR 13870: positions were rotated by another angle than they stand for',
+    describe: 'neighbouring channels of falcon-h1 are rotated as pairs, not those half a head apart',
+    shows: 'first call',
+    finds: 'reference',
+    model: FALCON,
   },
 ];

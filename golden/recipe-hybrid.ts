@@ -7,22 +7,17 @@ import type { TensorType } from '../model/types.ts';
 import {
   attention,
   expertKeys,
-  FFN_KEY,
   gatedFfn,
-  HEAD_KEYS,
-  HEAD_SIZE_KEYS,
   headNorms,
   keysOf,
-  loadableKeys,
   normedExperts,
   normedFfn,
   RMS_KEY,
-  ROPE_KEYS,
   SIZE,
   untied,
 } from './recipe-blocks.ts';
 import { type MixerShape, mambaMixer } from './recipe-mamba.ts';
-import { MAMBA2_LOADABLE, mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
+import { MAMBA2_LOADABLE, type Mamba2Shape, mamba2Keys, mamba2Mixer } from './recipe-mamba2.ts';
 import {
   BYTE_VOCAB,
   byteVocabulary,
@@ -109,30 +104,52 @@ export function buildJamba(seed: string, shape: JambaShape, type: TensorType): U
   );
 }
 
-export function buildFalconH1(name: string, type: TensorType): Uint8Array {
-  const { n_embd, n_ff } = SIZE;
-  const n_layer = 2;
-  const mixer = { ...MAMBA2_LOADABLE, n_group: 1 };
-  const w = new Weights(name, type);
-  untied(w, n_embd);
+/** A mixer and attention in every layer. */
+export interface FalconShape extends Mamba2Shape {
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+}
+
+export const FALCON_LOADABLE: FalconShape = { ...SIZE, ...MAMBA2_LOADABLE, n_group: 1 };
+
+/** The bytes of a model file; the seed names the weights. */
+export function buildFalconH1(seed: string, shape: FalconShape, type: TensorType): Uint8Array {
+  const { n_embd, n_layer, n_vocab, n_embd_head } = shape;
+  const w = new Weights(seed, type);
+  untied(w, n_embd, n_vocab);
   for (let i = 0; i < n_layer; i++) {
     const blk = `blk.${i}`;
     w.norm(`${blk}.attn_norm.weight`, n_embd);
-    mamba2Mixer(w, blk, mixer);
-    attention(w, blk, SIZE);
+    mamba2Mixer(w, blk, shape);
+    attention(w, blk, shape);
     // llama.cpp asks for this one without ".weight".
     w.norm(`${blk}.ffn_norm`, n_embd);
-    gatedFfn(w, blk, n_embd, n_ff);
+    gatedFfn(w, blk, n_embd, shape.n_ff);
   }
   const keys: Metadata = [
-    ...FFN_KEY,
-    ...HEAD_KEYS,
-    ...HEAD_SIZE_KEYS,
+    ['context_length', u32(SIZE.n_ctx_train)],
+    ['embedding_length', u32(n_embd)],
+    ['block_count', u32(n_layer)],
+    ['feed_forward_length', u32(shape.n_ff)],
+    ['attention.head_count', u32(shape.n_head)],
+    ['attention.head_count_kv', u32(shape.n_head_kv)],
+    ['attention.key_length', u32(n_embd_head)],
+    ['attention.value_length', u32(n_embd_head)],
     ...RMS_KEY,
-    ...ROPE_KEYS,
-    ...mamba2Keys(mixer),
+    ['rope.dimension_count', u32(n_embd_head)],
+    ...mamba2Keys(shape),
   ];
-  return fileOf(loadableKeys('falcon-h1', name, n_layer, keys), w);
+  return fileOf(
+    [
+      ['general.architecture', text('falcon-h1')],
+      ['general.name', text(seed)],
+      ...keysOf('falcon-h1', keys),
+      ...(shape.loadable ? byteVocabulary() : noVocabulary('falcon-h1', n_vocab)),
+    ],
+    w,
+  );
 }
 
 export interface Lfm2Shape {

@@ -54,6 +54,8 @@ const SHA256: Readonly<Record<string, string>> = {
   'jamba-fuzz': '412950ae0c113895ac39b60f006b6c05a6c7d9ebb87a4fb5bed92241db9d8fae',
   'jamba-fuzz-f16': '756131cc7d0eca9a9ed9622c673e21af917ab8cd673de43a42b09d7ea5f37bc0',
   'falcon-h1': '77bf81a57f3260138737cd6e366d063578e4f1c445dc6337a4f06c7bce104f4f',
+  'falcon-h1-fuzz': '0b10053cade1e5967f13c461de9a27d714b80ad639249d36798d044ac49412d9',
+  'falcon-h1-fuzz-f16': '0b4e516c5d97d9f6938f4d32f1090edbe5c93d876e12d42c610f7ca310be353e',
   lfm2: '557116a3edca9f9d94ccd5110c28c73484d8bcc628a5b27ce1069f8b415f7d72',
   'lfm2-fuzz': '7159c375fc7685fa947d4a77087b1a855e6cf2d1d3205e29c475ff98af7e37ed',
   'lfm2-fuzz-f16': '63da5181a54169376a2c4787aa29d940e9fb0031e8ad8a0da3952e714621a8cc',
@@ -119,6 +121,8 @@ describe('recipes', () => {
         'jamba-fuzz': 22_860,
         lfm2: 117_792,
         'lfm2-fuzz': 15_784,
+        'falcon-h1': 150_832,
+        'falcon-h1-fuzz': 20_092,
       }[name.replace('-f16', '')],
     );
     // Those that llama.cpp loads have a vocabulary of bytes.

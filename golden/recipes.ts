@@ -20,6 +20,8 @@ import {
   buildFalconH1,
   buildJamba,
   buildLfm2,
+  FALCON_LOADABLE,
+  type FalconShape,
   JAMBA_LOADABLE,
   type JambaShape,
   LFM2_LOADABLE,
@@ -301,7 +303,16 @@ export const recipes: readonly Recipe[] = [
     [3, 24],
     (n_layer, n_embd, type) => buildJamba('jamba-fuzz', jambaOf(n_layer, n_embd), type),
   ),
-  single('falcon-h1', 'falcon-h1', '2 layers with attention and state', buildFalconH1),
+  single('falcon-h1', 'falcon-h1', '2 layers with attention and state', (name, type) =>
+    buildFalconH1(name, FALCON_LOADABLE, type),
+  ),
+  ...hybrid(
+    'falcon-h1-fuzz',
+    'falcon-h1',
+    'random falcon-h1: 2 layers with attention and state, width 24, 2 groups, vocabulary 64',
+    [2, 24],
+    (n_layer, n_embd, type) => buildFalconH1('falcon-h1-fuzz', falconOf(n_layer, n_embd), type),
+  ),
   single('lfm2', 'lfm2', 'short convolution, attention, short convolution', (name, type) =>
     buildLfm2(name, LFM2_LOADABLE, type),
   ),
@@ -413,6 +424,13 @@ function hybridOf(n_layer: number, n_embd: number) {
 
 function jambaOf(n_layer: number, n_embd: number): JambaShape {
   return { ...hybridOf(n_layer, n_embd), gain: 0.25, d_conv: 4, d_state: 8, dt_rank: 2 };
+}
+
+/** Heads of the mixer stay 8 channels wide, in two groups. */
+function falconOf(n_layer: number, n_embd: number): FalconShape {
+  const { n_head, n_embd_head, n_ff, n_head_kv } = hybridOf(n_layer, n_embd);
+  const mixer = { ...mamba2Of(n_layer, n_embd), d_state: 4 };
+  return { ...mixer, n_head, n_head_kv: Math.max(...n_head_kv), n_embd_head, n_ff };
 }
 
 function lfm2Of(n_layer: number, n_embd: number): Lfm2Shape {

@@ -331,6 +331,7 @@ describe('refused keys', () => {
     ],
     ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
     ['lfm2', ['feed_forward_length', 'attention.head_count_kv', 'shortconv.l_cache']],
+    ['falcon-h1', ['feed_forward_length', 'attention.head_count', 'ssm.group_count', 'ssm.time_step_rank']],
     [
       'jamba',
       [
@@ -480,6 +481,8 @@ describe('refused keys', () => {
     ['jamba', 'jamba.attention.head_count_kv', i32s([0, -2, 0]), 'is -2; wanted 0 to'],
     ['jamba', 'jamba.ssm.inner_size', u32(64), 'is 64; wanted twice embedding_length, 128'],
     ['lfm2', 'lfm2.attention.head_count_kv', i32s([0, 3, 0]), 'is 3 in layer 1, which does not divide'],
+    ['falcon-h1', 'falcon-h1.ssm.group_count', u32(3), 'is 3, which does not divide time_step_rank 8'],
+    ['falcon-h1', 'falcon-h1.attention.scale', f32(2), 'is not supported for the architecture falcon-h1'],
     ['lfm2', 'lfm2.shortconv.l_cache', u32(1), 'is 1; wanted 2 to'],
     ['lfm2', 'lfm2.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
     ['lfm2', 'lfm2.attention.sliding_window', u32(8), 'is not supported for the architecture lfm2'],
@@ -520,6 +523,7 @@ describe('refused tensors', () => {
     'rwkv7',
     'jamba',
     'lfm2',
+    'falcon-h1',
     'gemma2-fuzz',
     'gemma3-fuzz',
   ])('%s: every tensor is needed, in its shape', (recipe) => {
@@ -580,6 +584,10 @@ describe('refused tensors', () => {
     ['jamba', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['jamba', 'blk.1.ssm_dt_norm.weight', 'is not part of the architecture jamba'],
     ['jamba', 'blk.0.attn_q.weight', 'is not part of the architecture jamba'],
+    ['falcon-h1', 'blk.0.ffn_norm.weight', 'is misnamed: ffn_norm of falcon-h1 has no ".weight"'],
+    ['falcon-h1', 'blk.1.ssm_norm.weight', 'is a norm behind the gate, which is not supported in falcon-h1'],
+    ['falcon-h1', 'blk.0.attn_q.bias', 'is a bias; models with biases are not supported'],
+    ['falcon-h1', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],
     ['lfm2', 'output_norm.weight', 'is called token_embd_norm.weight in lfm2'],
     ['lfm2', 'blk.0.attn_q_norm.weight', 'is not part of the architecture lfm2'],
     ['mamba', 'position_embd.weight', 'is not part of the architecture mamba'],

@@ -1,6 +1,7 @@
 /** The architectures that the engine has plans for: all that can be loaded. One line each. */
 import type { Arch, HparamsOf, Model } from '../../model/types.ts';
 import type { Network } from '../layout.ts';
+import { falconH1 } from './falcon-h1.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
@@ -23,6 +24,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   gemma2,
   gemma3,
   lfm2,
+  'falcon-h1': falconH1,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -3,6 +3,7 @@
  * their own (`oracle/models/`, `engine/models/`), and the compiler demands an entry of both for every line here.
  */
 
+import { falconH1 } from './falcon-h1.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
@@ -15,7 +16,7 @@ import type { Architecture } from './parts.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3, lfm2] as const;
+const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3, lfm2, falconH1] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

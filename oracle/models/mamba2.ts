@@ -6,6 +6,7 @@ import type { HparamsOf } from '../../model/types.ts';
 import { embedded, linear, outputs, type Pass, previousPlaces, rmsNorm } from './parts.ts';
 
 type Hparams = HparamsOf<'mamba2'>;
+type MixerHparams = Pick<Hparams, 'd_conv' | 'd_inner' | 'd_state' | 'n_ssm_head' | 'n_group'>;
 
 /** What a layer remembers after an entry. */
 interface State<R> {
@@ -30,11 +31,26 @@ function layer<R>(
   h: readonly R[],
   before: readonly number[],
 ): R[] {
-  const { weights, ops } = pass;
-  const { d_conv, d_inner, d_state, n_ssm_head, n_group, norm_rms_eps } = hparams;
   const blk = `blk.${il}`;
+  const u = h.map(rmsNorm(pass, `${blk}.attn_norm`, hparams.norm_rms_eps));
+  const m = mixed(pass, hparams, blk, u, before, groupedNorm(pass, `${blk}.ssm_norm`, hparams));
+  return h.map((x, t) => pass.ops.add(x, m[t]!, `${blk}.add`));
+}
+
+/**
+ * The mixer of a layer over the list u of normed rows, up to ssm_out; `before` are `previousPlaces`, `normed` is what
+ * happens behind the gate.
+ */
+export function mixed<R>(
+  pass: Pass<R>,
+  { d_conv, d_inner, d_state, n_ssm_head, n_group }: MixerHparams,
+  blk: string,
+  u: readonly R[],
+  before: readonly number[],
+  normed: (gated: R) => R = (gated) => gated,
+): R[] {
+  const { weights, ops } = pass;
   const n_channels = d_inner + 2 * n_group * d_state;
-  const norm = rmsNorm(pass, `${blk}.attn_norm`, norm_rms_eps);
   const ssm_in = linear(pass, `${blk}.ssm_in`);
   const conv1d = weights.matrix(`${blk}.ssm_conv1d.weight`);
   const conv1d_bias = ops.constant(weights.vector(`${blk}.ssm_conv1d.bias`));
@@ -44,7 +60,6 @@ function layer<R>(
   const D = ops.constant(
     Float64Array.from({ length: d_inner }, (_, c) => D_h[Math.floor((c * n_ssm_head) / d_inner)]!),
   );
-  const grouped = groupedNorm(pass, `${blk}.ssm_norm`, hparams);
   const ssm_out = linear(pass, `${blk}.ssm_out`);
 
   const zero: State<R> = {
@@ -52,9 +67,9 @@ function layer<R>(
     ssm: ops.zeros(d_state * d_inner),
   };
   const states: State<R>[] = [];
-  return h.map((ht, t) => {
+  return u.map((ut, t) => {
     const previous = states[before[t]!] ?? zero;
-    const p = ssm_in(norm(ht));
+    const p = ssm_in(ut);
     const z = ops.slice(p, 0, d_inner);
     const columns = [...previous.conv, ops.slice(p, d_inner, d_inner + n_channels)];
     const dt = ops.add(ops.slice(p, d_inner + n_channels), ssm_dt_bias, `${blk}.dt_bias`);
@@ -66,8 +81,7 @@ function layer<R>(
     const scan = ops.ssmScanHeads(previous.ssm, A, { x, dt, B, C }, n_group, `${blk}.scan`);
     states.push({ conv: columns.slice(1), ssm: scan.state });
     const y = ops.add(scan.y, ops.mul(D, x, `${blk}.skip`), `${blk}.skip_add`);
-    const gated = ops.mul(y, ops.silu(z, `${blk}.gate`), `${blk}.gate_mul`);
-    return ops.add(ht, ssm_out(grouped(gated)), `${blk}.add`);
+    return ssm_out(normed(ops.mul(y, ops.silu(z, `${blk}.gate`), `${blk}.gate_mul`)));
   });
 }
 

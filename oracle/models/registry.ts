@@ -1,5 +1,6 @@
 /** The architectures that have a forward pass here: all that can be loaded. One line each. */
 import type { Arch, HparamsOf } from '../../model/types.ts';
+import * as falconH1 from './falcon-h1.ts';
 import * as gemma2 from './gemma2.ts';
 import * as gemma3 from './gemma3.ts';
 import * as jamba from './jamba.ts';
@@ -23,6 +24,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   gemma2: gemma2.rows,
   gemma3: gemma3.rows,
   lfm2: lfm2.rows,
+  'falcon-h1': falconH1.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */
