@@ -92,6 +92,10 @@ export interface WindowMemory {
   seqRm(seq: SeqId, p0: Pos, p1: Pos): void;
   /** `to` is empty. Throws `ops.partial` as `seqRm`. */
   seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): void;
+  /** Throws `ops.range` if entries would change their order, and `ops.partial` as `seqRm`. */
+  seqAdd(seq: SeqId, p0: Pos, p1: Pos, delta: number): void;
+  /** Rounds down; refused as `seqAdd`. */
+  seqDiv(seq: SeqId, p0: Pos, p1: Pos, divisor: number): void;
   seqKeep(seq: SeqId): void;
   clear(): void;
   /** From here on every cache remembers. */

@@ -8,7 +8,7 @@ import { N_DIMS } from '../native/plan.ts';
 import { flatten } from './batch.ts';
 import { FlatBatch } from './flat-batch.ts';
 import { type AttentionIndex, type IndexLayout, indexLayout } from './layout.ts';
-import type { Memory, UbatchTarget } from './memory/memory.ts';
+import type { Memory, Move, UbatchTarget } from './memory/memory.ts';
 import { openMemory } from './memory/open.ts';
 import { Splitter } from './split.ts';
 
@@ -80,6 +80,24 @@ export class ShownCaches implements WindowMemory {
   seqCp(from: SeqId, to: SeqId, p0: Pos, p1: Pos): void {
     this.#memory.checkCp(from, to, p0, p1);
     this.#memory.seqCp(from, to, p0, p1);
+  }
+
+  seqAdd(seq: SeqId, p0: Pos, p1: Pos, delta: number): void {
+    this.#move(seq, { p0, p1, to: (pos) => pos + delta });
+  }
+
+  seqDiv(seq: SeqId, p0: Pos, p1: Pos, divisor: number): void {
+    this.#move(seq, { p0, p1, to: (pos) => Math.floor(pos / divisor) });
+  }
+
+  /** Keys go where the rows of a context would. */
+  #move(seq: SeqId, move: Move): void {
+    for (const { cache, from, to } of this.#memory.planMove(seq, move)) {
+      const held = this.#held[cache]!;
+      const keys = from.map((cell) => held[cell]!);
+      for (const [j, cell] of to.entries()) held[cell] = keys[j]!;
+    }
+    this.#memory.move(seq, move);
   }
 
   seqKeep(seq: SeqId): void {

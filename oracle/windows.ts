@@ -1,7 +1,7 @@
 /**
  * Windows over lists of entries (spec: batching.md 6.2), as literally as they are said: a query sees those entries of its
  * sequence that the mask does not hide. What a window has forgotten is a set of entries for each sequence: those that
- * its next token does not see once a batch is done.
+ * its next token does not see once a batch with tokens of it is done.
  */
 import type { CompleteBatch, Pos, SeqId } from '../contract/batch.ts';
 import { IsobatchError } from '../contract/errors.ts';
@@ -40,13 +40,13 @@ export class WindowLists implements WindowMemory {
       entries.map(({ saw, pos }) => saw.filter((e) => inWindow(window, e.pos, pos)).map((e) => e.token)),
     );
     if (undone) for (const [seq, list] of before.entries()) this.#sequences.restore(seq, list);
-    else this.#forget();
+    else this.#forget(new Set(batch.seq_id.flat()));
     return seen;
   }
 
-  #forget(): void {
+  #forget(ids: ReadonlySet<SeqId>): void {
     this.#shape.windows.forEach((window, w) => {
-      for (const seq of this.#ids) {
+      for (const seq of ids) {
         const next = this.seqPosMax(seq) + 1;
         for (const e of this.#sequences.list(seq))
           if (!inWindow(window, e.pos, next)) this.#forgotten[w]![seq]!.add(e);
@@ -83,6 +83,40 @@ export class WindowLists implements WindowMemory {
     this.#refuseMissing(from, part);
     this.#sequences.seqCp(from, to, p0, p1);
     for (const bySeq of this.#forgotten) bySeq[to] = new Set(part.filter((e) => bySeq[from]!.has(e)));
+  }
+
+  seqAdd(seq: SeqId, p0: Pos, p1: Pos, delta: number): void {
+    this.#move(seq, (sequences) => sequences.seqAdd(seq, p0, p1, delta));
+  }
+
+  seqDiv(seq: SeqId, p0: Pos, p1: Pos, divisor: number): void {
+    this.#move(seq, (sequences) => sequences.seqDiv(seq, p0, p1, divisor));
+  }
+
+  /**
+   * What was forgotten stays so wherever it stands. A move that shows it to the next token is taken back and refused, and
+   * so is one that takes two entries to one position.
+   */
+  #move(seq: SeqId, move: (sequences: Sequences) => void): void {
+    const before = this.#sequences.list(seq);
+    move(this.#sequences);
+    const after = this.#sequences.list(seq);
+    const standing = this.#forgotten.map((bySeq) => bySeq[seq]!);
+    for (const bySeq of this.#forgotten) {
+      const forgotten = bySeq[seq]!;
+      bySeq[seq] = new Set(after.filter((_, i) => forgotten.has(before[i]!)));
+    }
+    try {
+      if (new Set(after.map((e) => e.pos)).size < after.length)
+        throw new IsobatchError('ops.range', `two entries of sequence ${seq} would have one position`, {
+          seq,
+        });
+      this.#refuseMissing(seq, after);
+    } catch (error) {
+      this.#sequences.restore(seq, before);
+      for (const [w, bySeq] of this.#forgotten.entries()) bySeq[seq] = standing[w]!;
+      throw error;
+    }
   }
 
   seqKeep(seq: SeqId): void {

@@ -198,7 +198,7 @@ function isPossible(
       return true;
     case 'operations':
       if (name !== 'seqAdd' && name !== 'seqDiv') return true;
-      return moves(subject, memory) && !all(({ windowed }) => windowed === true);
+      return moves(subject, memory) && !all((model) => isUnwatched(subject, model));
     case 'removals':
       // A part of a state cannot be removed, nor one of what a window has forgotten, so only whole sequences go.
       if (name !== 'whole' && all((model) => isUnwatched(subject, model))) return false;

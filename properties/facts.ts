@@ -108,10 +108,10 @@ function gather(env: Env): Facts {
       !isUnwatched(subject, model) &&
       // Rows after a removal inside have bounds of their own, which a large model cannot afford.
       sample === undefined,
-    // How far windows reach back is not the lists' business; an encoder keeps nothing that could move.
+    // Whether a window that nobody watches still holds what a move needs cannot be told; an encoder keeps nothing.
     moves:
       subject.shifts === true &&
-      model.windowed !== true &&
+      !isUnwatched(subject, model) &&
       model.encoder === undefined &&
       !subject.legal?.unmoved?.includes(model.memory) &&
       sample === undefined,

@@ -50,6 +50,8 @@ export class Lists {
   /** By window and sequence: entries that it has forgotten. */
   private readonly forgotten: Set<Entry>[][];
   readonly windows: readonly Window[];
+  /** Sequences that got tokens since the windows last forgot. */
+  private readonly grown = new Set<number>();
 
   constructor(n_seq_max: number, shape: MemoryKind | MemoryShape) {
     const { memory, windows = [] } = typeof shape === 'string' ? { memory: shape } : shape;
@@ -145,7 +147,10 @@ export class Lists {
   /** Appends one token to all of `ids`, which own the same cells. */
   append(token: number, ids: readonly number[]): Entry {
     const e: Entry = { token, pos: this.posMax(ids[0]!) + 1, plain: this.plain(ids[0]!), refs: ids.length };
-    for (const id of ids) this.seqs[id]!.push(e);
+    for (const id of ids) {
+      this.seqs[id]!.push(e);
+      this.grown.add(id);
+    }
     this.used++;
     return e;
   }
@@ -156,22 +161,26 @@ export class Lists {
     this.forget();
   }
 
-  /** After a batch a window forgets what it does not show to the next token of a sequence. */
+  /** After a batch a window forgets, of its sequences, what it does not show to the next token. */
   forget(): void {
     this.windows.forEach((window, w) => {
-      this.seqs.forEach((list, s) => {
+      for (const s of this.grown) {
         const next = this.posMax(s) + 1;
-        for (const e of list) if (!inWindow(window, e.pos, next)) this.forgotten[w]![s]!.add(e);
-      });
+        for (const e of this.seqs[s]!) if (!inWindow(window, e.pos, next)) this.forgotten[w]![s]!.add(e);
+      }
     });
+    this.grown.clear();
   }
 
-  /** Whether a sequence that would hold these of its entries would go on with a token that sees what is forgotten. */
-  private misses(seq: number, rest: readonly Entry[]): boolean {
+  /**
+   * Whether a sequence that would hold these of its entries, at these positions, would go on with a token that sees what
+   * is forgotten.
+   */
+  private misses(seq: number, rest: readonly Entry[], at = rest.map(({ pos }) => pos)): boolean {
     if (rest.length === 0) return false;
-    const next = rest[rest.length - 1]!.pos + 1;
+    const next = at[at.length - 1]! + 1;
     return this.windows.some((window, w) =>
-      rest.some((e) => this.forgotten[w]![seq]!.has(e) && inWindow(window, e.pos, next)),
+      rest.some((e, i) => this.forgotten[w]![seq]!.has(e) && inWindow(window, at[i]!, next)),
     );
   }
 
@@ -218,16 +227,19 @@ export class Lists {
   }
 
   /**
-   * The kind with which a move is refused: a part of a state, or entries that would change their order; null if it is
-   * legal. A state knows no token before its last: where those alone would stand below 0 nothing is promised.
+   * The kind with which a move is refused: a part of a state, entries that would change their order (in a window: that
+   * would meet, as it has room for one a position), or one that would bring what is forgotten before the next token; null
+   * if it is legal. A state knows no token before its last: where those alone would stand below 0 nothing is promised.
    */
   moveRefusal({ seq, p0, p1, ...how }: MoveCall): 'ops.partial' | 'ops.range' | 'not asked' | null {
     if (how.op === 'seqDiv' && how.by < 1) return 'ops.range';
-    if (this.cuts(seq, p0, p1)) return 'ops.partial';
+    if (this.refusesParts && this.cuts(seq, p0, p1)) return 'ops.partial';
     const to = moveOf(how);
     const ends = this.seqs[seq]!.map(({ pos }) => (isIn(pos, p0, p1) ? to(pos) : pos));
-    if (!ends.some((pos, i) => pos < (ends[i - 1] ?? 0))) return null;
-    return this.memory === 'recurrent' && ends.at(-1)! >= 0 ? 'not asked' : 'ops.range';
+    const least = this.windows.length > 0 ? 1 : 0;
+    if (ends.some((pos, i) => pos < (i === 0 ? 0 : ends[i - 1]! + least)))
+      return this.memory === 'recurrent' && ends.at(-1)! >= 0 ? 'not asked' : 'ops.range';
+    return this.misses(seq, this.seqs[seq]!, ends) ? 'ops.partial' : null;
   }
 
   /** Entries that a move takes somewhere else although other sequences hold them: each becomes one of its own. */
@@ -246,7 +258,9 @@ export class Lists {
       e.refs--;
       // States are made of tokens alone.
       if (this.memory !== 'recurrent') this.turned[seq] = true;
-      return { ...e, pos, refs: 1 };
+      const own = { ...e, pos, refs: 1 };
+      for (const bySeq of this.forgotten) if (bySeq[seq]!.delete(e)) bySeq[seq]!.add(own);
+      return own;
     });
   }
 

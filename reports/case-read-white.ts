@@ -78,7 +78,7 @@ function checkWindows(white: Field): void {
   const n_seq = white.get('n_seq').integer({ least: 1, most: MOST_SEQ });
   const id = { least: 0, most: n_seq - 1 };
   for (const step of white.get('steps').list()) {
-    const op = step.get('op').oneOf(['place', 'rm', 'cp', 'keep', 'clear']);
+    const op = step.get('op').oneOf(['place', 'rm', 'cp', 'keep', 'clear', 'seqAdd', 'seqDiv']);
     if (op === 'place') {
       for (const ids of step.get('sets').list({ least: 1 })) checkSet(ids, n_seq);
       step.get('policy').oneOf(SPLIT_POLICIES);
@@ -88,9 +88,11 @@ function checkWindows(white: Field): void {
     }
     step.optional('refused')?.flag();
     if (op === 'rm') step.get('seq').integer({ ...id, least: -1 });
-    if (op === 'keep') step.get('seq').integer(id);
+    const moves = op === 'seqAdd' || op === 'seqDiv';
+    if (op === 'keep' || moves) step.get('seq').integer(id);
+    if (moves) step.get('by').integer(op === 'seqDiv' ? { least: 1 } : {});
     if (op === 'cp') for (const key of ['from', 'to']) step.get(key).integer(id);
-    if (op === 'rm' || op === 'cp') checkRange(step);
+    if (op === 'rm' || op === 'cp' || moves) checkRange(step);
   }
 }
 

@@ -253,17 +253,26 @@ export class AttentionMemory implements Memory {
     return listed.length === 0 ? [] : [{ cache: this.#cache, from, to, delta }];
   }
 
-  /** Throws `ops.range` if entries would change their order, `ops.partial` if a forgotten one would come into sight. */
+  /**
+   * Throws `ops.range` if entries would change their order, or two of them stand at one position of a window, which has
+   * room for one; `ops.partial` if a forgotten one would come into sight.
+   */
   #checkMove(seq: number, move: Move): void {
-    let last = 0;
+    let last = -1;
     const stand = (pos: number): void => {
       const next = moved(move, pos);
-      if (next < last)
+      const least = last < 0 ? 0 : this.#window === undefined ? last : last + 1;
+      if (next < least) {
+        const before =
+          last < 0
+            ? 'below 0'
+            : `${next < last ? 'below' : 'no longer above'} ${last}, where the one before it stands`;
         throw new IsobatchError(
           'ops.range',
-          `position ${pos} of sequence ${seq} would become ${next}, which is below ${last === 0 ? '0' : `${last}, where the one before it stands`}`,
+          `position ${pos} of sequence ${seq} would become ${next}, which is ${before}`,
           { seq, pos, next },
         );
+      }
       last = next;
     };
     const forgotten = this.#evicted.of(seq);

@@ -50,7 +50,8 @@ export function operate(d: Draft): string | null {
 
 /**
  * Moves positions as engines use it: a hole is closed (a context that is shifted), a suffix or a whole sequence moves up or
- * back, positions are divided. States move whole.
+ * back, positions are divided. States move whole. One that would bring what a window has forgotten before the next token
+ * is a refused one.
  */
 function move(d: Draft, seq: number): string | null {
   const { r, lists } = d;
@@ -67,7 +68,11 @@ function move(d: Draft, seq: number): string | null {
     { op: 'seqAdd', ...range, by: -r.between(1, 3) },
     { op: 'seqDiv', ...range, by: r.between(1, 3) },
   ];
-  return d.move(r.pick(calls)) ? 'move' : null;
+  const call = r.pick(calls);
+  if (d.move(call)) return 'move';
+  if (lists.moveRefusal(call) !== 'ops.partial' || !d.facts.refuses('ops.partial')) return null;
+  d.calls.push({ ...call, refused: 'ops.partial' });
+  return 'refused';
 }
 
 /** Where a part of a state cannot be removed the call is a refused one. */

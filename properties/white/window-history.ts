@@ -9,6 +9,7 @@ import type { Window } from '../../contract/subject.ts';
 import type { WhiteBox, WindowMemory } from '../../contract/white.ts';
 import { Lists } from '../lists.ts';
 import type { Random } from '../random.ts';
+import type { MoveCall } from '../types.ts';
 import { applyToLists, type CellStep, drawOperation, drawPlace } from './cell-history.ts';
 import { type Broken, broken, type Checked, sameNumbers } from './frame.ts';
 
@@ -21,7 +22,10 @@ interface Place {
   readonly undone: boolean;
 }
 
-type Operation = Exclude<CellStep, { op: 'place' }> & { readonly refused?: boolean };
+/** Positions of a sequence are moved, as a context is asked to. */
+type MoveStep = Pick<MoveCall, 'op' | 'seq' | 'p0' | 'p1' | 'by'>;
+
+type Operation = (Exclude<CellStep, { op: 'place' }> | MoveStep) & { readonly refused?: boolean };
 
 export type WindowStep = Place | Operation;
 
@@ -58,13 +62,45 @@ export function drawWindows(r: Random): WindowInput {
     const n_ubatch = r.chance(0.3) ? n : r.between(1, n);
     steps.push({ op: 'place', sets: drawn.sets, policy: r.pick(POLICIES), n_ubatch, undone });
     for (let k = r.below(4); k > 0; k--) {
-      const step = r.chance(0.4) ? drawCopy(r, lists) : (drawOperation(r, lists) as Operation);
+      const step = drawStep(r, lists);
       const refused = refuses(lists, step);
-      if (!refused) applyToLists(lists, step);
+      if (!refused) apply(lists, step);
       steps.push(refused ? { ...step, refused } : step);
     }
   }
   return { windows, n_seq, steps };
+}
+
+function drawStep(r: Random, lists: Lists): Operation {
+  const moves = r.chance(0.25) ? drawMove(r, lists) : null;
+  if (moves !== null) return moves;
+  return r.chance(0.4) ? drawCopy(r, lists) : (drawOperation(r, lists) as Operation);
+}
+
+/** A hole that is closed, a suffix or all that moves up or back, or a division; null if entries would change their order. */
+function drawMove(r: Random, lists: Lists): MoveStep | null {
+  const seq = r.below(lists.n_seq_max);
+  const own = lists.owned(seq);
+  if (own.length === 0) return null;
+  const at = r.chance(0.3) ? 0 : r.below(own.length);
+  const [p0, max] = [own[at]!.pos, lists.posMax(seq)];
+  const hole = p0 - (at === 0 ? 0 : own[at - 1]!.pos + 1);
+  const range = { seq, p0, p1: r.chance(0.8) ? -1 : r.between(p0, max + 1) };
+  const step: MoveStep = r.pick([
+    { op: 'seqAdd', ...range, by: hole > 0 ? -r.between(1, hole) : r.between(1, 9) },
+    { op: 'seqAdd', ...range, by: r.between(1, 9) },
+    { op: 'seqDiv', ...range, by: r.between(1, 4) },
+  ]);
+  return lists.moveRefusal(step) === 'ops.range' ? null : step;
+}
+
+function isMove(step: Operation): step is MoveStep & Operation {
+  return step.op === 'seqAdd' || step.op === 'seqDiv';
+}
+
+function apply(lists: Lists, step: Operation): void {
+  if (isMove(step)) lists.move(step as MoveStep);
+  else applyToLists(lists, step);
 }
 
 /** A copy of what is there into what is empty, where there are both: else these are rare. */
@@ -80,6 +116,7 @@ function drawCopy(r: Random, lists: Lists): Operation {
 }
 
 function refuses(lists: Lists, step: Operation): boolean {
+  if (isMove(step)) return lists.moveRefusal(step as MoveStep) === 'ops.partial';
   if (step.op === 'rm') return lists.cuts(step.seq, step.p0, step.p1);
   return step.op === 'cp' && lists.cutsCopy(step.from, step.p0, step.p1);
 }
@@ -100,7 +137,7 @@ export function* replayed({ windows, n_seq, steps }: WindowInput): Generator<Rep
       forgets = Math.max(forgets, lists.owned(seq).filter((e) => e.pos < lists.posMin(seq)).length);
     yield { step, lists, forgets };
     if (step.op !== 'place') {
-      if (!step.refused) applyToLists(lists, step);
+      if (!step.refused) apply(lists, step);
       continue;
     }
     if (step.undone) continue;
@@ -113,7 +150,12 @@ export function* replayed({ windows, n_seq, steps }: WindowInput): Generator<Rep
 function roomFor(input: WindowInput): { n_ctx: number; n_batch: number } {
   let [n_ctx, n_batch] = [1, 1];
   for (const { step, lists } of replayed(input)) {
-    if (step.op !== 'place') continue;
+    if (step.op !== 'place') {
+      // What moves away from those who share it needs cells of its own.
+      if (isMove(step) && !step.refused)
+        n_ctx = Math.max(n_ctx, lists.used + lists.sharedMoves(step as MoveStep));
+      continue;
+    }
     n_ctx = Math.max(n_ctx, lists.used + step.sets.length);
     n_batch = Math.max(n_batch, step.sets.length);
   }
@@ -187,6 +229,8 @@ function operates(memory: WindowMemory, step: Operation): Broken | null {
     if (step.op === 'rm') memory.seqRm(step.seq, step.p0, step.p1);
     else if (step.op === 'cp') memory.seqCp(step.from, step.to, step.p0, step.p1);
     else if (step.op === 'keep') memory.seqKeep(step.seq);
+    else if (step.op === 'seqAdd') memory.seqAdd(step.seq, step.p0, step.p1, step.by);
+    else if (step.op === 'seqDiv') memory.seqDiv(step.seq, step.p0, step.p1, step.by);
     else memory.clear();
   } catch (error) {
     if (!(error instanceof IsobatchError)) throw error;
@@ -229,6 +273,10 @@ export function* smallerWindows(input: WindowInput): Generator<WindowInput> {
   for (const [w, window] of windows.entries())
     if (window !== null && window.size > 1)
       yield* told({ ...input, windows: windows.with(w, { ...window, size: window.size - 1 }) });
+  for (const [k, step] of steps.entries()) {
+    if (step.op === 'place' || !isMove(step) || Math.abs(step.by) < 2) continue;
+    yield* told({ ...input, steps: put(k, { ...step, by: step.by - Math.sign(step.by) } as WindowStep) });
+  }
   if (n_seq > 1) yield* told({ ...input, n_seq: n_seq - 1 });
 }
 
@@ -252,11 +300,13 @@ function* told({ windows, n_seq, steps }: WindowInput): Generator<WindowInput> {
       continue;
     }
     if (step.op === 'cp' && (!known(step.from) || !known(step.to) || lists.length(step.to) > 0)) return;
-    if ((step.op === 'rm' || step.op === 'keep') && !known(step.seq)) return;
-    const { refused: _, ...plain } = step;
-    const refused = refuses(lists, plain as Operation);
-    if (!refused) applyToLists(lists, plain as Operation);
-    again.push((refused ? { ...plain, refused } : plain) as Operation);
+    if (step.op !== 'cp' && step.op !== 'clear' && !known(step.seq)) return;
+    const { refused: _, ...rest } = step;
+    const plain = rest as Operation;
+    if (isMove(plain) && lists.moveRefusal(plain as MoveStep) === 'ops.range') return;
+    const refused = refuses(lists, plain);
+    if (!refused) apply(lists, plain);
+    again.push(refused ? { ...plain, refused } : plain);
   }
   yield { windows, n_seq, steps: again };
 }
