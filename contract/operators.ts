@@ -30,7 +30,7 @@ export interface RmsNormInput {
   readonly weight: Float32Array | null;
 }
 
-/** As `RmsNormInput` of each head by itself, with one `weight` {n_embd_head}; x is {n_head * n_embd_head, rows}. */
+/** As `RmsNormInput` of each head by itself, with one `weight` {n_embd_head} or none; x is {n_head * n_embd_head, rows}. */
 export interface HeadNormInput {
   readonly op: 'headNorm';
   readonly n_head: number;
@@ -38,7 +38,7 @@ export interface HeadNormInput {
   readonly rows: number;
   readonly eps: number;
   readonly x: Float32Array;
-  readonly weight: Float32Array;
+  readonly weight: Float32Array | null;
 }
 
 /** w x, then + bias {n}, then + old {n, rows}, where given; x is {k, rows}, w {k, n}. */
@@ -116,6 +116,16 @@ export interface GeluMulInput {
   readonly up: Float32Array;
 }
 
+/** Row r * times + s is row r of x {n, rows} times `by` {times, rows}. */
+export interface TimesEachInput {
+  readonly op: 'timesEach';
+  readonly n: number;
+  readonly rows: number;
+  readonly times: number;
+  readonly x: Float32Array;
+  readonly by: Float32Array;
+}
+
 /** x {n, rows} times a float32. */
 export interface ScaleRowsInput {
   readonly op: 'scaleRows';
@@ -147,13 +157,13 @@ export interface CapOutputsInput {
 
 /**
  * The `n_used` largest of each row of logits {n_expert, rows}, ties to the lower number. Answers rows of 2 n_used: their
- * numbers, ascending, then the softmax of their logits, or their shares in the softmax of all logits.
+ * numbers, ascending, then the softmax of their logits, or their shares in the softmax of all logits, or the sigmoid of each.
  */
 export interface RouteInput {
   readonly op: 'route';
   readonly n_expert: number;
   readonly n_used: number;
-  readonly shares: 'chosen' | 'all';
+  readonly shares: 'chosen' | 'all' | 'sigmoid';
   readonly rows: number;
   readonly logits: Float32Array;
 }
@@ -174,14 +184,14 @@ export interface ExpertMatmulInput {
   readonly experts: readonly (readonly number[])[];
 }
 
-/** old + sum_s weight_s x_s; x is {n, n_used, rows}, weights {n_used, rows}, old {n, rows}. */
+/** old + sum_s weight_s x_s; x is {n, n_used, rows}, weights {n_used, rows} (null: all are 1), old {n, rows}. */
 export interface ExpertSumInput {
   readonly op: 'expertSum';
   readonly n: number;
   readonly n_used: number;
   readonly rows: number;
   readonly x: Float32Array;
-  readonly weights: Float32Array;
+  readonly weights: Float32Array | null;
   readonly old: Float32Array;
 }
 
@@ -295,6 +305,7 @@ export type OperatorInput =
   | ExpertSumInput
   | GeluMulInput
   | ScaleRowsInput
+  | TimesEachInput
   | NormAddInput
   | CapOutputsInput
   | SsmConvInput

@@ -99,12 +99,12 @@ export class EngineContext implements SubjectContext {
     this.memory.place(batch, splitter, u, this.#spaces);
     const { index, act } = this.#spaces;
     for (let j = 0; j < n; j++) index[this.#layout.tokenIds + j] = batch.token[splitter.index[begin + j]!]!;
-    const { ropes } = this.#model.network;
-    for (let r = 0; r < ropes.length; r++) {
-      const rows = this.#built.ropeRows[r]!;
-      const stride = pad16(ropes[r]!.n_rot);
+    const { tables } = this.#model.network;
+    for (let t = 0; t < tables.length; t++) {
+      const rows = this.#built.tableRows[t]!;
+      const stride = pad16(tables[t]!.width);
       for (let j = 0; j < n; j++) {
-        ropes[r]!.copyRow(batch.pos[splitter.index[begin + j]!]!, act, rows + j * stride);
+        tables[t]!.copyRow(batch.pos[splitter.index[begin + j]!]!, act, rows + j * stride);
       }
     }
     const { outIds, outRows } = this.#layout;
@@ -223,10 +223,10 @@ export class EngineContext implements SubjectContext {
     return 0;
   }
 
-  /** Row j of every rope table: a step of delta. */
+  /** Row j of every table: a step of delta. */
   #turnRows(j: number, delta: number): void {
-    for (const [r, rope] of this.#model.network.ropes.entries())
-      rope.copyTurn(delta, this.#spaces.act, this.#built.ropeRows[r]! + j * pad16(rope.n_rot));
+    for (const [t, table] of this.#model.network.tables.entries())
+      table.copyTurn(delta, this.#spaces.act, this.#built.tableRows[t]! + j * pad16(table.width));
   }
 
   seqKeep(seq: number): void {

@@ -1,6 +1,6 @@
 /** The kernels of experts one by one, as `kernels-white.ts` lays the others out. */
 import type { InputOf } from '../contract/operators.ts';
-import { DIM, packMatrix, pad16, TYPE } from '../native/plan.ts';
+import { DIM, packMatrix, pad16, SHARES, TYPE } from '../native/plan.ts';
 import { type Layout, type Read, result, typed, unpadded } from './kernel-layout.ts';
 
 export function route(lay: Layout, { n_expert, n_used, shares: of, rows, logits }: InputOf<'route'>): Read {
@@ -16,7 +16,7 @@ export function route(lay: Layout, { n_expert, n_used, shares: of, rows, logits 
     ids,
     weights,
     stride,
-    all: of === 'all',
+    shares: SHARES[of],
   });
   return ({ act }) => {
     const [chosen, shares] = [ids, weights].map((at) => unpadded(act, at, rows, n_used));
@@ -66,7 +66,7 @@ export function expertSum(lay: Layout, { n, n_used, rows, x, weights, old }: Inp
     rows: DIM.tokens,
     src: lay.rows(x, n),
     srcStride: pad16(n),
-    weights: lay.rows(weights, n_used),
+    weights: weights === null ? -1 : lay.rows(weights, n_used),
     weightsStride: pad16(n_used),
     nUsed: n_used,
     dst,

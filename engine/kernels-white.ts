@@ -396,7 +396,7 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
       stride: pad16(n),
       nHead: n_head,
       d: n_embd_head,
-      weight: lay.weights.put(padded(weight, n_embd_head)),
+      weight: weight === null ? -1 : lay.weights.put(padded(weight, n_embd_head)),
       eps,
     });
     return result(n, rows, at);
@@ -412,6 +412,23 @@ const LAY: { readonly [Op in OperatorName]: (lay: Layout, input: InputOf<Op>) =>
     const at = lay.rows(x, n);
     lay.plan.scaleRows({ rows: DIM.tokens, x: at, stride: pad16(n), n, factor });
     return result(n, rows, at);
+  },
+  timesEach(lay, { n, rows, times, x, by }) {
+    lay.dims[DIM.tokens] = rows;
+    const src = lay.rows(x, n);
+    const dst = times === 1 ? src : lay.hole(rows * times * pad16(n));
+    lay.plan.timesEach({
+      rows: DIM.tokens,
+      src,
+      srcStride: pad16(n),
+      by: lay.rows(by, times),
+      byStride: pad16(times),
+      times,
+      dst,
+      dstStride: pad16(n),
+      n,
+    });
+    return result(n, rows * times, dst);
   },
   normAdd(lay, { n, rows, eps, x, weight, old }) {
     lay.dims[DIM.tokens] = rows;

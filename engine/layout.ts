@@ -4,7 +4,7 @@
  */
 import { pad16 } from '../native/plan.ts';
 import type { Window } from './mask.ts';
-import type { RopeTable } from './rope.ts';
+import type { PositionTable } from './rope.ts';
 
 /** Hands out offsets. */
 export class Arena {
@@ -157,8 +157,8 @@ export interface BuiltPlan {
   readonly n_ops: number;
   readonly actWords: number;
   readonly cacheBytes: number;
-  /** Where the rows of each table of `Network.ropes` lie (act), each of pad16(n_rot) words a token. */
-  readonly ropeRows: readonly number[];
+  /** Where the rows of each table of `Network.tables` lie (act), each of pad16(width) words a token. */
+  readonly tableRows: readonly number[];
   /** In the order of `Network.caches`. */
   readonly caches: readonly CacheRows[];
 }
@@ -168,7 +168,7 @@ export interface Network {
   /** At least one. A plan names them by their place here. */
   readonly caches: readonly CacheSpec[];
   readonly weights: Uint8Array;
-  /** The tables of cosines and sines that its plans read; the context fills their rows for every ubatch. */
-  readonly ropes: readonly RopeTable[];
+  /** The tables that its plans read, such as cosines and sines; the context fills their rows for every ubatch. */
+  readonly tables: readonly PositionTable[];
   build(context: PlanContext): BuiltPlan;
 }

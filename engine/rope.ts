@@ -64,11 +64,21 @@ export function sinCos64(x: number): { sin: number; cos: number } {
 /** Which channels of a head rotate together: (2i, 2i+1), or (i, i + n_rot/2). */
 export type RopeType = 'NORMAL' | 'NEOX';
 
+/** Rows that depend on the position of a token alone. */
+export interface PositionTable {
+  /** Numbers of a row. */
+  readonly width: number;
+  /** Copies the row of a position to out[at .. at+width). */
+  copyRow(pos: number, out: Float32Array, at: number): void;
+  /** The same for a step from one position to another. */
+  copyTurn(delta: number, out: Float32Array, at: number): void;
+}
+
 /**
  * Rows by position, computed when first asked for: the cosine where the first channel of a pair lies, the sine where
  * the second does. So (cos_0, sin_0, cos_1, sin_1, ...) or, for NEOX, (cos_0, cos_1, ..., sin_0, sin_1, ...).
  */
-export class RopeTable {
+export class RopeTable implements PositionTable {
   readonly n_rot: number;
   readonly type: RopeType;
   readonly #frequency: Float64Array;
@@ -83,6 +93,10 @@ export class RopeTable {
       { length: n_rot / 2 },
       (_, i) => freq_scale * exp64((-2 * i * ln) / n_rot),
     );
+  }
+
+  get width(): number {
+    return this.n_rot;
   }
 
   /** Pair i: its cosine lies at first * i, its sine `second` behind that. */

@@ -8,6 +8,7 @@ import { canaries, equivalents } from './canaries.ts';
 import { engineFaults } from './engine-faults.ts';
 import { hybridFaults, hybridReferenceFaults } from './hybrid-faults.ts';
 import { kernelFaults } from './kernel-faults.ts';
+import { llama4Faults, llama4ReferenceFaults } from './llama4-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
 import { windowFaults } from './window-faults.ts';
@@ -24,6 +25,7 @@ export const faults: readonly PlantedFault[] = [
   ...windowFaults,
   ...kernelFaults,
   ...archFaults,
+  ...llama4Faults,
 ];
 
 /** Faults that are wrong for everybody in the same way. */
@@ -31,6 +33,7 @@ export const referenceFaults: readonly PlantedFault[] = [
   ...sharedReferenceFaults,
   ...hybridReferenceFaults,
   ...archReferenceFaults,
+  ...llama4ReferenceFaults,
 ];
 
 /** Everything that can be planted, by name. */

@@ -63,6 +63,9 @@ const SHA256: Readonly<Record<string, string>> = {
   bert: '63bb890eeef2e98e7114c338040cb0a740c218a740b8dc92c0fb4fcf2445aa4e',
   t5: '99a6109d5039a29ec9ee8e0e1f5553f888793f82b2e8ee2cd4f013e47895eae2',
   llama4: '3ce900165f08d9d6302d4c3cdbf91eea4bd55eee5e6fa3b70d15d34b8d15ea47',
+  'llama4-fuzz': 'bedd0660eda60cfbb1d1ac8457b5e84179446bb9ce82fa337fbf5d3637f3b4eb',
+  'llama4-fuzz-f16': '6653e32b3f0779099c8dd5670d001c0a1fae2f563cdd30553d2be4d4ef86f907',
+  'llama4-dense': '8daa11d7469b4a05f219c312e16e4f4f89d9adfecf793bcb4b676f92d5421346',
 };
 
 /** The entries of one sequence. */
@@ -123,6 +126,9 @@ describe('recipes', () => {
         'lfm2-fuzz': 15_784,
         'falcon-h1': 150_832,
         'falcon-h1-fuzz': 20_092,
+        llama4: 330_688,
+        'llama4-fuzz': 32_136,
+        'llama4-dense': 23_976,
       }[name.replace('-f16', '')],
     );
     // Those that llama.cpp loads have a vocabulary of bytes.
@@ -208,8 +214,8 @@ describe('size variants', () => {
     expect(model.hparams).toMatchObject({ n_layer, n_embd, n_vocab: 64 });
     const n_vocab = overflowOf(`recipe:${name}`) ?? 64;
     for (let s = 0; s < 2; s++) {
-      // One layer with a window of 4 sees no farther.
-      const length = name.startsWith('gemma') ? 4 : 12;
+      // One layer with a window of 4, or chunks of 6, sees no farther.
+      const length = /^(gemma|llama4)/.test(name) ? 4 : 12;
       const tokens = Array.from({ length }, (_, i) => (i * 37 + s * 11) % 64);
       const before = lastLogits(name, tokens);
       const after = lastLogits(name, [(tokens[0]! + 5 + s) % n_vocab, ...tokens.slice(1)]);

@@ -28,7 +28,7 @@ import {
   type Lfm2Shape,
 } from './recipe-hybrid.ts';
 import { buildLlama, type LlamaShape } from './recipe-llama.ts';
-import { buildLlama4 } from './recipe-llama4.ts';
+import { buildLlama4, LLAMA4_LOADABLE, type Llama4Shape } from './recipe-llama4.ts';
 import { buildMamba, type MambaShape } from './recipe-mamba.ts';
 import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.ts';
 import { buildOpenelm } from './recipe-openelm.ts';
@@ -151,6 +151,29 @@ const GEMMA2_FUZZ: GemmaShape = {
 
 /** Windows, then none, then a window again. */
 const GEMMA3_FUZZ: GemmaShape = { ...GEMMA2_FUZZ, n_layer: 4, window: 4, swa_period: 3 };
+
+const LLAMA4_FUZZ: Llama4Shape = {
+  n_vocab: 64,
+  n_embd: 24,
+  n_layer: 4,
+  n_head: 3,
+  n_head_kv: 1,
+  n_embd_head: 8,
+  n_ff: 36,
+  experts: { n_expert: 5, n_expert_used: 2, n_ff_exp: 20, step: 2 },
+  short: { chunk: 6, temperature: 5 },
+};
+
+const LLAMA4_DENSE: Llama4Shape = {
+  n_vocab: 64,
+  n_embd: 24,
+  n_layer: 5,
+  n_head: 3,
+  n_head_kv: 1,
+  n_embd_head: 8,
+  n_ff: 36,
+  short: { chunk: 4, temperature: 7 },
+};
 
 /** The cap of logits, which not every gemma3 has. */
 const FINAL_CAP = [['final_logit_softcapping', f32(12)]] as const;
@@ -326,7 +349,20 @@ export const recipes: readonly Recipe[] = [
   single('openelm', 'openelm', '3 layers of 4, 2 and 4 heads', buildOpenelm),
   single('bert', 'bert', '2 layers, embeddings pooled by their mean', buildBert),
   single('t5', 't5', '2 layers of encoder, 2 of decoder', buildT5),
-  single('llama4', 'llama4', '4 layers, 16 experts in every second', buildLlama4),
+  single('llama4', 'llama4', '4 layers, 16 experts in every second', (name, type) =>
+    buildLlama4(name, LLAMA4_LOADABLE, type),
+  ),
+  ...pair(
+    'llama4-fuzz',
+    'llama4',
+    'random llama4: 4 layers, width 24, chunks of 6, 5 experts in every second, 2 used, vocabulary 64',
+    (type) => buildLlama4('llama4-fuzz', LLAMA4_FUZZ, type),
+    (n_layer, n_embd, type) => buildLlama4('llama4-fuzz', llama4Of(n_layer, n_embd), type),
+  ),
+  {
+    ...single('llama4-dense', 'llama4', '', (name, type) => buildLlama4(name, LLAMA4_DENSE, type)),
+    describe: 'random llama4: 5 layers, width 24, chunks of 4, no experts, vocabulary 64',
+  },
 ];
 
 export const recipeNames: readonly string[] = recipes.map((recipe) => recipe.name);
@@ -392,6 +428,11 @@ function llamaOf(n_layer: number, n_embd: number): LlamaShape {
 
 function mambaOf(n_layer: number, n_embd: number): MambaShape {
   return { ...MAMBA_FUZZ, n_layer, n_embd, dt_rank: n_embd >> 4 };
+}
+
+function llama4Of(n_layer: number, n_embd: number): Llama4Shape {
+  const n_head = n_embd / LLAMA4_FUZZ.n_embd_head;
+  return { ...LLAMA4_FUZZ, n_layer, n_embd, n_head, n_ff: 1.5 * n_embd };
 }
 
 /** Heads stay 8 channels wide. */

@@ -332,6 +332,7 @@ describe('refused keys', () => {
     ['openelm', ['feed_forward_length', 'attention.head_count', 'attention.layer_norm_rms_epsilon']],
     ['lfm2', ['feed_forward_length', 'attention.head_count_kv', 'shortconv.l_cache']],
     ['falcon-h1', ['feed_forward_length', 'attention.head_count', 'ssm.group_count', 'ssm.time_step_rank']],
+    ['llama4', ['feed_forward_length', 'expert_feed_forward_length', 'interleave_moe_layer_step']],
     [
       'jamba',
       [
@@ -486,6 +487,10 @@ describe('refused keys', () => {
     ['lfm2', 'lfm2.shortconv.l_cache', u32(1), 'is 1; wanted 2 to'],
     ['lfm2', 'lfm2.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
     ['lfm2', 'lfm2.attention.sliding_window', u32(8), 'is not supported for the architecture lfm2'],
+    ['llama4', 'llama4.expert_used_count', u32(17), 'is 17, but expert_count is 16'],
+    ['llama4', 'llama4.expert_weights_scale', f32(2), 'scaled experts are not supported'],
+    ['llama4', 'llama4.attention.temperature_length', u32(0), 'is 0; wanted 1 to'],
+    ['llama4', 'llama4.attention.sliding_window_pattern', u32(0), 'is 0; wanted 1 to'],
     ['jamba', 'jamba.ssm.dt_b_c_rms', flag(true), '"jamba.ssm.dt_b_c_rms" is not supported'],
     ['jamba', 'jamba.rope.dimension_count', u32(16), '"jamba.rope.dimension_count" is not supported'],
     ['rwkv6', 'rwkv6.wkv.head_size', u32(24), 'is 24, which does not divide embedding_length 64'],
@@ -524,6 +529,7 @@ describe('refused tensors', () => {
     'jamba',
     'lfm2',
     'falcon-h1',
+    'llama4-fuzz',
     'gemma2-fuzz',
     'gemma3-fuzz',
   ])('%s: every tensor is needed, in its shape', (recipe) => {
@@ -585,6 +591,8 @@ describe('refused tensors', () => {
     ['jamba', 'blk.1.ssm_dt_norm.weight', 'is not part of the architecture jamba'],
     ['jamba', 'blk.0.attn_q.weight', 'is not part of the architecture jamba'],
     ['falcon-h1', 'blk.0.ffn_norm.weight', 'is misnamed: ffn_norm of falcon-h1 has no ".weight"'],
+    ['llama4-fuzz', 'blk.0.ffn_gate_exps.weight', 'belongs to experts, which this layer has not'],
+    ['llama4-fuzz', 'rope_freqs.weight', 'changes the rope frequencies, which is not supported'],
     ['falcon-h1', 'blk.1.ssm_norm.weight', 'is a norm behind the gate, which is not supported in falcon-h1'],
     ['falcon-h1', 'blk.0.attn_q.bias', 'is a bias; models with biases are not supported'],
     ['falcon-h1', 'blk.0.ssm_d.weight', 'is misnamed: ssm_a and ssm_d have no ".weight"'],

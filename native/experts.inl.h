@@ -7,10 +7,12 @@
 
 namespace {
 
+enum { SHARES_ALL = 1, SHARES_SIGMOID };
+
 /* A few comparisons an expert: next to the products that follow they cost nothing. */
 void route(const int32_t* a, int rows, const Memory& m) {
   const int nExpert = a[4], nUsed = a[5], wide = pad16(nUsed);
-  const bool all = a[9];
+  const bool all = a[9] == SHARES_ALL, sigmoid = a[9] == SHARES_SIGMOID;
   uint8_t* taken = scratch.get<uint8_t>(0, static_cast<size_t>(nExpert));
   for (int r = 0; r < rows; r++) {
     const float* logits = m.act + a[2] + static_cast<long>(r) * a[3];
@@ -32,6 +34,10 @@ void route(const int32_t* a, int rows, const Memory& m) {
       weights[s++] = logits[i];
     }
     for (int s = nUsed; s < wide; s++) ids[s] = weights[s] = 0;
+    if (sigmoid) {
+      for (int s = 0; s < nUsed; s += 16) vstore(weights + s, firstN(vsigmoid(vload(weights + s)), nUsed - s));
+      continue;
+    }
     V sum = vzero();
     for (int s = 0; s < nUsed; s += 16) {
       const V e = firstN(vexp(vsub(vload(weights + s), vset(max))), nUsed - s);
@@ -92,12 +98,13 @@ void expertMatmul(const int32_t* a, int rows, const Memory& m) {
 void expertSum(const int32_t* a, int rows, const Memory& m) {
   const int nUsed = a[6], n = a[9];
   for (int r = 0; r < rows; r++) {
-    const float* weights = m.act + a[4] + static_cast<long>(r) * a[5];
+    const float* weights = a[4] < 0 ? nullptr : m.act + a[4] + static_cast<long>(r) * a[5];
     const float* from = m.act + a[2] + static_cast<long>(r) * nUsed * a[3];
     float* to = m.act + a[7] + static_cast<long>(r) * a[8];
     for (int c = 0; c < n; c += 16) {
       V sum = vzero();
-      for (int s = 0; s < nUsed; s++) sum = vfma(vset(weights[s]), vload(from + static_cast<long>(s) * a[3] + c), sum);
+      for (int s = 0; s < nUsed; s++)
+        sum = vfma(vset(weights ? weights[s] : 1.0f), vload(from + static_cast<long>(s) * a[3] + c), sum);
       vstore(to + c, firstN(vadd(vload(to + c), sum), n - c));
     }
   }

@@ -1,16 +1,16 @@
 /** Experts: bits across implementations, a row alone and among others, ties, values against float64. */
 import { describe, expect, test } from 'vitest';
-import { packMatrix } from './plan.ts';
+import { packMatrix, SHARES } from './plan.ts';
 import { DIM, Layout, pad16, Random, runEverywhere, TYPE, typed } from './testkit.ts';
 
-function routed(logits: Float32Array, nExpert: number, nUsed: number, all = false) {
+function routed(logits: Float32Array, nExpert: number, nUsed: number, shares: number = SHARES.chosen) {
   const layout = new Layout();
   const rows = logits.length / nExpert;
   const stride = pad16(nUsed);
   layout.dims[DIM.tokens] = rows;
   const [ids, weights] = [layout.hole(rows * stride), layout.hole(rows * stride)];
   const at = { rows: DIM.tokens, logits: layout.rows(logits, nExpert), logitsStride: pad16(nExpert) };
-  layout.plan.route({ ...at, nExpert, nUsed, ids, weights, stride, all });
+  layout.plan.route({ ...at, nExpert, nUsed, ids, weights, stride, shares });
   const { act } = runEverywhere(layout).memory;
   return Array.from({ length: rows }, (_, r) => {
     const row = (of: number) => [...act.slice(of + r * stride, of + (r + 1) * stride)];
@@ -29,15 +29,19 @@ describe('route', () => {
     [130, 40],
   ])('of %i experts the best %i, in the order of their numbers', (nExpert, nUsed) => {
     const logits = new Random(nExpert).floats(5 * nExpert, 6);
-    for (const all of [false, true])
-      routed(logits, nExpert, nUsed, all).forEach(({ ids, weights }, r) => {
+    for (const shares of Object.values(SHARES))
+      routed(logits, nExpert, nUsed, shares).forEach(({ ids, weights }, r) => {
         const row = logits.subarray(r * nExpert, (r + 1) * nExpert);
         const best = [...row.keys()].sort((i, j) => row[j]! - row[i]!).slice(0, nUsed);
         expect(ids).toEqual(best.sort((i, j) => i - j));
         const e = best.map((i) => Math.exp(row[i]!));
-        const sum = all ? row.reduce((a, x) => a + Math.exp(x), 0) : e.reduce((a, b) => a + b, 0);
+        const sums = {
+          [SHARES.all]: () => row.reduce((a, x) => a + Math.exp(x), 0),
+          [SHARES.chosen]: () => e.reduce((a, b) => a + b, 0),
+          [SHARES.sigmoid]: (s: number) => e[s]! + 1,
+        };
         weights.forEach((w, s) => {
-          expect(Math.abs(w - e[s]! / sum)).toBeLessThanOrEqual(40 * 2 ** -24 * w);
+          expect(Math.abs(w - e[s]! / sums[shares](s))).toBeLessThanOrEqual(40 * 2 ** -24 * w);
         });
       });
   });

@@ -18,6 +18,19 @@ void geluMul(const int32_t* a, int rows, const Memory& m) {
   }
 }
 
+/* A row that goes to several places is read before any of them is written only if they are not its own. */
+void timesEach(const int32_t* a, int rows, const Memory& m) {
+  const int times = a[6], n = a[9];
+  for (int r = 0; r < rows; r++) {
+    const float* from = m.act + a[2] + static_cast<long>(r) * a[3];
+    const float* by = m.act + a[4] + static_cast<long>(r) * a[5];
+    for (int s = 0; s < times; s++) {
+      float* to = m.act + a[7] + (static_cast<long>(r) * times + s) * a[8];
+      for (int c = 0; c < n; c += 16) vstore(to + c, firstN(vmul(vload(from + c), vset(by[s])), n - c));
+    }
+  }
+}
+
 void scaleRows(const int32_t* a, int rows, const Memory& m) {
   const int n = a[4];
   const V factor = vset(asFloat(a[5]));

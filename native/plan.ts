@@ -34,6 +34,9 @@ export const N_DIMS = 8;
 
 export const TYPE = { F32: 0, F16: 1 } as const;
 
+/** What the weights of chosen experts are: `PlanBuilder.route`. */
+export const SHARES = { chosen: 0, all: 1, sigmoid: 2 } as const;
+
 /** Which channels of a head rotate together: (2i, 2i+1), or (i, i + nRot/2). */
 export const ROPE = { NORMAL: 0, NEOX: 1 } as const;
 
@@ -72,6 +75,7 @@ export const OP = {
   normAdd: 42,
   capOutputs: 43,
   shortConv: 47,
+  timesEach: 48,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -207,7 +211,10 @@ export class PlanBuilder {
     this.#push(OP.rope, a.rows, a.x, a.stride, a.nHead, a.d, a.nRot, a.table, a.tableStride, a.type);
   }
 
-  /** RMS norm (see `rmsNorm`) of each of nHead heads of d channels in act x[r], in place, all with one weight (d floats). */
+  /**
+   * RMS norm (see `rmsNorm`) of each of nHead heads of d channels in act x[r], in place, all with one weight (d floats; -1:
+   * none).
+   */
   headNorm(a: {
     rows: number;
     x: number;
@@ -302,7 +309,8 @@ export class PlanBuilder {
   /**
    * Which nUsed of nExpert experts row r goes to: those with the largest `logits` (act), ties to the lower number. act
    * ids[r] = their numbers as floats, ascending; weights[r, s] = exp(logit - maximum) / sum of these, the sum over the
-   * chosen ones with lane = s mod 16, or over all (`all`) with lane = number mod 16. ids and weights have one stride.
+   * chosen ones with lane = s mod 16, or over all with lane = number mod 16; or sigmoid(logit) (`SHARES`). ids and weights
+   * have one stride.
    */
   route(a: {
     rows: number;
@@ -313,7 +321,7 @@ export class PlanBuilder {
     ids: number;
     weights: number;
     stride: number;
-    all: boolean;
+    shares: number;
   }): void {
     this.#push(
       OP.route,
@@ -325,7 +333,7 @@ export class PlanBuilder {
       a.ids,
       a.weights,
       a.stride,
-      a.all ? 1 : 0,
+      a.shares,
     );
   }
 
@@ -371,7 +379,10 @@ export class PlanBuilder {
     );
   }
 
-  /** act dst[r] += the sum of fma(weights[r, s], src[r * nUsed + s], sum) from zero, s ascending; n columns. */
+  /**
+   * act dst[r] += the sum of fma(weights[r, s], src[r * nUsed + s], sum) from zero, s ascending; n columns. weights -1: all
+   * are 1.
+   */
   expertSum(a: {
     rows: number;
     src: number;
@@ -405,6 +416,22 @@ export class PlanBuilder {
   /** act dst[r, i] = gelu(gate[r, i]) * up[r, i], i < n. */
   geluMul(a: { rows: number; gate: number; up: number; dst: number; stride: number; n: number }): void {
     this.#push(OP.geluMul, a.rows, a.gate, a.up, a.dst, a.stride, a.n);
+  }
+
+  /** act dst[r * times + s, i] = src[r, i] * by[r, s], s < times, i < n. With times 1, dst may be src. */
+  timesEach(a: {
+    rows: number;
+    src: number;
+    srcStride: number;
+    by: number;
+    byStride: number;
+    times: number;
+    dst: number;
+    dstStride: number;
+    n: number;
+  }): void {
+    const { rows, src, srcStride, by, byStride, times, dst, dstStride, n } = a;
+    this.#push(OP.timesEach, rows, src, srcStride, by, byStride, times, dst, dstStride, n);
   }
 
   /** act x[r, i] *= factor, i < n. */

@@ -55,15 +55,17 @@ void rmsNorm(const int32_t* a, int rows, const Memory& m) {
 void headNorm(const int32_t* a, int rows, const Memory& m) {
   const int nHead = a[4], d = a[5];
   const float eps = asFloat(a[7]);
-  const float* weight = m.weight(a[6]);
+  const float* weight = a[6] < 0 ? nullptr : m.weight(a[6]);
   for (int r = 0; r < rows; r++) {
     float* x = m.act + a[2] + static_cast<long>(r) * a[3];
     for (int h = 0; h < nHead; h++, x += d) {
       const V s = vset(rmsScale(x, d, eps));
       for (int c = 0; c < d; c += 16) {
         const int live = d - c;
-        if (live >= 16) vstore(x + c, vmul(vmul(vload(x + c), s), vload(weight + c)));
-        else vstoreN(x + c, vmul(vmul(vloadN(x + c, live), s), vloadN(weight + c, live)), live);
+        V y = vmul(live >= 16 ? vload(x + c) : vloadN(x + c, live), s);
+        if (weight) y = vmul(y, live >= 16 ? vload(weight + c) : vloadN(weight + c, live));
+        if (live >= 16) vstore(x + c, y);
+        else vstoreN(x + c, y, live);
       }
     }
   }

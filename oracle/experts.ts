@@ -11,6 +11,9 @@ import { productKind, sumError } from './sum.ts';
 /** Whose shares sum up to 1: those of the `chosen` experts (renormalised), or of `all`. */
 export type Shares = 'chosen' | 'all';
 
+/** How what experts give is weighted: by shares, or not at all. */
+export type Weighting = Shares | 'none';
+
 /** The experts over whose shares a softmax is taken. */
 export function sharing(logits: Float64Array, chosen: readonly number[], shares: Shares): readonly number[] {
   return shares === 'all' ? Array.from(logits, (_, e) => e) : chosen;
@@ -62,6 +65,17 @@ export function weightedSum(weight: Float64Array, rows: readonly Float64Array[],
     }
     if (!at) return sum;
     const { b, variance } = sumError(term, rows.length, { order: 'any' }, productKind(at.profile));
+    return at.after(i, sum, b, Math.sqrt(variance));
+  });
+}
+
+/** The sum of rows as they are. One row is what it is. */
+export function plainSum(rows: readonly Float64Array[], at?: Site): Float64Array {
+  return rows[0]!.map((_, i) => {
+    const term = Float64Array.from(rows, (row) => row[i]!);
+    const sum = term.reduce((a, b) => a + b);
+    if (!at) return sum;
+    const { b, variance } = sumError(term, rows.length, { order: 'any' }, 'numbers');
     return at.after(i, sum, b, Math.sqrt(variance));
   });
 }

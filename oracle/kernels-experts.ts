@@ -14,6 +14,7 @@ import {
   rowsOf,
 } from './kernels-parts.ts';
 import { joined, softmax } from './math.ts';
+import { pointwise } from './pointwise.ts';
 import { TINY32, U32 } from './rounding.ts';
 import { largest } from './routes.ts';
 
@@ -26,6 +27,17 @@ export function routed(input: RouteInput, profile: RoundingProfile): BoundedOutp
   const rows = rowsOf(input.logits, n_expert).map((logits) => {
     const chosen = largest(logits, n_used);
     const at = new Kept(profile);
+    if (shares === 'sigmoid') {
+      const v = pointwise(
+        'sigmoid',
+        Float64Array.from(chosen, (e) => logits[e]!),
+        at,
+      );
+      return {
+        v: joined([Float64Array.from(chosen), v]),
+        e: joined([new Float64Array(n_used), Float64Array.from(at.b)]),
+      };
+    }
     const v = expertWeights(logits, chosen, at, shares);
     const over = sharing(logits, chosen, shares);
     const share = at.step('share').b;
@@ -59,7 +71,8 @@ export function expertsAdded(input: ExpertSumInput, profile: RoundingProfile): B
   const { n, n_used } = input;
   const x = rowsOf(input.x, n);
   const old = rowsOf(input.old, n);
-  const rows = rowsOf(input.weights, n_used).map((weight, r) => {
+  const rows = old.map((_, r) => {
+    const weight = Float64Array.from({ length: n_used }, (_, s) => input.weights?.[r * n_used + s] ?? 1);
     const at = new Kept(profile);
     const v = weightedSum(weight, x.slice(r * n_used, (r + 1) * n_used), at);
     return plus({ v, e: v.map((_, i) => at.b[i]! + n_used * TINY32) }, exact(old[r]!), profile);

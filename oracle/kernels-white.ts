@@ -366,6 +366,14 @@ const OPERATORS: {
     const v = scaled(Float64Array.from(x), factor, at);
     return [output('result', n, [{ v, e: v.map((_, i) => (at.b[i] ?? 0) + TINY32) }])];
   },
+  timesEach({ n, times: n_times, x, by }, profile) {
+    const rows = rowsOf(x, n).flatMap((row, r) =>
+      Array.from({ length: n_times }, (_, s) =>
+        times(exact(row), exact(row.map(() => by[r * n_times + s]!)), profile),
+      ),
+    );
+    return [output('result', n, rows)];
+  },
   normAdd(input, profile) {
     const [normed] = norm({ ...input, op: 'rmsNorm' }, profile);
     const sum = plus(exact(input.old), { v: normed!.values, e: normed!.bounds }, profile);

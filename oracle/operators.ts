@@ -5,7 +5,7 @@
  */
 import { IsobatchError } from '../contract/errors.ts';
 import { type AttentionShape, attend } from './attention.ts';
-import { expertWeights, type Shares, weightedSum } from './experts.ts';
+import { expertWeights, plainSum, type Weighting, weightedSum } from './experts.ts';
 import type { ForwardOptions } from './forward.ts';
 import { geluRow } from './gelu.ts';
 import { roundToHalf } from './half.ts';
@@ -79,9 +79,16 @@ export interface Operators<R> extends RwkvOperators<R> {
   attend(q: R, k: readonly R[], v: readonly R[], shape: AttentionShape, op: string): R;
   /**
    * The weighted sum of what the `n_used` experts with the largest logits give for a token; `expert` gives the row of
-   * one. Weights are shares of the chosen ones, or of all.
+   * one. Weights are shares of the chosen ones (default), or of all, or 1.
    */
-  mixture(logits: R, n_used: number, expert: (e: number) => R, place: Place, op: string, shares?: Shares): R;
+  mixture(
+    logits: R,
+    n_used: number,
+    expert: (e: number) => R,
+    place: Place,
+    op: string,
+    weighting?: Weighting,
+  ): R;
   /** The newest column of a convolution over `columns`, oldest first. */
   ssmConv(columns: readonly R[], w: Matrix, op: string): R;
   ssmScan(state: R, A: Matrix, token: ScanToken<R>, op: string): Scanned<R>;
@@ -124,6 +131,7 @@ export function plain(options: ForwardOptions = {}, rounding?: Rounding): Operat
       const chosen = options.routes?.at(place) ?? largest(logits, n_used);
       options.noted?.set(place, chosen);
       const rows = chosen.map(expert);
+      if (shares === 'none') return plainSum(rows, at(op));
       return weightedSum(expertWeights(logits, chosen, at(op)?.step('weight'), shares), rows, at(op));
     },
     ssmConv: (columns, w, op) => ssmConv(columns, w, at(op))[0]!,

@@ -1,6 +1,6 @@
 /** The carry rule of a mixture of experts (`experts.ts`), as that of attention: it keeps what the softmax cancels. */
 import { type Carried, type Collected, REACH, rowOf, SCORE_ERROR } from './carried.ts';
-import { expertWeights, type Shares, sharing, weightedSum } from './experts.ts';
+import { expertWeights, plainSum, type Shares, sharing, weightedSum } from './experts.ts';
 import { softmax } from './math.ts';
 
 /**
@@ -40,4 +40,14 @@ export function carriedMixture(
   const mixed = rowOf(out, s, logits, ...rows);
   const ill = over.some((e) => REACH * Math.sqrt(logits.s[e]!) > SCORE_ERROR);
   return ill ? { ...mixed, ill } : mixed;
+}
+
+/** The sum of rows as they are: logits decide which, and no more. */
+export function carriedSum(rows: readonly Carried[], at: Collected): Carried {
+  const out = plainSum(
+    rows.map(({ v }) => v),
+    at,
+  );
+  const s = out.map((_, i) => rows.reduce((sum, row) => sum + row.s[i]!, at.variance(i)));
+  return rowOf(out, s, ...rows);
 }

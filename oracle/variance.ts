@@ -31,7 +31,7 @@ import { type Operators, type Scanned, type ScanToken, storesHalf } from './oper
 import { type Fork, type Place, possibleChoices } from './routes.ts';
 import { slopeOfSoftcap, softcapRow } from './softcap.ts';
 import { ssmConv, ssmScan } from './ssm.ts';
-import { carriedMixture } from './variance-experts.ts';
+import { carriedMixture, carriedSum } from './variance-experts.ts';
 import { carriedHeads } from './variance-heads.ts';
 import { carriedRwkv } from './variance-rwkv.ts';
 
@@ -92,7 +92,9 @@ export function carried(profile: RoundingProfile, options: ForwardOptions = {}):
       const fork = forkAt(place, logits, n_used, options);
       const [chosen] = fork.choices;
       options.noted?.set(place, chosen!);
-      const out = carriedMixture(logits, chosen!, chosen!.map(expert), site('mixture'), shares);
+      const [rows, at] = [chosen!.map(expert), site('mixture')];
+      const out =
+        shares === 'none' ? carriedSum(rows, at) : carriedMixture(logits, chosen!, rows, at, shares);
       return fork.choices.length > 1 ? { ...out, forks: [...(out.forks ?? []), fork] } : out;
     },
     ssmConv: (columns, w) => carriedConv(columns, w, site('conv')),

@@ -120,6 +120,7 @@ export const LLAMA_MODELS: readonly string[] = [
   'lfm2',
   'openelm',
   'llama-moe',
+  'llama4',
   'bert',
   't5',
 ].map((name) => `recipe:${name}`);

@@ -45,6 +45,8 @@ export function demandedChoices(calls: readonly Call[], facts: Facts): Values {
   const out: { -readonly [K in keyof Values]: Values[K] } = {};
   if (choices.kv_unified !== undefined && legal.shared_needs_unified && calls.some(couples))
     out.kv_unified = true;
+  // Keys of a window are turned only where its cache is as large as the others.
+  if (choices.swa_full !== undefined && calls.some(moves)) out.swa_full = true;
   return out;
 }
 
@@ -57,9 +59,16 @@ function removesNothing(call: Call): boolean {
   return call.op === 'seqRm' && call.p1 >= 0 && Math.max(call.p0, 0) >= call.p1;
 }
 
-/** What a window has forgotten does not come back; whoever removes a part must ask first what is still there. */
+function moves(call: Call): boolean {
+  return call.op === 'seqAdd' || call.op === 'seqDiv';
+}
+
+/** What a window has forgotten does not come back; whoever changes a part must ask first what is still there. */
 function cutsPart(call: Call): boolean {
-  return (call.op === 'seqRm' || call.op === 'seqCp') && !(call.p0 <= 0 && call.p1 < 0);
+  if (call.op === 'seqDiv') return true;
+  return (
+    (call.op === 'seqRm' || call.op === 'seqCp' || call.op === 'seqAdd') && !(call.p0 <= 0 && call.p1 < 0)
+  );
 }
 
 /** Flash attention rounds to F16, so the sharp half of the cases is larger; embeddings need answers of their own. */

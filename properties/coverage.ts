@@ -198,7 +198,11 @@ function isPossible(
       return true;
     case 'operations':
       if (name !== 'seqAdd' && name !== 'seqDiv') return true;
-      return moves(subject, memory) && !all((model) => isUnwatched(subject, model));
+      if (name === 'seqDiv' && all((model) => isUnwatched(subject, model))) return false;
+      return (
+        moves(subject, memory) &&
+        (subject.choices?.swa_full !== undefined || !all((model) => isUnwatched(subject, model)))
+      );
     case 'removals':
       // A part of a state cannot be removed, nor one of what a window has forgotten, so only whole sequences go.
       if (name !== 'whole' && all((model) => isUnwatched(subject, model))) return false;

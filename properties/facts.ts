@@ -108,10 +108,10 @@ function gather(env: Env): Facts {
       !isUnwatched(subject, model) &&
       // Rows after a removal inside have bounds of their own, which a large model cannot afford.
       sample === undefined,
-    // Whether a window that nobody watches still holds what a move needs cannot be told; an encoder keeps nothing.
+    // Caches of windows move only where they are as large as the others; an encoder keeps nothing.
     moves:
       subject.shifts === true &&
-      !isUnwatched(subject, model) &&
+      (!isUnwatched(subject, model) || choicesOf(env).swa_full !== undefined) &&
       model.encoder === undefined &&
       !subject.legal?.unmoved?.includes(model.memory) &&
       sample === undefined,

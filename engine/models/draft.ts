@@ -5,7 +5,7 @@
 import type { Model } from '../../model/types.ts';
 import { DIM, PlanBuilder, pad16, SPACE } from '../../native/plan.ts';
 import { Arena, type BuiltPlan, type CacheIndex, type KeptRows, type PlanContext } from '../layout.ts';
-import type { RopeTable, RopeType } from '../rope.ts';
+import type { PositionTable, RopeTable, RopeType } from '../rope.ts';
 import { type Matrix, type Table, WeightsBuilder } from '../weights.ts';
 
 /** Activation rows, one a token: offset and stride in words. */
@@ -51,7 +51,7 @@ export class Draft {
   readonly cache = new Arena();
   /** Which rows operations are for (DIM): those of all tokens, or from `onlyOutputs` on those of outputs. */
   rows: number = DIM.tokens;
-  readonly #ropeRows: number[] = [];
+  readonly #tableRows: number[] = [];
   /** What each cache of the network keeps, and how a shift turns it. */
   readonly #caches: { readonly kept: KeptRows[]; readonly shift: PlanBuilder }[];
 
@@ -91,11 +91,15 @@ export class Draft {
     return { at: this.act.take(this.context.tokens * stride), stride };
   }
 
-  /** Room for the rows of a rope table. Tables are taken in the order of `Network.ropes`. */
-  takeRope({ n_rot, type }: RopeTable): Angles {
-    const rows = this.take(n_rot);
-    this.#ropeRows.push(rows.at);
-    return { ...rows, type };
+  /** Room for the rows of a table. Tables are taken in the order of `Network.tables`. */
+  takeTable({ width }: PositionTable): Rows {
+    const rows = this.take(width);
+    this.#tableRows.push(rows.at);
+    return rows;
+  }
+
+  takeRope(table: RopeTable): Angles {
+    return { ...this.takeTable(table), type: table.type };
   }
 
   /** dst = the n_embd values of each token in the table. */
@@ -190,7 +194,7 @@ export class Draft {
       n_ops: this.plan.n_ops,
       actWords: this.act.words,
       cacheBytes: 4 * this.cache.words,
-      ropeRows: this.#ropeRows,
+      tableRows: this.#tableRows,
       caches: this.#caches.map(({ kept, shift }) => ({
         kept,
         ...(shift.n_ops === 0 ? {} : { shift: { plan: shift.build(), n_ops: shift.n_ops } }),

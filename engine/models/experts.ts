@@ -3,7 +3,7 @@
  * logits, and what they give is summed with the softmax of these logits. Tokens of one expert go through its matrices
  * together; a token's sum is in the order of the experts' numbers, so nothing depends on who shares the ubatch.
  */
-import { pad16 } from '../../native/plan.ts';
+import { pad16, SHARES } from '../../native/plan.ts';
 import type { Matrix, Stack, WeightsBuilder } from '../weights.ts';
 import type { Draft, Rows } from './draft.ts';
 
@@ -55,51 +55,72 @@ export function takeExpertRoom(draft: Draft, shape: ExpertShape): ExpertRoom {
   };
 }
 
-/** x += the sum over the chosen experts of weight * down(SiLU(gate n) * up n), for the rows n. */
-export function expertFeedForward(
+/** The product of rows, or of a row a chosen expert, with the matrices of these experts. */
+function product(
   draft: Draft,
-  { router, gate, up, down }: ExpertWeights,
-  n: Rows,
-  x: Rows,
-  { n_expert, n_expert_used: nUsed, shares_of_all: all = false }: ExpertShape,
-  room: ExpertRoom,
+  w: Stack,
+  src: Rows,
+  perSlot: boolean,
+  dst: Rows,
+  { n_expert, n_expert_used: nUsed }: ExpertShape,
+  { ids }: ExpertRoom,
 ): void {
-  const { plan, rows } = draft;
-  const { ids, weights, logits } = room;
-  const product = (w: Stack, src: Rows, perSlot: boolean, dst: Rows) =>
-    plan.expertMatmul({
-      rows,
-      nExpert: n_expert,
-      nUsed,
-      ids: ids.at,
-      idsStride: ids.stride,
-      src: src.at,
-      srcStride: perSlot ? src.stride / nUsed : src.stride,
-      perSlot,
-      dst: dst.at,
-      dstStride: dst.stride / nUsed,
-      k: w.k,
-      n: w.n,
-      w: w.offset,
-      step: w.step,
-      type: w.type,
-    });
-  draft.project(router, n, logits);
-  const routed = { ids: ids.at, weights: weights.at, stride: ids.stride };
-  plan.route({
-    rows,
-    logits: logits.at,
-    logitsStride: logits.stride,
+  draft.plan.expertMatmul({
+    rows: draft.rows,
     nExpert: n_expert,
     nUsed,
-    ...routed,
-    all,
+    ids: ids.at,
+    idsStride: ids.stride,
+    src: src.at,
+    srcStride: perSlot ? src.stride / nUsed : src.stride,
+    perSlot,
+    dst: dst.at,
+    dstStride: dst.stride / nUsed,
+    k: w.k,
+    n: w.n,
+    w: w.offset,
+    step: w.step,
+    type: w.type,
   });
-  product(gate, n, false, room.gate);
-  product(up, n, false, room.up);
+}
+
+/** Logits of the rows n, which experts they choose, and the weights of these. */
+function routed(
+  draft: Draft,
+  router: Matrix,
+  n: Rows,
+  { n_expert: nExpert, n_expert_used: nUsed }: ExpertShape,
+  { logits, ids, weights }: ExpertRoom,
+  shares: number,
+): void {
+  draft.project(router, n, logits);
+  draft.plan.route({
+    rows: draft.rows,
+    logits: logits.at,
+    logitsStride: logits.stride,
+    nExpert,
+    nUsed,
+    ids: ids.at,
+    weights: weights.at,
+    stride: ids.stride,
+    shares,
+  });
+}
+
+/** x += the sum over the chosen experts of weight * down(SiLU(gate) * up), of products in the room. */
+function finished(
+  draft: Draft,
+  down: Stack,
+  x: Rows,
+  shape: ExpertShape,
+  room: ExpertRoom,
+  weights: { readonly at: number; readonly stride: number },
+): void {
+  const { plan, rows } = draft;
   const { at, stride } = room.gate;
+  const nUsed = shape.n_expert_used;
   plan.siluMul({ rows, gate: at, up: room.up.at, dst: at, stride, n: stride });
-  product(down, room.gate, true, room.down);
+  product(draft, down, room.gate, true, room.down, shape, room);
   plan.expertSum({
     rows,
     src: room.down.at,
@@ -111,4 +132,58 @@ export function expertFeedForward(
     dstStride: x.stride,
     n: down.n,
   });
+}
+
+/** x += the sum over the chosen experts of weight * down(SiLU(gate n) * up n), for the rows n. */
+export function expertFeedForward(
+  draft: Draft,
+  { router, gate, up, down }: ExpertWeights,
+  n: Rows,
+  x: Rows,
+  shape: ExpertShape,
+  room: ExpertRoom,
+): void {
+  routed(draft, router, n, shape, room, shape.shares_of_all ? SHARES.all : SHARES.chosen);
+  product(draft, gate, n, false, room.gate, shape, room);
+  product(draft, up, n, false, room.up, shape, room);
+  finished(draft, down, x, shape, room, room.weights);
+}
+
+/** Room for experts whose inputs are weighted. */
+export interface OpenedRoom extends ExpertRoom {
+  /** A row a chosen expert. */
+  readonly inputs: Rows;
+}
+
+export function takeOpenedRoom(draft: Draft, shape: ExpertShape): OpenedRoom {
+  const inputs = draft.take(shape.n_expert_used * pad16(shape.n_embd));
+  return { ...takeExpertRoom(draft, shape), inputs };
+}
+
+/** x += the sum over the chosen experts of down(SiLU(gate m) * up m), m = n sigmoid(logit), for the rows n. */
+export function openedExperts(
+  draft: Draft,
+  { router, gate, up, down }: ExpertWeights,
+  n: Rows,
+  x: Rows,
+  shape: ExpertShape,
+  room: OpenedRoom,
+): void {
+  const { n_embd, n_expert_used: times } = shape;
+  const { inputs, weights } = room;
+  routed(draft, router, n, shape, room, SHARES.sigmoid);
+  draft.plan.timesEach({
+    rows: draft.rows,
+    src: n.at,
+    srcStride: n.stride,
+    by: weights.at,
+    byStride: weights.stride,
+    times,
+    dst: inputs.at,
+    dstStride: inputs.stride / times,
+    n: n_embd,
+  });
+  product(draft, gate, inputs, true, room.gate, shape, room);
+  product(draft, up, inputs, true, room.up, shape, room);
+  finished(draft, down, x, shape, room, { at: -1, stride: 0 });
 }

@@ -51,7 +51,7 @@ export function falconH1(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, ropes: [rope], build };
+  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, tables: [rope], build };
 }
 
 function packLayer(builder: WeightsBuilder, hparams: Hparams, prefix: string) {

@@ -78,7 +78,7 @@ export function gemma(model: Model, hparams: GemmaHparams, normedHeads: boolean)
   const caches = kinds.map(({ windowed }): CacheSpec => {
     return windowed ? { kind: 'attention', window: { kind: 'sliding', size: n_swa } } : { kind: 'attention' };
   });
-  return { caches, weights, ropes: kinds.map(({ rope }) => rope), build };
+  return { caches, weights, tables: kinds.map(({ rope }) => rope), build };
 }
 
 /** A cache and the angles of the layers that use it. */

@@ -52,7 +52,7 @@ export function jamba(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, ropes: [], build };
+  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, tables: [], build };
 }
 
 function packLayer(builder: WeightsBuilder, prefix: string, hparams: Hparams, l: number) {

@@ -87,7 +87,7 @@ export function lfm2(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, ropes: [rope], build };
+  return { caches: [{ kind: 'recurrent' }, { kind: 'attention' }], weights, tables: [rope], build };
 }
 
 type Convolution = ReturnType<typeof packConvolution>;

@@ -84,7 +84,7 @@ function network<W, R>(model: Model, hparams: Hparams, net: Net<W, R>): Network 
     return draft.built();
   }
 
-  return { caches: [{ kind: 'attention' }], weights, ropes: [rope], build };
+  return { caches: [{ kind: 'attention' }], weights, tables: [rope], build };
 }
 
 function packLayer<W>(builder: WeightsBuilder, prefix: string, net: Net<W, unknown>) {

@@ -40,7 +40,7 @@ export function mamba(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }], weights, ropes: [], build };
+  return { caches: [{ kind: 'recurrent' }], weights, tables: [], build };
 }
 
 /** The mixers of a model, one after the other: they share their room, and each has states of its own. */

@@ -47,7 +47,7 @@ export function mamba2(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }], weights, ropes: [], build };
+  return { caches: [{ kind: 'recurrent' }], weights, tables: [], build };
 }
 
 /** The mixers of a model, one after the other: they share their room, and each has states of its own. */

@@ -70,7 +70,7 @@ export function openelm(model: Model, hparams: Hparams): Network {
     return draft.built();
   }
 
-  return { caches: [{ kind: 'attention' }], weights, ropes: [rope], build };
+  return { caches: [{ kind: 'attention' }], weights, tables: [rope], build };
 }
 
 /** Rows of n values where wider ones have room. */

@@ -32,7 +32,7 @@ export function rotate(
   });
 }
 
-/** x = RMS norm of each of n_head heads by itself, all with the same weights {n_embd_head}. */
+/** x = RMS norm of each of n_head heads by itself, all with the same weights {n_embd_head} (-1: none). */
 export function headNorm(
   draft: Draft,
   x: Rows,
@@ -59,6 +59,8 @@ export interface Attending {
   readonly dst: Rows;
   /** Rotates keys by the positions of their tokens, or by how far they are shifted; null if positions do not matter. */
   readonly turn: ((k: Rows) => void) | null;
+  /** What is done to keys between that and keeping them, once. */
+  readonly settle?: (k: Rows) => void;
   /** Scores are multiplied by it: a float32. */
   readonly scale: number;
   /** Scores are capped to it (softcap); 0, the default: not at all. */
@@ -72,7 +74,7 @@ export interface Attending {
  * A shift of positions turns what is kept of K by the same operations.
  */
 export function attend(draft: Draft, attending: Attending, shape: HeadShape): void {
-  const { q, k, v, dst, turn, scale, cap = 0, cache = 0 } = attending;
+  const { q, k, v, dst, turn, settle, scale, cap = 0, cache = 0 } = attending;
   const { n_head, n_head_kv, n_embd_head: d } = shape;
   const type = draft.context.typeKv;
   const index = draft.cacheIndex('attention', cache);
@@ -82,6 +84,7 @@ export function attend(draft: Draft, attending: Attending, shape: HeadShape): vo
   const keys = draft.keep(cache, bytes, true);
   const values = draft.keep(cache, bytes);
   turn?.(k);
+  settle?.(k);
   draft.plan.kvStore({ ...inCells, src: k.at, stride: k.stride, dst: keys });
   draft.plan.kvStore({ ...inCells, src: v.at, stride: v.stride, dst: values });
   if (turn !== null)
@@ -177,12 +180,10 @@ export interface GatedWeights {
   readonly down: Matrix;
 }
 
-export function packGated(builder: WeightsBuilder, prefix: string): GatedWeights {
-  return {
-    gate: builder.matrix(`${prefix}ffn_gate.weight`),
-    up: builder.matrix(`${prefix}ffn_up.weight`),
-    down: builder.matrix(`${prefix}ffn_down.weight`),
-  };
+/** `of`: what stands behind the names of the three matrices. */
+export function packGated(builder: WeightsBuilder, prefix: string, of = ''): GatedWeights {
+  const named = (name: string): Matrix => builder.matrix(`${prefix}ffn_${name}${of}.weight`);
+  return { gate: named('gate'), up: named('up'), down: named('down') };
 }
 
 /** x += down(SiLU(gate n) * up n), for the rows n; `room` is what the two inner products need. */

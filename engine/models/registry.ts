@@ -7,6 +7,7 @@ import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
 import { lfm2 } from './lfm2.ts';
 import { llama } from './llama.ts';
+import { llama4 } from './llama4.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
@@ -25,6 +26,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   gemma3,
   lfm2,
   'falcon-h1': falconH1,
+  llama4,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -195,5 +195,5 @@ export function rwkvNetwork<H extends RwkvHparams, L extends RwkvLayer>(
     return draft.built();
   }
 
-  return { caches: [{ kind: 'recurrent' }], weights: builder.build(), ropes: [], build };
+  return { caches: [{ kind: 'recurrent' }], weights: builder.build(), tables: [], build };
 }

@@ -9,6 +9,7 @@ import { gemma3 } from './gemma3.ts';
 import { jamba } from './jamba.ts';
 import { lfm2 } from './lfm2.ts';
 import { llama } from './llama.ts';
+import { llama4 } from './llama4.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
@@ -16,7 +17,20 @@ import type { Architecture } from './parts.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
-const LIST = [llama, mamba, mamba2, openelm, rwkv6, rwkv7, jamba, gemma2, gemma3, lfm2, falconH1] as const;
+const LIST = [
+  llama,
+  mamba,
+  mamba2,
+  openelm,
+  rwkv6,
+  rwkv7,
+  jamba,
+  gemma2,
+  gemma3,
+  lfm2,
+  falconH1,
+  llama4,
+] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */
 export type Hparams = ReturnType<(typeof LIST)[number]['hparams']>;

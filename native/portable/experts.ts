@@ -2,8 +2,8 @@
  * Experts: which ones each row goes to, products with the matrices of those, and the weighted sum of what comes out.
  * What each computes is said in native/plan.ts; the C++ twin is native/experts.inl.h.
  */
-import { pad16 } from '../plan.ts';
-import { exp, fma, fold } from './math.ts';
+import { pad16, SHARES } from '../plan.ts';
+import { exp, fma, fold, sigmoid } from './math.ts';
 import { panelSums } from './matmul.ts';
 import { readElements, type Views } from './views.ts';
 
@@ -27,7 +27,8 @@ function largest(x: Float32Array, at: number, count: number, n: number): { chose
 }
 
 export function route(a: Int32Array, rows: number, { act }: Views): void {
-  const [, , logits, logitsStride, nExpert, nUsed, ids, weights, stride, all] = a as unknown as number[];
+  const [, , logits, logitsStride, nExpert, nUsed, ids, weights, stride, shares] = a as unknown as number[];
+  const all = shares === SHARES.all;
   for (let r = 0; r < rows; r++) {
     const from = logits! + r * logitsStride!;
     const { chosen, max } = largest(act, from, nExpert!, nUsed!);
@@ -36,13 +37,14 @@ export function route(a: Int32Array, rows: number, { act }: Views): void {
     lanes.fill(0);
     for (let s = 0; s < nUsed!; s++) {
       act[toIds + s] = chosen[s]!;
-      const e = exp(fround(act[from + chosen[s]!]! - max));
+      const logit = act[from + chosen[s]!]!;
+      const e = shares === SHARES.sigmoid ? sigmoid(logit) : exp(fround(logit - max));
       act[to + s] = e;
       if (!all) lanes[s & 15] = lanes[s & 15]! + e;
     }
     for (let i = 0; all && i < nExpert!; i++)
       lanes[i & 15] = lanes[i & 15]! + exp(fround(act[from + i]! - max));
-    const sum = fold(lanes);
+    const sum = shares === SHARES.sigmoid ? 1 : fold(lanes);
     for (let s = 0; s < nUsed!; s++) act[to + s] = fround(act[to + s]! / sum);
     act.fill(0, toIds + nUsed!, toIds + pad16(nUsed!));
     act.fill(0, to + nUsed!, to + pad16(nUsed!));
@@ -78,7 +80,7 @@ export function expertSum(a: Int32Array, rows: number, { act }: Views): void {
       let sum = 0;
       for (let s = 0; s < nUsed!; s++) {
         sum = fma(
-          act[weights! + r * weightsStride! + s]!,
+          weights! < 0 ? 1 : act[weights! + r * weightsStride! + s]!,
           act[src! + (r * nUsed! + s) * srcStride! + c]!,
           sum,
         );

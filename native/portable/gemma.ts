@@ -31,6 +31,18 @@ export function scaleRows(a: Int32Array, rows: number, m: Views): void {
   }
 }
 
+export function timesEach(a: Int32Array, rows: number, { act }: Views): void {
+  const [, , src, srcStride, by, byStride, times, dst, dstStride, n] = a as unknown as number[];
+  for (let r = 0; r < rows; r++) {
+    for (let s = 0; s < times!; s++) {
+      const factor = act[by! + r * byStride! + s]!;
+      const to = dst! + (r * times! + s) * dstStride!;
+      for (let i = 0; i < n!; i++) act[to + i] = fround(act[src! + r * srcStride! + i]! * factor);
+      act.fill(0, to + n!, to + pad16(n!));
+    }
+  }
+}
+
 export function normAdd(a: Int32Array, rows: number, m: Views): void {
   const [, , src, srcStride, dst, dstStride, n, weight, epsBits] = a as unknown as number[];
   const eps = asFloat(epsBits!);

@@ -62,7 +62,8 @@ export function headNorm(a: Int32Array, rows: number, { act, weights }: Views): 
       const at = x! + r * stride! + h * d!;
       const s = rmsScale(act, at, d!, eps);
       for (let i = 0; i < d!; i++) {
-        act[at + i] = fround(fround(act[at + i]! * s) * weights.f32[weight! + i]!);
+        const y = fround(act[at + i]! * s);
+        act[at + i] = weight! < 0 ? y : fround(y * weights.f32[weight! + i]!);
       }
     }
   }

@@ -6,6 +6,7 @@ import * as gemma3 from './gemma3.ts';
 import * as jamba from './jamba.ts';
 import * as lfm2 from './lfm2.ts';
 import * as llama from './llama.ts';
+import * as llama4 from './llama4.ts';
 import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
 import * as openelm from './openelm.ts';
@@ -25,6 +26,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   gemma3: gemma3.rows,
   lfm2: lfm2.rows,
   'falcon-h1': falconH1.rows,
+  llama4: llama4.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

@@ -58,17 +58,20 @@ function move(d: Draft, seq: number): string | null {
   const own = lists.owned(seq);
   const first = own[0]!.pos;
   const max = lists.posMax(seq);
-  const from = lists.refusesParts ? 0 : r.pick([0, first, r.between(first, max)]);
+  // What a window that nobody watches still holds cannot be told: there everything of a sequence moves.
+  const { unwatched } = d.facts;
+  const from = lists.refusesParts || unwatched ? 0 : r.pick([0, first, r.between(first, max)]);
   const at = own.findIndex(({ pos }) => pos >= from);
   const hole = (own[at]?.pos ?? 0) - (at > 0 ? own[at - 1]!.pos + 1 : 0);
-  const range = { seq, p0: from === 0 && r.chance(0.3) ? -1 : from, p1: r.chance(0.8) ? -1 : max + 1 };
+  const toEnd = r.chance(0.8) || unwatched;
+  const range = { seq, p0: from === 0 && r.chance(0.3) ? -1 : from, p1: toEnd ? -1 : max + 1 };
   const calls: MoveCall[] = [
     { op: 'seqAdd', ...range, by: -hole },
     { op: 'seqAdd', ...range, by: r.between(1, 9) },
     { op: 'seqAdd', ...range, by: -r.between(1, 3) },
     { op: 'seqDiv', ...range, by: r.between(1, 3) },
   ];
-  const call = r.pick(calls);
+  const call = r.pick(unwatched ? calls.slice(0, 3) : calls);
   if (d.move(call)) return 'move';
   if (lists.moveRefusal(call) !== 'ops.partial' || !d.facts.refuses('ops.partial')) return null;
   d.calls.push({ ...call, refused: 'ops.partial' });

@@ -36,17 +36,18 @@ export const SIZES: {
 } = {
   embed: { n: [1, 1], n_vocab: [1, 1] },
   rmsNorm: { n: [1, 1], weighted: [0, 1], eps: [0, 1] },
-  headNorm: { n_head: [1, 1], d: [1, 1], eps: [0, 1] },
+  headNorm: { n_head: [1, 1], d: [1, 1], weighted: [0, 1], eps: [0, 1] },
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
   rope: { neox: [0, 1], n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
   attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1], cap: [0, 1] },
   siluMul: { n: [1, 1] },
-  route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1], all: [0, 1] },
+  route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1], shares: [0, 1] },
   expertMatmul: { k: [1, 1], n: [1, 1], n_expert: [1, 1], n_used: [1, 1], per_slot: [0, 1] },
-  expertSum: { n: [1, 1], n_used: [1, 1] },
+  expertSum: { n: [1, 1], n_used: [1, 1], weighted: [0, 1] },
   geluMul: { n: [1, 1] },
   scaleRows: { n: [1, 1] },
+  timesEach: { n: [1, 1], times: [1, 1] },
   normAdd: { n: [1, 1], eps: [0, 1] },
   capOutputs: { n: [1, 1] },
   ssmConv: { n: [1, 1], d_conv: [1, 1], tokens: [1, 1] },
@@ -118,7 +119,9 @@ function drawAttention(r: Random): Drawn {
 const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   embed: (r) => ({ sizes: { n: drawSize(r), n_vocab: r.between(1, 9) } }),
   rmsNorm: (r) => ({ sizes: { n: drawSize(r), weighted: r.below(2), eps: r.below(EPS.length) } }),
-  headNorm: (r) => ({ sizes: { n_head: r.between(1, 5), d: drawSize(r, 130), eps: r.below(EPS.length) } }),
+  headNorm: (r) => ({
+    sizes: { n_head: r.between(1, 5), d: drawSize(r, 130), weighted: r.below(4), eps: r.below(EPS.length) },
+  }),
   matmul: drawMatmul,
   rope(r) {
     const d = even(r.pick([2, 6, 16, 18, 64, 80, 128, r.between(1, 64)]));
@@ -140,12 +143,13 @@ const DRAW: { readonly [Op in OperatorName]: (r: Random) => Drawn } = {
   route(r) {
     const n_expert = r.pick([1, 2, 4, 6, 8, 16, 17, r.between(1, 140)]);
     const n_used = r.between(1, Math.min(n_expert, r.chance(0.1) ? 40 : 8));
-    return { sizes: { n_expert, n_used, ties: r.below(2), all: r.below(2) } };
+    return { sizes: { n_expert, n_used, ties: r.below(2), shares: r.below(3) } };
   },
   expertMatmul: drawExperts,
-  expertSum: (r) => ({ sizes: { n: drawSize(r), n_used: r.between(1, 6) } }),
+  expertSum: (r) => ({ sizes: { n: drawSize(r), n_used: r.between(1, 6), weighted: r.below(4) } }),
   geluMul: (r) => ({ sizes: { n: drawSize(r) } }),
   scaleRows: (r) => ({ sizes: { n: drawSize(r) } }),
+  timesEach: (r) => ({ sizes: { n: drawSize(r), times: r.between(1, 4) } }),
   normAdd: (r) => ({ sizes: { n: drawSize(r), eps: r.below(EPS.length) } }),
   capOutputs: (r) => ({ sizes: { n: drawSize(r) } }),
   ssmConv: (r) => ({
@@ -192,6 +196,7 @@ const OFTEN: Readonly<Record<OperatorName, number>> = {
   expertSum: 1,
   geluMul: 2,
   scaleRows: 1,
+  timesEach: 1,
   normAdd: 2,
   capOutputs: 2,
   ssmConv: 2,
@@ -250,7 +255,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const weight = weighted ? d.plain(2, 1, n!) : null;
     return { op: 'rmsNorm', n: n!, rows: rows.length, eps: EPS[eps! % EPS.length]!, x, weight };
   },
-  headNorm({ rows }, d, { n_head, d: n_embd_head, eps }) {
+  headNorm({ rows }, d, { n_head, d: n_embd_head, weighted, eps }) {
     return {
       op: 'headNorm',
       n_head: n_head!,
@@ -258,7 +263,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       rows: rows.length,
       eps: EPS[eps! % EPS.length]!,
       x: d.rows(1, rows, n_head! * n_embd_head!, [-20, 40]),
-      weight: d.plain(2, 1, n_embd_head!),
+      weight: weighted ? d.plain(2, 1, n_embd_head!) : null,
     };
   },
   matmul({ rows, type }, d, { k, n, bias, old, mirrored }) {
@@ -319,12 +324,12 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     const gate = d.rows(1, rows, n!, [-20, 7]);
     return { op: 'siluMul', n: n!, rows: rows.length, gate, up: d.rows(2, rows, n!, SMALL) };
   },
-  route({ rows }, d, { n_expert, n_used, ties, all }) {
+  route({ rows }, d, { n_expert, n_used, ties, shares: of }) {
     const logits = d.rows(1, rows, n_expert!, [-12, 5]);
     // Halves: many are equal.
     const some = ties ? logits.map((x) => Math.round(2 * x) / 2) : logits;
     const used = Math.min(n_used!, n_expert!);
-    const shares = all ? 'all' : 'chosen';
+    const shares = (['chosen', 'all', 'sigmoid'] as const)[of! % 3]!;
     return { op: 'route', n_expert: n_expert!, n_used: used, shares, rows: rows.length, logits: some };
   },
   expertMatmul({ rows, type }, d, { k, n, n_expert, n_used, per_slot }) {
@@ -342,9 +347,9 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       experts: rows.map(({ key }) => someOf(n_expert!, used, (i) => d.hash(3, mix32(key) + i))),
     };
   },
-  expertSum({ rows }, d, { n, n_used }) {
+  expertSum({ rows }, d, { n, n_used, weighted }) {
     const x = d.rows(1, tokenRows(rows, n_used!), n!, SMALL);
-    const weights = d.plain(2, rows.length, n_used!).map(Math.abs);
+    const weights = weighted ? d.plain(2, rows.length, n_used!).map(Math.abs) : null;
     return {
       op: 'expertSum',
       n: n!,
@@ -362,6 +367,10 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
   scaleRows({ rows }, d, { n }) {
     const factor = Math.fround(Math.sqrt(n!));
     return { op: 'scaleRows', n: n!, rows: rows.length, factor, x: d.rows(1, rows, n!, [-60, 20]) };
+  },
+  timesEach({ rows }, d, { n, times }) {
+    const by = d.plain(2, rows.length, times!);
+    return { op: 'timesEach', n: n!, rows: rows.length, times: times!, x: d.rows(1, rows, n!, SMALL), by };
   },
   normAdd({ rows }, d, { n, eps }) {
     const [x, old] = [d.rows(1, rows, n!, [-20, 40]), d.rows(3, rows, n!, SMALL)];

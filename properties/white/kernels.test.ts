@@ -113,7 +113,7 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
         if (input.op !== 'headNorm') return honest.run(isa, input);
         const { n_head, n_embd_head, rows, eps, x } = input;
         const n = n_head * n_embd_head;
-        const weight = Float32Array.from({ length: n }, (_, i) => input.weight[i % n_embd_head]!);
+        const weight = Float32Array.from({ length: n }, (_, i) => input.weight?.[i % n_embd_head] ?? 1);
         return honest.run(isa, { op: 'rmsNorm', n, rows, eps, x, weight });
       },
     },
@@ -258,8 +258,13 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
     'expertSum',
     instead('expertSum', (i) => ({
       ...i,
-      weights: i.weights.map((_, k) => i.weights[k - (k % i.n_used) + ((k + 1) % i.n_used)]!),
+      weights: i.weights?.map((_, k, all) => all[k - (k % i.n_used) + ((k + 1) % i.n_used)]!) ?? null,
     })),
+  ],
+  [
+    'every place gets the first factor',
+    'timesEach',
+    instead('timesEach', (i) => ({ ...i, by: i.by.map((_, k) => i.by[k - (k % i.times)]!) })),
   ],
   [
     'the mean stays',
