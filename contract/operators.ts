@@ -82,7 +82,8 @@ export interface KvStoreInput {
 /**
  * Attention of each query over the keys [begin, end) of one list. q is {n_head * n_embd_head, queries}, k and v are
  * {n_head_kv * n_embd_head, keys} in memory of `type`. Keys ascend by position. An empty range gives zeros. Scores are
- * q k / sqrt(n_embd_head), and with a `softcap` c (a float32) c tanh(score / c).
+ * q k / sqrt(n_embd_head), and with a `softcap` c (a float32) c tanh(score / c). With `alibi` (the largest bias) a score falls by
+ * the slope of its head (spec: batching.md 6.5) for each position between its key and the last one of the range.
  */
 export interface AttentionInput {
   readonly op: 'attention';
@@ -90,6 +91,7 @@ export interface AttentionInput {
   readonly n_head_kv: number;
   readonly n_embd_head: number;
   readonly softcap?: number;
+  readonly alibi?: number;
   readonly type: ElementType;
   readonly q: Float32Array;
   readonly k: Float32Array;

@@ -4,6 +4,7 @@
  *
  * The zeros behind the last column of a row belong to what kernels promise and are checked too (`kernel-layout.ts`).
  */
+
 import { IsobatchError } from '../contract/errors.ts';
 import type {
   ElementType,
@@ -16,6 +17,7 @@ import type {
 import type { KernelSet } from '../native/binding.ts';
 import { DIM, type Memory, packMatrix, pad16, ROPE, SPACE, STATUS, TYPE } from '../native/plan.ts';
 import { HALF } from '../native/portable/math.ts';
+import { alibiSlopes } from './alibi.ts';
 import { Layout, layStates, padded, type Read, result, scattered, typed, unpadded } from './kernel-layout.ts';
 import { expertMatmul, expertSum, route } from './kernels-experts.ts';
 import { rwkvKernels } from './kernels-rwkv.ts';
@@ -120,7 +122,7 @@ function kvStore(lay: Layout, { n, rows, type, x }: InputOf<'kvStore'>): Read {
 
 /** Keys lie in cells in another order, and one group holds all queries. */
 function attention(lay: Layout, input: InputOf<'attention'>): Read {
-  const { n_head, n_head_kv, n_embd_head: d, softcap, type, pos, ranges } = input;
+  const { n_head, n_head_kv, n_embd_head: d, softcap, alibi, type, pos, ranges } = input;
   const [n, kv] = [n_head * d, n_head_kv * d];
   const cells = scattered(pos.length);
   const spread = (data: Float32Array) => {
@@ -152,6 +154,7 @@ function attention(lay: Layout, input: InputOf<'attention'>): Read {
     type: TYPE[type],
     scale: Math.fround(1 / Math.sqrt(d)),
     ...(softcap === undefined ? {} : { cap: softcap }),
+    ...(alibi === undefined ? {} : { slopes: lay.weights.put(alibiSlopes(n_head, alibi)) }),
     index: lay.list(lists.map((list) => lay.list(list))),
   });
   return result(n, ranges.length, dst);

@@ -59,6 +59,11 @@ export class WeightsBuilder {
     return offset;
   }
 
+  /** Numbers that are no tensor of the model, in whole vectors. */
+  numbers(data: Float32Array): number {
+    return this.#add(data);
+  }
+
   #tensor(name: string): Tensor {
     return this.#model.tensors.get(name)!;
   }

@@ -171,4 +171,25 @@ export const kernelFaults: readonly PlantedFault[] = [
     describe: 'where a ubatch has one token a sequence, the state decays after it has taken that in',
     shows: 'first call',
   },
+  {
+    name: 'alibi-from-last-key',
+    file: 'native/attention.inl.h',
+    find: 't.keyPos[t.queryEnd[j] - 1]',
+    replace: 't.keyPos[t.groupKey[g + 1] - 1]',
+    standsFor: 'V10, vLLM PR 945: distances were counted from another position than that of the query',
+    describe:
+      'distances are counted from the last token of the sequence: as much is rounded off as others have brought',
+    shows: 'one ubatch',
+    model: 'recipe:refact-fuzz',
+  },
+  {
+    name: 'alibi-by-place',
+    file: 'native/attention.inl.h',
+    find: 'keys.base[keys.panels] = panel * 16',
+    replace: 'keys.base[keys.panels] = keys.panels * 16',
+    standsFor: 'L26, llama.cpp PR 13870: positions were taken for another count',
+    describe: 'distances are those in the list of keys, where holes count nothing',
+    shows: 'second call',
+    model: 'recipe:refact-fuzz',
+  },
 ];

@@ -37,6 +37,17 @@ export const referenceFaults: readonly PlantedFault[] = [
     finds: 'reference',
   },
   {
+    name: 'alibi-slope',
+    file: 'engine/alibi.ts',
+    find: 'h - largest + 0.5',
+    replace: 'h - largest + 1',
+    standsFor: 'G01, ggml PR 143: the slopes of heads were wrong where their number is no power of two',
+    describe: 'heads beyond a power of two have the slopes of those before',
+    shows: 'first call',
+    finds: 'reference',
+    model: 'recipe:refact-fuzz',
+  },
+  {
     name: 'window-one-more',
     file: 'engine/mask.ts',
     find: 'pos - size + 1',

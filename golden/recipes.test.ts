@@ -62,6 +62,9 @@ const SHA256: Readonly<Record<string, string>> = {
   openelm: 'a9f2763e3e214a0240c481e6f853e36f54fdd914552144b1c6b18ea49a4c31f2',
   bert: '63bb890eeef2e98e7114c338040cb0a740c218a740b8dc92c0fb4fcf2445aa4e',
   t5: '99a6109d5039a29ec9ee8e0e1f5553f888793f82b2e8ee2cd4f013e47895eae2',
+  refact: '2bbc1a459ff960443f28353292e18c800ee6c511f853465bc8fa54425bd76b0c',
+  'refact-fuzz': 'bb6c07d152ad06d107be96dd678f0a277b697ad570e6ce571df560a06c448048',
+  'refact-fuzz-f16': 'bc1f05a8e43d619db7142e9647ff9f7942627dfa59a7abaaa34fd407284e1302',
   llama4: '3ce900165f08d9d6302d4c3cdbf91eea4bd55eee5e6fa3b70d15d34b8d15ea47',
   'llama4-fuzz': 'bedd0660eda60cfbb1d1ac8457b5e84179446bb9ce82fa337fbf5d3637f3b4eb',
   'llama4-fuzz-f16': '6653e32b3f0779099c8dd5670d001c0a1fae2f563cdd30553d2be4d4ef86f907',
@@ -126,6 +129,8 @@ describe('recipes', () => {
         'lfm2-fuzz': 15_784,
         'falcon-h1': 150_832,
         'falcon-h1-fuzz': 20_092,
+        refact: 154_656,
+        'refact-fuzz': 27_400,
         llama4: 330_688,
         'llama4-fuzz': 32_136,
         'llama4-dense': 23_976,
@@ -214,8 +219,8 @@ describe('size variants', () => {
     expect(model.hparams).toMatchObject({ n_layer, n_embd, n_vocab: 64 });
     const n_vocab = overflowOf(`recipe:${name}`) ?? 64;
     for (let s = 0; s < 2; s++) {
-      // One layer with a window of 4, or chunks of 6, sees no farther.
-      const length = /^(gemma|llama4)/.test(name) ? 4 : 12;
+      // One layer with a window of 4, or chunks of 6, sees no farther; refact sees little of what is far.
+      const length = /^(gemma|llama4|refact)/.test(name) ? 4 : 12;
       const tokens = Array.from({ length }, (_, i) => (i * 37 + s * 11) % 64);
       const before = lastLogits(name, tokens);
       const after = lastLogits(name, [(tokens[0]! + 5 + s) % n_vocab, ...tokens.slice(1)]);

@@ -34,6 +34,7 @@ import { buildMamba2, MAMBA2_LOADABLE, type Mamba2Shape } from './recipe-mamba2.
 import { buildOpenelm } from './recipe-openelm.ts';
 import { withOverflow } from './recipe-overflow.ts';
 import { BYTE_VOCAB, f32 } from './recipe-parts.ts';
+import { buildRefact, REFACT_LOADABLE, type RefactShape } from './recipe-refact.ts';
 import { buildRwkv6, buildRwkv7, RWKV6_LOADABLE, RWKV7_LOADABLE, rwkvFuzz } from './recipe-rwkv.ts';
 
 export interface Recipe {
@@ -173,6 +174,16 @@ const LLAMA4_DENSE: Llama4Shape = {
   n_embd_head: 8,
   n_ff: 36,
   short: { chunk: 4, temperature: 7 },
+};
+
+const REFACT_FUZZ: RefactShape = {
+  n_vocab: 64,
+  n_embd: 40,
+  n_layer: 2,
+  n_head: 5,
+  n_head_kv: 1,
+  n_embd_head: 8,
+  n_ff: 60,
 };
 
 /** The cap of logits, which not every gemma3 has. */
@@ -352,6 +363,16 @@ export const recipes: readonly Recipe[] = [
   single('llama4', 'llama4', '4 layers, 16 experts in every second', (name, type) =>
     buildLlama4(name, LLAMA4_LOADABLE, type),
   ),
+  single('refact', 'refact', '2 layers, 6 heads on 2, whose scores fall with the distance', (name, type) =>
+    buildRefact(name, REFACT_LOADABLE, type),
+  ),
+  ...pair(
+    'refact-fuzz',
+    'refact',
+    'random refact: 2 layers, width 40, 5 heads on 1, vocabulary 64',
+    (type) => buildRefact('refact-fuzz', REFACT_FUZZ, type),
+    (n_layer, n_embd, type) => buildRefact('refact-fuzz', refactOf(n_layer, n_embd), type),
+  ),
   ...pair(
     'llama4-fuzz',
     'llama4',
@@ -428,6 +449,10 @@ function llamaOf(n_layer: number, n_embd: number): LlamaShape {
 
 function mambaOf(n_layer: number, n_embd: number): MambaShape {
   return { ...MAMBA_FUZZ, n_layer, n_embd, dt_rank: n_embd >> 4 };
+}
+
+function refactOf(n_layer: number, n_embd: number): RefactShape {
+  return { ...REFACT_FUZZ, n_layer, n_embd, n_head: n_embd / REFACT_FUZZ.n_embd_head, n_ff: 1.5 * n_embd };
 }
 
 function llama4Of(n_layer: number, n_embd: number): Llama4Shape {

@@ -16,6 +16,7 @@ enum { SLOT_KEYS = 2, SLOT_VALUES, SLOT_SCORES, SLOT_SUMS, SLOT_LAYOUT, SLOT_POI
 struct Attention {
   int nHead, nHeadKv, d, perKv, type;
   float scale, cap; /* no cap: 0 */
+  const float* slopes; /* of ALiBi, by head; none: null */
   const float* q;
   float* dst;
   long qStride, dstStride;
@@ -29,6 +30,7 @@ struct Keys {
   int32_t* slot;     /* panel * 16 + lane of a key */
   int32_t* cutBegin; /* first key of each run between positions divisible by 256; cuts + 1 bounds */
   uint32_t* present; /* lanes of a panel that have a key */
+  int32_t* base; /* position of lane 0 of a panel */
   float* transposed; /* K of one head: [panel][d][16] */
   const float** value; /* V row of a key for one head, pad16(d) floats */
 };
@@ -40,6 +42,8 @@ struct Row {
   int begin, end;
   float* score; /* of panel 0, lane 0; rows of a tile follow each other */
   float sum;
+  float slope; /* 0: scores do not depend on distances */
+  int pos;
   float* acc;
   float* total;
 };
@@ -49,9 +53,10 @@ void layOut(const Attention& t, int g, Keys& keys) {
   keys.first = t.groupKey[g];
   keys.n = t.groupKey[g + 1] - keys.first;
   const size_t n = static_cast<size_t>(keys.n);
-  keys.slot = scratch.get<int32_t>(SLOT_LAYOUT, n * 3 + 1);
+  keys.slot = scratch.get<int32_t>(SLOT_LAYOUT, n * 4 + 1);
   keys.cutBegin = keys.slot + n;
   keys.present = reinterpret_cast<uint32_t*>(keys.cutBegin + n + 1);
+  keys.base = reinterpret_cast<int32_t*>(keys.present + n);
   keys.panels = keys.cuts = 0;
   int panel = -1, lane = 16, cut = -1;
   for (int i = 0; i < keys.n; i++) {
@@ -62,6 +67,7 @@ void layOut(const Attention& t, int g, Keys& keys) {
     }
     if (pos >> 4 != panel || (pos & 15) <= lane) {
       panel = pos >> 4;
+      keys.base[keys.panels] = panel * 16;
       keys.present[keys.panels++] = 0;
     }
     lane = pos & 15;
@@ -124,7 +130,9 @@ template <int R> void scores(const Attention& t, const Keys& keys, Row* rows, in
   fewRows<R>(x, k, panels, t.d, rows[0].score + firstPanel * 16L, keys.panels * 16L);
 }
 
-/* Sums of q*k become scores (capped, if there is a cap), then exponentials, zero in lanes that the row does not see. */
+alignas(64) constexpr float LANE_NUMBERS[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* Sums of q*k become scores (capped, if there is a cap; less what the distance costs, with ALiBi), then exponentials, zero in lanes that the row does not see. */
 void softmax(const Attention& t, const Keys& keys, Row& row) {
   const int a = keys.slot[row.begin], b = keys.slot[row.end - 1];
   const auto seen = [&](int panel) __attribute__((always_inline)) {
@@ -138,6 +146,10 @@ void softmax(const Attention& t, const Keys& keys, Row& row) {
   for (int p = a >> 4; p <= b >> 4; p++) {
     V score = vmul(vload(row.score + p * 16L), vset(t.scale));
     if (t.cap > 0) score = vsoftcap(score, vset(t.cap));
+    if (row.slope > 0) {
+      const V behind = vadd(vload(LANE_NUMBERS), vset(static_cast<float>(keys.base[p] - row.pos)));
+      score = vfma(vset(row.slope), behind, score);
+    }
     vstore(row.score + p * 16L, score);
     best = vmax(vpick(seen(p), score, lowest), best);
   }
@@ -282,6 +294,8 @@ void groupHead(const Attention& t, const Keys& keys, int g, int head) {
                  t.queryEnd[j] - keys.first,
                  score + n * scoreSize,
                  0,
+                 t.slopes ? t.slopes[h] : 0.0f,
+                 t.keyPos[t.queryEnd[j] - 1],
                  sums + 2L * n * padded,
                  sums + (2L * n + 1) * padded};
       if (++n == FEW_ROWS) flush();
@@ -292,7 +306,8 @@ void groupHead(const Attention& t, const Keys& keys, int g, int head) {
 
 void attention(const int32_t* a, int groups, const Memory& m) {
   const int32_t* at = m.index + a[13];
-  const Attention t = {a[6], a[7], a[8], a[6] / a[7], a[11], asFloat(a[12]), asFloat(a[14]), m.act + a[2],
+  const Attention t = {a[6], a[7], a[8], a[6] / a[7], a[11], asFloat(a[12]), asFloat(a[14]),
+                       a[15] < 0 ? nullptr : m.weight(a[15]), m.act + a[2],
                        m.act + a[4], a[3], a[5], m.state(a[9]), m.state(a[10]), m.index + at[0], m.index + at[1],
                        m.index + at[2], m.index + at[3], m.index + at[4], m.index + at[5], m.index + at[6]};
   const int width = t.nHead * t.d;

@@ -267,7 +267,7 @@ export class PlanBuilder {
    * they were.
    *
    * Two passes: score = (sum over channels of q*k) * scale, sum as in a matrix product, and with a cap that is made
-   * cap * tanh(score / cap); exact maximum; e = exp(score -
+   * cap * tanh(score / cap), and with slopes fma(slope, pos - that of the query's last key, score); exact maximum; e = exp(score -
    * maximum); sum of e with lane = position mod 16; values: fma(e, v, acc) by position, cut at positions divisible by
    * 256, cuts added in order; divided by the sum. A query that sees nothing gives zeros.
    */
@@ -285,6 +285,8 @@ export class PlanBuilder {
     scale: number;
     /** Softcap of the scores, 0 for none. */
     cap?: number;
+    /** Slopes of ALiBi (weights, pad16(nHead) floats), -1 for none. */
+    slopes?: number;
     index: number;
   }): void {
     this.#push(
@@ -303,6 +305,7 @@ export class PlanBuilder {
       floatBits(a.scale),
       a.index,
       floatBits(a.cap ?? 0),
+      a.slopes ?? -1,
     );
   }
 

@@ -1,9 +1,11 @@
 /**
  * Attention of one query over the keys that it sees (spec: batching.md 11, architectures.md 0.3): per head a softmax
- * of q.k / sqrt(d), capped in some models (spec: architectures.md 4), then the sum of the values with these weights. Several heads of q share one head of k and v.
+ * of q.k / sqrt(d), capped in some models (spec: architectures.md 4), with a bias in others (`alibi.ts`), then the sum of the
+ * values with these weights. Several heads of q share one head of k and v.
  *
  * Roundings at different keys are told apart by their values only, not by the place of the key (spec: verdicts.md 8).
  */
+import { type Alibi, biasedRow } from './alibi.ts';
 import { halfError, noisyHalf, scratch } from './math.ts';
 import { type Site, TINY16, U16, U32 } from './rounding.ts';
 import { softcapRow } from './softcap.ts';
@@ -17,6 +19,8 @@ export interface AttentionShape {
   readonly root?: number;
   /** Scores are capped to it (softcap), if there is one. */
   readonly softcap?: number;
+  /** Scores fall with the distance of their keys, if this is there; `attended` tells the distances. */
+  readonly alibi?: Alibi;
   /** K and V are kept in F16: a subject may round q and the weights to F16 too. */
   readonly half?: boolean;
 }
@@ -37,7 +41,8 @@ export function attend(
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
     const score = scores(query, q0, k, kv0, d, rootOf(shape), atScore);
-    const weight = weights(capped(score, shape, head, at?.step('cap')), head, atExp, atSum);
+    const cap = capped(score, shape, head, at?.step('cap'));
+    const weight = weights(biased(cap, shape, head, at?.step('bias')), head, atExp, atSum);
     for (let i = 0; i < d; i++) {
       let sum = 0;
       for (let j = 0; j < v.length; j++) {
@@ -58,7 +63,16 @@ export function rootOf({ root, n_embd_head }: AttentionShape): number {
   return root ?? Math.sqrt(n_embd_head);
 }
 
-/** The scores of one head as its softmax gets them. */
+/** The capped scores of one head as its softmax gets them. */
+export function biased(
+  score: Float64Array,
+  { alibi }: AttentionShape,
+  head: number,
+  at?: Site,
+): Float64Array {
+  return alibi === undefined ? score : biasedRow(score, alibi, head, at);
+}
+
 export function capped(
   score: Float64Array,
   { softcap }: AttentionShape,

@@ -25,7 +25,8 @@ import type {
 } from '../contract/operators.ts';
 import type { RwkvInput } from '../contract/operators-rwkv.ts';
 import type { RoundingProfile } from '../contract/subject.ts';
-import { attend, capped, rootOf, scores } from './attention.ts';
+import { slopesOf } from './alibi.ts';
+import { attend, biased, capped, rootOf, scores } from './attention.ts';
 import { geluRow } from './gelu.ts';
 import { expertProduct, expertsAdded, routed } from './kernels-experts.ts';
 import { gateNormed, scannedHeads } from './kernels-heads.ts';
@@ -120,7 +121,7 @@ function attended(input: AttentionInput, profile: RoundingProfile): BoundedOutpu
   const rows = rowsOf(input.q, n).map((q, j) => {
     const [begin, end] = ranges[j]!;
     if (begin >= end) return exact(new Float64Array(n));
-    return query(q, k.slice(begin, end), v.slice(begin, end), input, profile);
+    return query(q, k.slice(begin, end), v.slice(begin, end), input.pos.slice(begin, end), input, profile);
   });
   return [output('result', n, rows)];
 }
@@ -129,11 +130,16 @@ function query(
   q: Float64Array,
   k: readonly Float64Array[],
   v: readonly Float64Array[],
+  pos: readonly number[],
   input: AttentionInput,
   profile: RoundingProfile,
 ): Row {
   const { n_head, n_head_kv, n_embd_head: d, softcap } = input;
-  const shape = { n_head, n_head_kv, n_embd_head: d, softcap, half: input.type === 'F16' };
+  const alibi =
+    input.alibi === undefined
+      ? {}
+      : { alibi: { slopes: slopesOf(n_head, input.alibi), away: pos.map((p) => pos.at(-1)! - p) } };
+  const shape = { n_head, n_head_kv, n_embd_head: d, softcap, ...alibi, half: input.type === 'F16' };
   const at = new Kept(profile);
   const out = attend(q, k, v, shape, at);
   const root = rootOf(shape);
@@ -147,7 +153,7 @@ function query(
     const moved = k.map((key) =>
       off ? scores(off, 0, [size(key)], 0, d, root)[0]! * (1 + (d + 3) * U32) : 0,
     );
-    const score = capped(scores(q, head * d, k, kv0, d, root), shape, head);
+    const score = biased(capped(scores(q, head * d, k, kv0, d, root), shape, head), shape, head);
     const weights = exponentials(score, moved, head, at, d);
     for (let i = 0; i < d; i++) {
       e[head * d + i] = valueError(weights, v, kv0 + i, out[head * d + i]!, at.b[head * d + i]!);
@@ -179,8 +185,8 @@ function exponentials(
   const e = v.map((y, j) => {
     const place = head * score.length + j;
     const off = at.step('score').b[place]! + moved[j]! + (d + 1) * TINY32;
-    // A cap moves nothing by more than it was moved before, but for its own error (none without a cap).
-    const own = at.step('cap').b[place] ?? 0;
+    // A cap moves nothing by more than it was moved before, but for its own error (none without a cap); nor does a bias.
+    const own = (at.step('cap').b[place] ?? 0) + (at.step('bias').b[place] ?? 0);
     const shifted = Math.expm1(off * (1 + 9 * U32) + own);
     return y * shifted + at.step('exp').b[place]! * (1 + shifted);
   });

@@ -7,7 +7,7 @@
  * runs only (`rounding.ts`).
  */
 import type { RoundingProfile } from '../contract/subject.ts';
-import { type AttentionShape, attend, capped, castsAttention, rootOf, scores } from './attention.ts';
+import { type AttentionShape, attend, biased, capped, castsAttention, rootOf, scores } from './attention.ts';
 import { type Carried, Collected, NORM_SHARE, REACH, rowOf, SCORE_ERROR } from './carried.ts';
 import type { ForwardOptions } from './forward.ts';
 import { geluRow, slopeOfGelu } from './gelu.ts';
@@ -228,7 +228,7 @@ function carriedAttention(
   const values = v.map((row) => row.v);
   const out = attend(q.v, keys, values, shape, at);
   const s = new Float64Array(out.length);
-  const [atScore, atCap] = [at.step('score'), at.step('cap')];
+  const [atScore, atCap, atBias] = [at.step('score'), at.step('cap'), at.step('bias')];
   const [atExp, atSum] = [at.step('exp'), at.step('sum')];
   const root = rootOf(shape);
   const { softcap } = shape;
@@ -239,7 +239,7 @@ function carriedAttention(
     const q0 = head * d;
     const kv0 = Math.floor((head * n_head_kv) / n_head) * d;
     const dot = scores(q.v, q0, keys, kv0, d, root);
-    const score = capped(dot, shape, head);
+    const score = biased(capped(dot, shape, head), shape, head);
     const max = score.reduce((a, b) => Math.max(a, b), -Infinity);
     const e = score.map((x) => Math.exp(x - max));
     const sum = e.reduce((a, b) => a + b, 0);
@@ -252,6 +252,7 @@ function carriedAttention(
       let variance = carry / (root * root) + atScore.variance(element);
       if (softcap !== undefined)
         variance = variance * slopeOfSoftcap(dot[j]!, softcap) ** 2 + atCap.variance(element);
+      if (shape.alibi !== undefined) variance += atBias.variance(element);
       if (REACH * Math.sqrt(variance) > SCORE_ERROR) ill = true;
       return variance;
     });

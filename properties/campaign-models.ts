@@ -121,6 +121,7 @@ export const LLAMA_MODELS: readonly string[] = [
   'openelm',
   'llama-moe',
   'llama4',
+  'refact',
   'bert',
   't5',
 ].map((name) => `recipe:${name}`);

@@ -65,6 +65,8 @@ export interface Attending {
   readonly scale: number;
   /** Scores are capped to it (softcap); 0, the default: not at all. */
   readonly cap?: number;
+  /** Slopes by head, by which scores fall with the distance (ALiBi); none by default. */
+  readonly slopes?: number;
   /** Number of the cache in the network. */
   readonly cache?: number;
 }
@@ -74,7 +76,7 @@ export interface Attending {
  * A shift of positions turns what is kept of K by the same operations.
  */
 export function attend(draft: Draft, attending: Attending, shape: HeadShape): void {
-  const { q, k, v, dst, turn, settle, scale, cap = 0, cache = 0 } = attending;
+  const { q, k, v, dst, turn, settle, scale, cap = 0, slopes = -1, cache = 0 } = attending;
   const { n_head, n_head_kv, n_embd_head: d } = shape;
   const type = draft.context.typeKv;
   const index = draft.cacheIndex('attention', cache);
@@ -106,6 +108,7 @@ export function attend(draft: Draft, attending: Attending, shape: HeadShape): vo
     type,
     scale,
     cap,
+    slopes,
     index: index.attention,
   });
 }

@@ -11,6 +11,7 @@ import { llama4 } from './llama4.ts';
 import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
+import { refact } from './refact.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
@@ -27,6 +28,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   lfm2,
   'falcon-h1': falconH1,
   llama4,
+  refact,
 };
 
 /** Names of the architectures that the engine runs. */

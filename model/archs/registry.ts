@@ -14,6 +14,7 @@ import { mamba } from './mamba.ts';
 import { mamba2 } from './mamba2.ts';
 import { openelm } from './openelm.ts';
 import type { Architecture } from './parts.ts';
+import { refact } from './refact.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
 
@@ -30,6 +31,7 @@ const LIST = [
   lfm2,
   falconH1,
   llama4,
+  refact,
 ] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */

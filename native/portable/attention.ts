@@ -69,7 +69,7 @@ function weigh(
 }
 
 export function attention(a: Int32Array, groups: number, m: Views): void {
-  const [, , q, qStride, dst, dstStride, nHead, nHeadKv, d, k, v, type, scaleBits, at, capBits] =
+  const [, , q, qStride, dst, dstStride, nHead, nHeadKv, d, k, v, type, scaleBits, at, capBits, slopes] =
     a as unknown as number[];
   const scale = asFloat(scaleBits!);
   const cap = asFloat(capBits!);
@@ -106,7 +106,9 @@ export function attention(a: Int32Array, groups: number, m: Views): void {
         }
         for (let i = begin; i < end; i++) {
           const score = fround(dot(m.act, q0, (i - first) * d!, d!) * scale);
-          weights[i - first] = cap > 0 ? softcap(score, cap) : score;
+          const capped = cap > 0 ? softcap(score, cap) : score;
+          const behind = index[keyPos! + i]! - index[keyPos! + end - 1]!;
+          weights[i - first] = slopes! < 0 ? capped : fma(m.weights.f32[slopes! + h]!, behind, capped);
         }
         const sum = softmax(begin, end, first, index, keyPos!);
         for (let c = 0; c < d!; c++) {

@@ -89,13 +89,19 @@ export function outputs<R>(pass: Pass<R>, h: readonly R[], normed: (x: R) => R, 
 /** Something that an entry saw: the place of its evaluation, and by how much its key was turned until then. */
 export interface Seen {
   readonly place: number;
+  /** Where it stood then. */
+  readonly pos: number;
   readonly turns: readonly number[];
 }
 
 /** What each entry saw, itself last. */
 export function sawPlaces({ order, place }: Pass<unknown>): Seen[][] {
   return order.map((entry) =>
-    entry.saw.map((seen) => ({ place: place.get(evaluationOf(seen))!, turns: seen.turns ?? [] })),
+    entry.saw.map((seen) => ({
+      place: place.get(evaluationOf(seen))!,
+      pos: seen.pos,
+      turns: seen.turns ?? [],
+    })),
   );
 }
 
@@ -109,15 +115,16 @@ export interface Attended<R> {
 
 /**
  * Attention of every entry over those that it sees, K and V as memory keeps them: the list of softmax(q k / sqrt(d)) v,
- * before the output matrix. A key that was moved was turned where it lay, and kept again, once for each move. Throws
+ * before the output matrix. With `slopes` scores fall with the distance (ALiBi). A key that was moved was turned where it lay, and kept again, once for each move. Throws
  * `memory.overflow` (F16).
  */
 export function attended<R>(
-  { ops }: Pass<R>,
+  { ops, order }: Pass<R>,
   il: number,
   { q, k, v, turn }: Attended<R>,
   saw: readonly (readonly Seen[])[],
   shape: AttentionShape,
+  slopes?: readonly number[],
 ): R[] {
   const name = `K of layer ${il}`;
   const keys = k.map((x) => ops.stored(x, name));
@@ -139,7 +146,9 @@ export function attended<R>(
   return q.map((x, t) => {
     const seen = saw[t]!;
     const seenValues = seen.map(({ place }) => values[place]!);
-    return ops.attend(x, seen.map(keyOf), seenValues, shape, `blk.${il}.attn`);
+    const away = seen.map(({ pos }) => Math.abs(order[t]!.pos_eval - pos));
+    const biased = slopes === undefined ? shape : { ...shape, alibi: { slopes, away } };
+    return ops.attend(x, seen.map(keyOf), seenValues, biased, `blk.${il}.attn`);
   });
 }
 

@@ -11,6 +11,7 @@ import * as mamba from './mamba.ts';
 import * as mamba2 from './mamba2.ts';
 import * as openelm from './openelm.ts';
 import type { Pass, Rows } from './parts.ts';
+import * as refact from './refact.ts';
 import * as rwkv6 from './rwkv6.ts';
 import * as rwkv7 from './rwkv7.ts';
 
@@ -27,6 +28,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   lfm2: lfm2.rows,
   'falcon-h1': falconH1.rows,
   llama4: llama4.rows,
+  refact: refact.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

@@ -40,7 +40,7 @@ const CAUSAL: Graph = {
 };
 
 interface AttentionInput {
-  shape: Omit<AttentionShape, 'half'>;
+  shape: Omit<AttentionShape, 'half' | 'alibi'>;
   q: Rows;
   k: Rows;
   v: Rows;

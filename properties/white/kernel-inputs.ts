@@ -40,7 +40,15 @@ export const SIZES: {
   matmul: { k: [1, 1], n: [1, 1], bias: [0, 1], old: [0, 1], mirrored: [0, 1] },
   rope: { neox: [0, 1], n_head: [1, 1], d: [2, 2], n_rot: [2, 2], base: [0, 1], reach: [1, 1] },
   kvStore: { n: [2, 2] },
-  attention: { n_head_kv: [1, 1], group: [1, 1], d: [2, 2], first: [0, 1], gap: [0, 1], cap: [0, 1] },
+  attention: {
+    n_head_kv: [1, 1],
+    group: [1, 1],
+    d: [2, 2],
+    first: [0, 1],
+    gap: [0, 1],
+    cap: [0, 1],
+    alibi: [0, 1],
+  },
   siluMul: { n: [1, 1] },
   route: { n_expert: [1, 1], n_used: [1, 1], ties: [0, 1], shares: [0, 1] },
   expertMatmul: { k: [1, 1], n: [1, 1], n_expert: [1, 1], n_used: [1, 1], per_slot: [0, 1] },
@@ -110,6 +118,7 @@ function drawAttention(r: Random): Drawn {
       first,
       gap: many || r.chance(0.6) ? 0 : 1,
       cap: r.chance(0.6) ? 0 : r.between(1, CAPS.length),
+      alibi: r.chance(0.7) ? 0 : r.pick([8, 8, 1, 3, 16]),
     },
     rows: drawRows(r, queries),
     keys: drawRows(r, count),
@@ -304,7 +313,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
     if (type === 'F16' && d.hash(2, rows[0]!.key) % 4 === 0) x[x.length - 1] = 70_000;
     return { op: 'kvStore', n: n!, rows: rows.length, type, x };
   },
-  attention({ rows, keys, type }, d, { n_head_kv, group, d: n_embd_head, first, gap, cap }) {
+  attention({ rows, keys, type }, d, { n_head_kv, group, d: n_embd_head, first, gap, cap, alibi }) {
     const kv = n_head_kv! * n_embd_head!;
     return {
       op: 'attention',
@@ -312,6 +321,7 @@ const BUILD: { readonly [Op in OperatorName]: Build } = {
       n_head_kv: n_head_kv!,
       n_embd_head: n_embd_head!,
       ...(cap ? { softcap: CAPS[(cap - 1) % CAPS.length]! } : {}),
+      ...(alibi ? { alibi } : {}),
       type,
       q: d.rows(1, rows, kv * group!, SMALL),
       k: d.rows(2, keys, kv, [-8, 2], type === 'F16'),

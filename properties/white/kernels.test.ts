@@ -119,6 +119,18 @@ const FAULTS: readonly (readonly [string, OperatorName, KernelBox])[] = [
     },
   ],
   [
+    'slopes of one head more',
+    'attention',
+    {
+      ...honest,
+      isas: honest.isas,
+      run(isa, input) {
+        if (input.op !== 'attention' || input.alibi === undefined) return honest.run(isa, input);
+        return honest.run(isa, { ...input, alibi: input.alibi / 2 });
+      },
+    },
+  ],
+  [
     'the wrong pairs are turned',
     'rope',
     {
