@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { HparamsOf, Model, Tensor } from '../model/types.ts';
 import { logits } from './forward.ts';
-import { temperature } from './models/llama4.ts';
+import { temperatureAt } from './temperature.ts';
 import { modelOf, randomTensor, seeded } from './testing.ts';
 import {
   attended,
@@ -168,7 +168,7 @@ describe('llama4', () => {
   });
 
   it('temperatures grow in steps, the first one short', () => {
-    const at = (pos: number) => temperature({ temperature: { length: 4, scale: 0.5 } }, pos);
+    const at = (pos: number) => temperatureAt({ length: 4, scale: 0.5 }, pos);
     expect([0, 1, 2].map(at)).toEqual([1, 1, 1]);
     expect([3, 6].map(at)).toEqual(new Array(2).fill(Math.fround(1 + 0.5 * Math.log(2))));
     expect(at(7)).toBe(Math.fround(1 + 0.5 * Math.log(3)));

@@ -7,6 +7,7 @@
 import type { HparamsOf } from '../../model/types.ts';
 import type { Entry } from '../entries.ts';
 import { swaMasked } from '../mask.ts';
+import { temperatureAt } from '../temperature.ts';
 import {
   attended,
   embedded,
@@ -68,7 +69,7 @@ function attention<R>(
   const q = a.map((x, t) => {
     const pos = order[t]!.pos_eval;
     if (turns) return normed(turn(wq!(x), pos), n_head, 'q');
-    const factor = temperature(hparams, pos);
+    const factor = temperatureAt(hparams.temperature, pos);
     return factor === 1 ? wq!(x) : ops.scale(wq!(x), factor, `${blk}.attn_temperature`);
   });
   const k = a.map((x, t) => (turns ? normed(turn(wk!(x), order[t]!.pos_eval), n_head_kv, 'k') : wk!(x)));
@@ -85,11 +86,6 @@ function headsNormed<R>({ ops }: Pass<R>, x: R, heads: number, hparams: Hparams,
       ops.rmsNorm(ops.slice(x, j * d, (j + 1) * d), eps, undefined, op),
     ),
   );
-}
-
-/** 1 + scale ln(floor((pos + 1) / length) + 1), a float32. */
-export function temperature({ temperature: t }: Pick<Hparams, 'temperature'>, pos: number): number {
-  return t === null ? 1 : Math.fround(1 + t.scale * Math.log(Math.floor((pos + 1) / t.length) + 1));
 }
 
 /**
