@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -5,6 +6,8 @@ export default defineConfig({
     include: ['**/*.test.ts'],
     exclude: ['node_modules/**', 'dist/**', '.cache/**'],
     testTimeout: 60_000,
+    // vitest leaves one core to itself, which on a machine with two is half of them.
+    maxWorkers: availableParallelism(),
     coverage: {
       provider: 'v8',
       include: [
