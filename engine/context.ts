@@ -24,6 +24,8 @@ import { Splitter } from './split.ts';
 export interface ContextModel {
   readonly network: Network;
   readonly n_vocab: number;
+  /** Numbers of an answer's row. */
+  readonly width: number;
 }
 
 export class EngineContext implements SubjectContext {
@@ -67,7 +69,7 @@ export class EngineContext implements SubjectContext {
       cache: new Uint8Array(this.#built.cacheBytes),
       index: new Int32Array(this.#layout.end + 256),
       indexEnd: this.#layout.end,
-      out: new Float32Array(model.n_vocab),
+      out: new Float32Array(model.width),
       dims: this.#dims,
     };
   }
@@ -85,6 +87,13 @@ export class EngineContext implements SubjectContext {
     }
     this.memory.commit(this.batch);
     return result;
+  }
+
+  /** A model without memory has nothing but an encoder. Throws `params` for any other. */
+  encode(batch: Batch): DecodeResult {
+    if (this.#model.network.caches.some(({ kind }) => kind !== 'ubatch'))
+      throw new IsobatchError('params', 'this model has no encoder');
+    return this.decode(batch);
   }
 
   /** Everything that ubatch u changes: dims, ids, rotary rows, output rows, and what memory says. */
@@ -113,14 +122,14 @@ export class EngineContext implements SubjectContext {
 
   /** Room for n output rows, and the view of it that is handed out. */
   #resultOf(n: number): DecodeResult {
-    const { n_vocab } = this.#model;
-    if (this.#spaces.out.length < n * n_vocab) {
-      this.#spaces.out = new Float32Array(Math.max(n * n_vocab, 2 * this.#spaces.out.length));
+    const { width } = this.#model;
+    if (this.#spaces.out.length < n * width) {
+      this.#spaces.out = new Float32Array(Math.max(n * width, 2 * this.#spaces.out.length));
       this.#results = [];
     }
     const known = this.#results[n];
     if (known !== undefined) return known;
-    const result = { n_outputs: n, logits: this.#spaces.out.subarray(0, n * n_vocab) };
+    const result = { n_outputs: n, logits: this.#spaces.out.subarray(0, n * width) };
     this.#results[n] = result;
     return result;
   }

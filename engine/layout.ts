@@ -18,15 +18,21 @@ export class Arena {
   }
 }
 
-/** A cache that a model needs: cells for the layers that attend (of one window), or states for the recurrent ones. */
+/**
+ * A cache that a model needs: cells for the layers that attend (of one window), or states for the recurrent ones; or rows
+ * for the tokens of one ubatch, which see to both sides, at most `around` positions far.
+ */
 export type CacheSpec =
   | { readonly kind: 'attention'; readonly window?: Window }
+  | { readonly kind: 'ubatch'; readonly around?: number }
   | { readonly kind: 'recurrent' };
 
 /** Where the queries and keys of an attention cache stand; the key lists themselves come last, because they grow. */
 export interface AttentionIndex {
   readonly kind: 'attention';
   readonly window?: Window;
+  /** It keeps nothing behind a ubatch, whose tokens see as far as this to both sides. */
+  readonly around?: number;
   /** Cells of the cache. */
   readonly size: number;
   /** As many: what a layer keeps. */
@@ -83,21 +89,29 @@ export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): I
   const fixed = { tokenIds: arena.take(tokens), outIds: arena.take(tokens), outRows: arena.take(tokens) };
   // Storing keys and values can fail (an overflow), and nothing else of a plan.
   const spare = specs.some(({ kind }) => kind === 'attention');
-  const caches = specs.map((spec) =>
-    spec.kind === 'attention'
-      ? attentionIndex(arena, sizes, spec.window)
-      : recurrentIndex(arena, sizes, spare),
-  );
+  const caches = specs.map((spec) => {
+    if (spec.kind === 'recurrent') return recurrentIndex(arena, sizes, spare);
+    if (spec.kind === 'attention') return attentionIndex(arena, sizes, cellsOf(sizes, spec.window), spec);
+    return attentionIndex(arena, sizes, tokens, { around: spec.around ?? Number.POSITIVE_INFINITY });
+  });
   return { ...fixed, caches, end: arena.words };
 }
 
 /** With a window: room for what all sequences see of the past, and for one batch, which forgets nothing (`commit`). */
-function attentionIndex(arena: Arena, sizes: ContextSizes, window?: Window): AttentionIndex {
-  const { tokens, n_ctx, n_batch, n_seq_max } = sizes;
-  const size = window === undefined ? n_ctx : Math.min(n_ctx, n_seq_max * window.size + n_batch);
+function cellsOf({ n_ctx, n_batch, n_seq_max }: ContextSizes, window?: Window): number {
+  return window === undefined ? n_ctx : Math.min(n_ctx, n_seq_max * window.size + n_batch);
+}
+
+function attentionIndex(
+  arena: Arena,
+  { tokens, n_seq_max }: ContextSizes,
+  size: number,
+  { window, around }: Pick<AttentionIndex, 'window' | 'around'>,
+): AttentionIndex {
   return {
     kind: 'attention',
     window,
+    ...(around === undefined ? {} : { around }),
     size,
     rows: size,
     cells: arena.take(tokens),

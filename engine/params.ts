@@ -8,7 +8,9 @@ import { MAX_SEQ } from './sets.ts';
 const WITH_STATES = SPLIT_POLICIES.filter((policy) => policy !== 'simple');
 
 /** Legal policies by kind of memory. */
-export const LEGAL_SPLITS: Readonly<Record<Exclude<MemoryKind, 'none'>, readonly SplitPolicy[]>> = {
+export const LEGAL_SPLITS: Readonly<Record<MemoryKind, readonly SplitPolicy[]>> = {
+  // What sees to both sides is never cut.
+  none: ['whole'],
   attention: SPLIT_POLICIES,
   recurrent: WITH_STATES,
   hybrid: WITH_STATES,
@@ -44,7 +46,7 @@ export function checkParams(params: ContextParams, memory: MemoryKind, isas: rea
   checkCount('n_batch', params.n_batch, 1, LARGEST);
   checkCount('n_seq_max', params.n_seq_max, 1, MAX_SEQ);
   checkSplit(params.n_ubatch, params.n_keep_tail ?? 0);
-  const legal = memory === 'none' ? SPLIT_POLICIES : LEGAL_SPLITS[memory];
+  const legal = LEGAL_SPLITS[memory];
   if (!legal.includes(params.split)) {
     throw new IsobatchError(
       'params',

@@ -54,6 +54,7 @@ class EngineModel implements SubjectModel {
       n_layer: hparams.n_layer,
       n_params: model.n_params,
       ...(windows.length > 0 ? { windowed: true, windows } : {}),
+      ...(kindOf(this.#network.caches) === 'none' ? { encoder: 'only' } : {}),
     };
   }
 
@@ -61,8 +62,14 @@ class EngineModel implements SubjectModel {
   open(params: ContextParams): EngineContext {
     checkParams(params, this.info.memory, this.#kernels.isas);
     const kernels = this.#kernels.get(params.isa ?? this.#kernels.isas.at(-1)!);
+    const { n_vocab, n_embd, encoder } = this.info;
+    if (encoder === 'only' && params.embeddings !== true)
+      throw new IsobatchError('params', 'an encoder answers embeddings, so embeddings must be asked for', {
+        embeddings: params.embeddings ?? false,
+      });
+    const width = encoder === 'only' ? n_embd : n_vocab;
     try {
-      return new EngineContext({ network: this.#network, n_vocab: this.info.n_vocab }, params, kernels);
+      return new EngineContext({ network: this.#network, n_vocab, width }, params, kernels);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       const { n_ctx, n_ubatch, n_seq_max } = params;

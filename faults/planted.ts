@@ -22,8 +22,8 @@ export interface PlantedFault extends Fault {
   readonly rulesOnly?: true;
   /** Only these kernels have it; where they do not run it cannot be found. */
   readonly isa?: string;
-  /** This property must find it: it is wrong for everybody in the same way. */
-  readonly finds?: 'reference' | 'kernels';
+  /** This property must find it: it is wrong for everybody in the same way, or only in models without histories. */
+  readonly finds?: 'reference' | 'kernels' | 'encoder';
   /** The model that has what it breaks, if the fuzz recipes of llama and mamba have not: it is witnessed there. */
   readonly model?: string;
 }

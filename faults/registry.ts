@@ -11,7 +11,7 @@ import { kernelFaults } from './kernel-faults.ts';
 import { llama4Faults, llama4ReferenceFaults } from './llama4-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
-import { windowFaults } from './window-faults.ts';
+import { symmetricFaults, windowFaults } from './window-faults.ts';
 
 export { canaries, equivalents } from './canaries.ts';
 
@@ -34,6 +34,7 @@ export const referenceFaults: readonly PlantedFault[] = [
   ...hybridReferenceFaults,
   ...archReferenceFaults,
   ...llama4ReferenceFaults,
+  ...symmetricFaults,
 ];
 
 /** Everything that can be planted, by name. */

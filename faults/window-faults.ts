@@ -118,3 +118,42 @@ export const windowFaults: readonly PlantedFault[] = [
     model,
   },
 ];
+
+const encoder = 'recipe:symmetric-fuzz';
+
+/** Of windows to both sides: wrong for everybody in the same way, or only where no history is. */
+export const symmetricFaults: readonly PlantedFault[] = [
+  {
+    name: 'around-one-less',
+    file: 'engine/memory/ubatch.ts',
+    find: 'pos + this.#around + 1',
+    replace: 'pos + this.#around',
+    standsFor: 'batching.md 6.2: a symmetric window shows keys of half its size to both sides',
+    describe: 'a symmetric window shows one key less of what comes after',
+    shows: 'first call',
+    finds: 'reference',
+    model: encoder,
+  },
+  {
+    name: 'around-causal',
+    file: 'engine/memory/ubatch.ts',
+    find: 'pos + this.#around + 1',
+    replace: 'pos + 1',
+    standsFor: 'batching.md 6.3: what is encoded sees to both sides',
+    describe: 'an encoder sees nothing of what comes after',
+    shows: 'first call',
+    finds: 'reference',
+    model: encoder,
+  },
+  {
+    name: 'around-keys-of-first',
+    file: 'engine/memory/ubatch.ts',
+    find: 'countBelow(this.cells, seq, pos - this.#around)',
+    replace: 'countBelow(this.cells, 0, pos - this.#around)',
+    standsFor: 'I01, ik_llama.cpp issue 2186: the tail of the window was that of one sequence',
+    describe: 'the windows of all sequences begin where that of sequence 0 does',
+    shows: 'first call',
+    finds: 'encoder',
+    model: encoder,
+  },
+];

@@ -1,11 +1,14 @@
 /**
- * Recipes of random models with an encoder: `bert` (embeddings only, pooled by their mean, absolute positions) and `t5`
- * (encoder and decoder, relative positions). Shapes: spec: libllama.md 1, architectures.md 6 and 7.
+ * Recipes of random models with an encoder: `bert` (embeddings only, pooled by their mean, absolute positions), `t5` (encoder
+ * and decoder, relative positions), and our own `isobatch-symmetric` (windows to both sides). Shapes: spec: libllama.md 1, architectures.md 6 and 7.
  */
 import type { TensorType } from '../model/types.ts';
 import {
+  attention,
   FFN_KEY,
+  firstKeys,
   HEAD_SIZE_KEYS,
+  keysOf,
   LAYER_NORM_KEY,
   loadableKeys,
   normedFfn,
@@ -13,7 +16,7 @@ import {
   RMS_KEY,
   SIZE,
 } from './recipe-blocks.ts';
-import { BYTE_VOCAB, fileOf, flag, type Metadata, u32, Weights } from './recipe-parts.ts';
+import { BYTE_VOCAB, fileOf, flag, type Metadata, noVocabulary, u32, Weights } from './recipe-parts.ts';
 
 const N_LAYER = 2;
 
@@ -98,4 +101,44 @@ function t5Attention(w: Weights, attn: string): void {
   w.matrix(`${attn}_k.weight`, n_embd, n_q);
   w.matrix(`${attn}_v.weight`, n_embd, n_q);
   w.matrix(`${attn}_o.weight`, n_q, n_embd);
+}
+
+export interface SymmetricShape {
+  readonly n_vocab: number;
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_head: number;
+  readonly n_head_kv: number;
+  readonly n_embd_head: number;
+  readonly n_ff: number;
+  readonly window: number;
+}
+
+export function buildSymmetric(name: string, shape: SymmetricShape, type: TensorType): Uint8Array {
+  const { n_vocab, n_embd, n_layer } = shape;
+  const w = new Weights(name, type);
+  w.embeddings(n_embd, n_vocab);
+  w.norm('output_norm.weight', n_embd);
+  for (let i = 0; i < n_layer; i++) {
+    const blk = `blk.${i}`;
+    w.norm(`${blk}.attn_norm.weight`, n_embd);
+    attention(w, blk, shape);
+    normedFfn(w, blk, n_embd, shape.n_ff);
+  }
+  return fileOf(
+    [
+      ...firstKeys('isobatch-symmetric', name, n_layer, n_embd),
+      ...keysOf('isobatch-symmetric', [
+        ['feed_forward_length', u32(shape.n_ff)],
+        ['attention.head_count', u32(shape.n_head)],
+        ['attention.head_count_kv', u32(shape.n_head_kv)],
+        ...RMS_KEY,
+        ['rope.dimension_count', u32(shape.n_embd_head)],
+        ['attention.causal', flag(false)],
+        ['attention.sliding_window', u32(shape.window)],
+      ]),
+      ...noVocabulary('isobatch-symmetric', n_vocab),
+    ],
+    w,
+  );
 }

@@ -14,7 +14,7 @@
 import { IsobatchError } from '../contract/errors.ts';
 import { architectures } from '../model/archs/registry.ts';
 import type { TensorType } from '../model/types.ts';
-import { buildBert, buildT5 } from './recipe-encoder.ts';
+import { buildBert, buildSymmetric, buildT5, type SymmetricShape } from './recipe-encoder.ts';
 import { buildGemma2, buildGemma3, GEMMA_LOADABLE, type GemmaShape } from './recipe-gemma.ts';
 import {
   buildFalconH1,
@@ -184,6 +184,18 @@ const REFACT_FUZZ: RefactShape = {
   n_head_kv: 1,
   n_embd_head: 8,
   n_ff: 60,
+};
+
+/** Windows of 7 keys, then none, then windows again. */
+const SYMMETRIC_FUZZ: SymmetricShape = {
+  n_vocab: 64,
+  n_embd: 32,
+  n_layer: 3,
+  n_head: 4,
+  n_head_kv: 2,
+  n_embd_head: 8,
+  n_ff: 48,
+  window: 6,
 };
 
 /** The cap of logits, which not every gemma3 has. */
@@ -373,6 +385,13 @@ export const recipes: readonly Recipe[] = [
     (type) => buildRefact('refact-fuzz', REFACT_FUZZ, type),
     (n_layer, n_embd, type) => buildRefact('refact-fuzz', refactOf(n_layer, n_embd), type),
   ),
+  {
+    ...single('symmetric-fuzz', 'isobatch-symmetric', '', (name, type) =>
+      buildSymmetric(name, SYMMETRIC_FUZZ, type),
+    ),
+    describe:
+      'random encoder of our own: 3 layers, width 32, windows of 7 in the first and last, vocabulary 64',
+  },
   ...pair(
     'llama4-fuzz',
     'llama4',

@@ -487,6 +487,7 @@ describe('refused keys', () => {
     ['lfm2', 'lfm2.shortconv.l_cache', u32(1), 'is 1; wanted 2 to'],
     ['lfm2', 'lfm2.rope.dimension_count', u32(8), 'is 8; wanted the head size 16'],
     ['lfm2', 'lfm2.attention.sliding_window', u32(8), 'is not supported for the architecture lfm2'],
+    ['symmetric-fuzz', 'isobatch-symmetric.attention.causal', flag(true), 'it sees to both sides'],
     ['refact', 'refact.attention.max_alibi_bias', f32(4), 'is 4; wanted 8: refact has one bias'],
     ['refact', 'refact.rope.freq_base', f32(100), 'is not supported for the architecture refact'],
     ['llama4', 'llama4.expert_used_count', u32(17), 'is 17, but expert_count is 16'],
@@ -533,6 +534,7 @@ describe('refused tensors', () => {
     'falcon-h1',
     'llama4-fuzz',
     'refact-fuzz',
+    'symmetric-fuzz',
     'gemma2-fuzz',
     'gemma3-fuzz',
   ])('%s: every tensor is needed, in its shape', (recipe) => {
@@ -595,6 +597,7 @@ describe('refused tensors', () => {
     ['jamba', 'blk.0.attn_q.weight', 'is not part of the architecture jamba'],
     ['falcon-h1', 'blk.0.ffn_norm.weight', 'is misnamed: ffn_norm of falcon-h1 has no ".weight"'],
     ['llama4-fuzz', 'blk.0.ffn_gate_exps.weight', 'belongs to experts, which this layer has not'],
+    ['symmetric-fuzz', 'output.weight', 'is not part of an encoder, whose rows are embeddings'],
     ['refact', 'rope_freqs.weight', 'belongs to a model that turns q and k; refact does not'],
     ['llama4-fuzz', 'rope_freqs.weight', 'changes the rope frequencies, which is not supported'],
     ['falcon-h1', 'blk.1.ssm_norm.weight', 'is a norm behind the gate, which is not supported in falcon-h1'],

@@ -56,6 +56,14 @@ void normAdd(const int32_t* a, int rows, const Memory& m) {
 }
 
 /* Rows of the out space are packed: the last vector is masked on both sides. */
+void outputRows(const int32_t* a, int rows, const Memory& m) {
+  const int n = a[4];
+  for (int r = 0; r < rows; r++) {
+    memcpy(m.out + static_cast<long>(m.index[a[5] + r]) * n, m.act + a[2] + static_cast<long>(r) * a[3],
+           static_cast<size_t>(n) * 4);
+  }
+}
+
 void capOutputs(const int32_t* a, int rows, const Memory& m) {
   const int n = a[2];
   const V cap = vset(asFloat(a[3]));

@@ -114,6 +114,7 @@ enum Op {
   OP_CAP_OUTPUTS,
   OP_SHORT_CONV = 47,
   OP_TIMES_EACH,
+  OP_OUTPUT_ROWS,
 };
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
@@ -178,6 +179,7 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_GELU_MUL: geluMul(a, rows, m); return 0;
     case OP_SCALE_ROWS: scaleRows(a, rows, m); return 0;
     case OP_TIMES_EACH: timesEach(a, rows, m); return 0;
+    case OP_OUTPUT_ROWS: outputRows(a, rows, m); return 0;
     case OP_NORM_ADD: normAdd(a, rows, m); return 0;
     case OP_CAP_OUTPUTS: capOutputs(a, rows, m); return 0;
     default: return IB_BAD_OP;

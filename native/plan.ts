@@ -76,6 +76,7 @@ export const OP = {
   capOutputs: 43,
   shortConv: 47,
   timesEach: 48,
+  outputRows: 49,
 } as const;
 
 /** What `run` returns beside 0: (index of the op << 8) | code. */
@@ -459,6 +460,11 @@ export class PlanBuilder {
   /** out row rowMap[r], i < n: x = cap * tanh(x / cap). Rows of out have n floats. */
   capOutputs(a: { rows: number; n: number; cap: number; rowMap: number }): void {
     this.#push(OP.capOutputs, a.rows, a.n, floatBits(a.cap), a.rowMap);
+  }
+
+  /** out row rowMap[r] = act src[r, 0..n). Rows of out have n floats. */
+  outputRows(a: { rows: number; src: number; srcStride: number; n: number; rowMap: number }): void {
+    this.#push(OP.outputRows, a.rows, a.src, a.srcStride, a.n, a.rowMap);
   }
 
   /** act dst[r] = src[ids[r]], n floats (a multiple of 16). src and dst do not overlap. */

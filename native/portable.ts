@@ -6,7 +6,7 @@
 import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
 import { expertMatmul, expertSum, route } from './portable/experts.ts';
-import { capOutputs, geluMul, normAdd, scaleRows, timesEach } from './portable/gemma.ts';
+import { capOutputs, geluMul, normAdd, outputRows, scaleRows, timesEach } from './portable/gemma.ts';
 import { matmul } from './portable/matmul.ts';
 import {
   embed,
@@ -140,6 +140,9 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       return 0;
     case OP.timesEach:
       timesEach(a, rows, m);
+      return 0;
+    case OP.outputRows:
+      outputRows(a, rows, m);
       return 0;
     case OP.normAdd:
       normAdd(a, rows, m);

@@ -162,13 +162,33 @@ export class Sequences {
   }
 }
 
-/** All evaluations on which the given entries depend, their own included; each after everything that it saw. */
+/**
+ * Entries of sequences that are encoded, without a memory: each sees all that have its first-listed id, on both sides
+ * (spec: batching.md 6.3).
+ */
+export function encodedEntries(batch: CompleteBatch): Entry[] {
+  const entries = batch.token.map((token, i) => {
+    const saw: Entry[] = [];
+    return { token, pos_eval: batch.pos[i]!, pos: batch.pos[i]!, saw };
+  });
+  entries.forEach((entry, i) => {
+    entry.saw.push(...entries.filter((_, j) => batch.seq_id[j]![0] === batch.seq_id[i]![0]));
+  });
+  return entries;
+}
+
+/**
+ * All evaluations on which the given entries depend, their own included; each after everything that it saw, but for those
+ * that see one another.
+ */
 export function evaluationOrder(entries: readonly Entry[]): Entry[] {
   const order = new Set<Entry>();
+  const visited = new Set<Entry>();
   const visit = (entry: Entry): void => {
-    if (order.has(entry)) {
+    if (visited.has(entry)) {
       return;
     }
+    visited.add(entry);
     for (const seen of entry.saw) {
       if (seen !== entry) {
         visit(evaluationOf(seen));

@@ -8,7 +8,7 @@ import type { RoundingProfile, TypeKv } from '../contract/subject.ts';
 import { loadModel } from '../model/load.ts';
 import type { Model } from '../model/types.ts';
 import { completeBatch } from '../oracle/batch.ts';
-import { type Entry, Sequences } from '../oracle/entries.ts';
+import { type Entry, encodedEntries, Sequences } from '../oracle/entries.ts';
 import { carriedLogits, type ForwardOptions } from '../oracle/forward.ts';
 import type { Routes } from '../oracle/routes.ts';
 import type { Carried } from '../oracle/variance.ts';
@@ -157,11 +157,33 @@ export function entriesOf(script: Script): Entry[][] {
   });
 }
 
+/** The entries of each batch that an encoder is given, by batch index: nothing is left of the batch before. */
+function encodedOf({ params, calls }: Script): { readonly entry: Entry; readonly output: boolean }[][] {
+  const { n_seq_max } = params;
+  return calls.map((call) => {
+    if (call.op !== 'decode') return [];
+    const limits = { n_vocab: Number.POSITIVE_INFINITY, n_seq_max, n_batch: call.batch.token.length };
+    const batch = completeBatch(call.batch, new Sequences(n_seq_max), limits);
+    return encodedEntries(batch).map((entry, i) => ({ entry, output: batch.logits[i]! }));
+  });
+}
+
 /** The oracle's row for each output of a script, by call and batch index. */
 export function oracleRowsOf(env: Env, script: Script): Map<string, OracleRow> {
   const rows = oracleFor(env, script.params);
   const type_kv = script.params.type_kv ?? 'F32';
   const out = new Map<string, OracleRow>();
+  if (env.model.encoder === 'only') {
+    encodedOf(script).forEach((entries, call) => {
+      const outputs = entries.flatMap(({ output }, index) => (output ? [index] : []));
+      const found = rows.of(
+        outputs.map((index) => entries[index]!.entry),
+        type_kv,
+      );
+      for (const [i, index] of outputs.entries()) out.set(rowKey(call, index), found[i]!);
+    });
+    return out;
+  }
   const bent: [string, number, number][] = [];
   trace(script, env.model.memory).calls.forEach(({ tokens }, call) => {
     tokens.forEach(({ output, seen }, index) => {

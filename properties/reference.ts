@@ -10,7 +10,9 @@ import { architectures } from '../oracle/forward.ts';
 import { BoundedRows } from './bounded.ts';
 import { describeToken, failureOf } from './compare.ts';
 import { coverScript, HISTORY_CLASSES, REFILL_CLASSES } from './coverage.ts';
+import { encoderOf } from './encoder-view.ts';
 import { endToEnd } from './end-to-end.ts';
+import { drawEncoding, isEncoding } from './generate/encoder.ts';
 import { newDraft, scriptOf } from './generate/history.ts';
 import { operate } from './generate/operations.ts';
 import { mayOverflow, type OracleRow, oracleRowsOf } from './oracle-rows.ts';
@@ -42,8 +44,27 @@ const framed = endToEnd({
   },
 });
 
+/** The same of an encoder, which is given batches of whole sequences and remembers none. */
+const encoding = endToEnd({
+  name: framed.name,
+  statement: framed.statement,
+  classes: framed.classes,
+  draw: (r, facts) => ({ script: drawEncoding(r, facts) }),
+  demand: ({ script }, t) =>
+    isEncoding(script) && t.calls.some(({ tokens }) => tokens.some((x) => x.output)) ? {} : null,
+});
+
+function encodes({ model, reference: what }: Env): boolean {
+  return model.encoder === 'only' && what !== 'self';
+}
+
 export const reference: Property = {
   ...framed,
+  generate: (env, index) =>
+    encodes(env) ? encoding.generate(encoderOf(env), index) : framed.generate(env, index),
+  shrink: (env, c) => (encodes(env) ? encoding.shrink(encoderOf(env), c) : framed.shrink(env, c)),
+  rebuild: (env, c, change) =>
+    encodes(env) ? encoding.rebuild!(encoderOf(env), c, change) : framed.rebuild!(env, c, change),
   skip(subject, model, asked) {
     // With itself it is compared as by any other property.
     if (asked?.reference === 'self') return framed.skip(subject, model);
@@ -57,7 +78,8 @@ export const reference: Property = {
   },
   async run(env, c) {
     coverScript(env.coverage, c.script!, trace(c.script!, env.model.memory));
-    return env.reference === 'self' ? compareWithSelf(env, c) : compareWithOracle(env, c);
+    if (env.reference === 'self') return compareWithSelf(env, c);
+    return compareWithOracle(encodes(env) ? encoderOf(env) : env, c);
   },
 };
 

@@ -103,14 +103,24 @@ export class AttentionMemory implements Memory {
       const at = index[layout.groupQuery + g]!++;
       const list = index[layout.groupKey + g]!;
       index[layout.queryRow + at] = j;
-      index[layout.queryBegin + at] = list + visibleBegin(this.cells, seq, batch.pos[i]!, this.#window);
-      index[layout.queryEnd + at] = list + visibleEnd(this.cells, seq, batch.pos[i]!);
+      index[layout.queryBegin + at] = list + this.keysFrom(seq, batch.pos[i]!);
+      index[layout.queryEnd + at] = list + this.keysTo(seq, batch.pos[i]!);
     }
     for (let g = groups; g > 0; g--) index[layout.groupQuery + g] = index[layout.groupQuery + g - 1]!;
     index[layout.groupQuery] = 0;
     for (let g = 0; g < groups; g++) this.#groupOf[this.#groupSeq[g]!] = -1;
     target.dims[DIM.groups] = groups;
     writePointers(index, layout, first, keys);
+  }
+
+  /** Where the keys that a query of this sequence and position sees begin in the list of the sequence. */
+  protected keysFrom(seq: number, pos: number): number {
+    return visibleBegin(this.cells, seq, pos, this.#window);
+  }
+
+  /** And where they end. */
+  protected keysTo(seq: number, pos: number): number {
+    return visibleEnd(this.cells, seq, pos);
   }
 
   /** Numbers the groups and leaves in groupQuery[g] where the queries of group g begin. */

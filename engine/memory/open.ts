@@ -6,9 +6,11 @@ import { AttentionMemory } from './attention.ts';
 import type { Memory } from './memory.ts';
 import { RecurrentMemory } from './recurrent.ts';
 import { SeveralMemories } from './several.ts';
+import { UbatchMemory } from './ubatch.ts';
 
 /** What kind of memory a model with these caches has. */
 export function kindOf(caches: readonly CacheSpec[]): MemoryKind {
+  if (caches.every(({ kind }) => kind === 'ubatch')) return 'none';
   const recurrent = caches.some(({ kind }) => kind === 'recurrent');
   const attention = caches.some(({ kind }) => kind === 'attention');
   return recurrent && attention ? 'hybrid' : recurrent ? 'recurrent' : 'attention';
@@ -21,9 +23,12 @@ export function windowsOf(caches: readonly CacheSpec[]): Window[] {
 
 /** `layouts` has at least one. */
 export function openMemory(layouts: readonly CacheIndex[], n_batch: number): Memory {
-  const caches: readonly Memory[] = layouts.map((layout, at) =>
-    layout.kind === 'attention' ? new AttentionMemory(layout, n_batch, at) : new RecurrentMemory(layout, at),
-  );
+  const caches: readonly Memory[] = layouts.map((layout, at) => {
+    if (layout.kind === 'recurrent') return new RecurrentMemory(layout, at);
+    return layout.around === undefined
+      ? new AttentionMemory(layout, n_batch, at)
+      : new UbatchMemory(layout, n_batch, at);
+  });
   const whole = layouts.findIndex((layout) => layout.kind === 'attention' && layout.window === undefined);
   return caches.length === 1 ? caches[0]! : new SeveralMemories(caches, caches[Math.max(0, whole)]!);
 }

@@ -9,14 +9,14 @@ import type { AttentionIndex } from '../layout.ts';
 import { countBelow } from '../mask.ts';
 import type { Splitter } from '../split.ts';
 import { AttentionMemory } from './attention.ts';
-import type { MovedRows, UbatchTarget } from './memory.ts';
+import type { UbatchTarget } from './memory.ts';
 
 export class UbatchMemory extends AttentionMemory {
   readonly #around: number;
 
-  constructor(layout: AttentionIndex, tokens: number, cache: number, around = Number.POSITIVE_INFINITY) {
-    super(layout, tokens, cache);
-    this.#around = around;
+  constructor(layout: AttentionIndex, n_batch: number, cache: number) {
+    super(layout, n_batch, cache);
+    this.#around = layout.around ?? Number.POSITIVE_INFINITY;
   }
 
   /** Throws `batch.coupled` for a token of several sequences, which would be one another's neighbours. */
@@ -33,8 +33,7 @@ export class UbatchMemory extends AttentionMemory {
   }
 
   override place(batch: FlatBatch, split: Splitter, u: number, target: UbatchTarget): void {
-    this.clear();
-    this.forgetTaken();
+    this.rollback();
     super.place(batch, split, u, target);
   }
 
@@ -46,15 +45,8 @@ export class UbatchMemory extends AttentionMemory {
     return countBelow(this.cells, seq, pos + this.#around + 1);
   }
 
+  /** Nothing stays. */
   override commit(): void {
-    this.clear();
-  }
-
-  override rollback(): void {
-    this.clear();
-  }
-
-  override planMove(): MovedRows[] {
-    return [];
+    this.rollback();
   }
 }

@@ -168,6 +168,12 @@ export class Draft {
     }) as { [K in keyof T]: Rows };
   }
 
+  /** Output rows of src, n numbers each, are the answer: each goes to its final row. */
+  answer(src: Rows, n: number): void {
+    const { outRows: rowMap } = this.context.index;
+    this.plan.outputRows({ rows: DIM.outputs, src: src.at, srcStride: src.stride, n, rowMap });
+  }
+
   /** The logits of every output row of src, each written to its final row. */
   projectOutputs(output: Matrix, src: Rows): void {
     this.plan.matmul({

@@ -78,8 +78,9 @@ export interface Attending {
 export function attend(draft: Draft, attending: Attending, shape: HeadShape): void {
   const { q, k, v, dst, turn, settle, scale, cap = 0, slopes = -1, cache = 0 } = attending;
   const { n_head, n_head_kv, n_embd_head: d } = shape;
-  const type = draft.context.typeKv;
   const index = draft.cacheIndex('attention', cache);
+  // What is not kept is not rounded.
+  const type = index.around === undefined ? draft.context.typeKv : TYPE.F32;
   const n = n_head_kv * d;
   const bytes = n * (type === TYPE.F16 ? 2 : 4);
   const inCells = { rows: draft.rows, n, type, cells: index.cells };

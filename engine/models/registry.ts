@@ -14,6 +14,7 @@ import { openelm } from './openelm.ts';
 import { refact } from './refact.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
+import { symmetric } from './symmetric.ts';
 
 const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) => Network } = {
   llama,
@@ -29,6 +30,7 @@ const NETWORKS: { readonly [A in Arch]: (model: Model, hparams: HparamsOf<A>) =>
   'falcon-h1': falconH1,
   llama4,
   refact,
+  'isobatch-symmetric': symmetric,
 };
 
 /** Names of the architectures that the engine runs. */

@@ -17,6 +17,7 @@ import type { Architecture } from './parts.ts';
 import { refact } from './refact.ts';
 import { rwkv6 } from './rwkv6.ts';
 import { rwkv7 } from './rwkv7.ts';
+import { symmetric } from './symmetric.ts';
 
 const LIST = [
   llama,
@@ -32,6 +33,7 @@ const LIST = [
   falconH1,
   llama4,
   refact,
+  symmetric,
 ] as const;
 
 /** Hyperparameters of any architecture; `arch` tells them apart. */

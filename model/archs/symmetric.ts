@@ -63,7 +63,11 @@ function tensors(h: SymmetricHparams): Wanted[] {
   const all = [matrix('token_embd', h.n_embd, h.n_vocab), norm('output_norm', h.n_embd)];
   for (let i = 0; i < h.n_layer; i++) {
     const blk = `blk.${i}`;
-    all.push(norm(`${blk}.attn_norm`, h.n_embd), ...attention(blk, h), ...gatedFeedForward(blk, h.n_embd, h.n_ff));
+    all.push(
+      norm(`${blk}.attn_norm`, h.n_embd),
+      ...attention(blk, h),
+      ...gatedFeedForward(blk, h.n_embd, h.n_ff),
+    );
   }
   return all;
 }
@@ -72,4 +76,9 @@ function explain(tensor: string): string | undefined {
   return tensor === 'output.weight' ? 'is not part of an encoder, whose rows are embeddings' : undefined;
 }
 
-export const symmetric: Architecture<SymmetricHparams> = { name: 'isobatch-symmetric', hparams, tensors, explain };
+export const symmetric: Architecture<SymmetricHparams> = {
+  name: 'isobatch-symmetric',
+  hparams,
+  tensors,
+  explain,
+};

@@ -59,6 +59,14 @@ export function normAdd(a: Int32Array, rows: number, m: Views): void {
   }
 }
 
+export function outputRows(a: Int32Array, rows: number, m: Views): void {
+  const [, , src, srcStride, n, rowMap] = a as unknown as number[];
+  for (let r = 0; r < rows; r++) {
+    const from = src! + r * srcStride!;
+    m.out.set(m.act.subarray(from, from + n!), m.index[rowMap! + r]! * n!);
+  }
+}
+
 export function capOutputs(a: Int32Array, rows: number, m: Views): void {
   const [, , n, capBits, rowMap] = a as unknown as number[];
   const cap = asFloat(capBits!);

@@ -14,6 +14,7 @@ import type { Pass, Rows } from './parts.ts';
 import * as refact from './refact.ts';
 import * as rwkv6 from './rwkv6.ts';
 import * as rwkv7 from './rwkv7.ts';
+import * as symmetric from './symmetric.ts';
 
 const MODELS: { readonly [A in Arch]: Rows<A> } = {
   llama: llama.rows,
@@ -29,6 +30,7 @@ const MODELS: { readonly [A in Arch]: Rows<A> } = {
   'falcon-h1': falconH1.rows,
   llama4: llama4.rows,
   refact: refact.rows,
+  'isobatch-symmetric': symmetric.rows,
 };
 
 /** Names of the architectures that have a forward pass here. */

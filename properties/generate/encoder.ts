@@ -2,8 +2,8 @@
 import type { ContextParams, Pooling } from '../../contract/subject.ts';
 import type { Facts } from '../facts.ts';
 import type { Random } from '../random.ts';
-import { idsOf } from '../trace.ts';
-import type { Script } from '../types.ts';
+import { idsOf, longestSet } from '../trace.ts';
+import type { Call, Script } from '../types.ts';
 import { newDraft } from './history.ts';
 import { drawParams } from './params.ts';
 
@@ -23,10 +23,20 @@ export function drawEncoding(r: Random, facts: Facts, pooling: Pooling = 'none')
     embeddings: true,
     pooling,
   };
-  // The whole batch is one ubatch: a token sees what comes after it.
-  params.n_ubatch = drawn.n_batch + (r.chance(0.5) ? 0 : r.below(8));
-  params.n_batch = params.n_ubatch;
+  // A token sees what comes after it: a sequence is never cut, and the batch is one ubatch unless the subject cuts by whole
+  // sequences.
+  params.n_batch = drawn.n_batch + (r.chance(0.5) ? 0 : r.below(8));
+  const longest = Math.max(...d.calls.map(longestOf));
+  const cut = drawn.split === 'whole' && r.chance(0.7);
+  params.n_ubatch = cut ? r.between(longest, Math.max(longest, params.n_batch)) : params.n_batch;
   return { params, calls: d.calls };
+}
+
+/** Tokens of the longest sequence of a batch. */
+function longestOf(call: Call): number {
+  if (call.op !== 'decode') return 1;
+  const { batch } = call;
+  return longestSet(batch.token.map((_, i) => idsOf(batch, i)));
 }
 
 /** Whether a script is one that is drawn, whatever its pooling. */
@@ -35,6 +45,7 @@ export function isEncoding({ params, calls }: Script): boolean {
   return calls.every((call) => {
     if (call.op !== 'decode' || call.refused !== undefined) return false;
     const { batch } = call;
-    return batch.token.length <= params.n_ubatch && batch.token.every((_, i) => idsOf(batch, i).length === 1);
+    const uncut = params.split === 'whole' ? longestOf(call) : batch.token.length;
+    return uncut <= params.n_ubatch && batch.token.every((_, i) => idsOf(batch, i).length === 1);
   });
 }
