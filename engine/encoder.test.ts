@@ -16,7 +16,7 @@ const params = {
 let context: EngineContext;
 
 beforeAll(() => {
-  context = subject.load(buildRecipe('symmetric-fuzz'), 'symmetric-fuzz').open(params);
+  context = subject.load(buildRecipe('isobatch-symmetric'), 'isobatch-symmetric').open(params);
 });
 
 function refused(f: () => unknown): string {
@@ -72,7 +72,7 @@ describe('an encoder', () => {
   });
 
   it('wants embeddings and whole sequences; other models have no encoder', () => {
-    const model = subject.load(buildRecipe('symmetric-fuzz'), 'symmetric-fuzz');
+    const model = subject.load(buildRecipe('isobatch-symmetric'), 'isobatch-symmetric');
     expect(refused(() => model.open({ ...params, embeddings: false }))).toMatch(
       /^params: an encoder answers embeddings/,
     );

@@ -119,7 +119,7 @@ export const windowFaults: readonly PlantedFault[] = [
   },
 ];
 
-const encoder = 'recipe:symmetric-fuzz';
+const encoder = 'recipe:isobatch-symmetric';
 
 /** Of windows to both sides: wrong for everybody in the same way, or only where no history is. */
 export const symmetricFaults: readonly PlantedFault[] = [

@@ -386,7 +386,7 @@ export const recipes: readonly Recipe[] = [
     (n_layer, n_embd, type) => buildRefact('refact-fuzz', refactOf(n_layer, n_embd), type),
   ),
   {
-    ...single('symmetric-fuzz', 'isobatch-symmetric', '', (name, type) =>
+    ...single('isobatch-symmetric', 'isobatch-symmetric', '', (name, type) =>
       buildSymmetric(name, SYMMETRIC_FUZZ, type),
     ),
     describe:
