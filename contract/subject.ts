@@ -19,6 +19,11 @@ export interface ContextParams {
   /** Tail rule of the newer equal splits, 0 = off. */
   readonly n_keep_tail?: number;
   readonly type_kv?: TypeKv;
+  /**
+   * How many states before its last one are kept of each recurrent sequence, so that as many of its last tokens can be
+   * removed again (rollback; spec: batching.md 4.4, 4.5). 0, the rule: none. Attention has no use for it.
+   */
+  readonly n_rs_seq?: number;
   /** Named implementation of the kernels; a subject without this choice ignores it. */
   readonly isa?: string;
   /** One cache for all sequences, or one for each. Only for subjects that offer it (`choices`), like all below. */

@@ -56,8 +56,8 @@ export class EngineContext implements SubjectContext {
     this.#kernels = kernels;
     this.#limits = { n_vocab: model.n_vocab, n_batch: params.n_batch, n_seq_max: params.n_seq_max };
     const tokens = Math.min(params.n_ubatch, params.n_batch);
-    const { n_ctx, n_batch, n_seq_max } = params;
-    const sizes = { tokens, n_ctx, n_batch, n_seq_max };
+    const { n_ctx, n_batch, n_seq_max, n_rs_seq = 0 } = params;
+    const sizes = { tokens, n_ctx, n_batch, n_seq_max, n_rs_seq };
     this.#tokens = tokens;
     this.#layout = indexLayout(network.caches, sizes);
     this.memory = openMemory(this.#layout.caches, n_batch);

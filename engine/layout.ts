@@ -53,8 +53,12 @@ export interface RecurrentIndex {
   readonly kind: 'recurrent';
   /** Slots. */
   readonly size: number;
-  /** As many, or two for each slot, so that a batch that fails leaves its old state. */
+  /** As many, or two for each slot; more where states are kept. */
   readonly rows: number;
+  /** A batch can fail, and leaves the old states then. */
+  readonly spare: boolean;
+  /** How many states before its last one are kept of each sequence. */
+  readonly kept: number;
   readonly srcIds: number;
   readonly dstIds: number;
   readonly movedIds: number;
@@ -81,6 +85,8 @@ export interface ContextSizes {
   readonly n_ctx: number;
   readonly n_batch: number;
   readonly n_seq_max: number;
+  /** States that are kept of each sequence beside its last one. */
+  readonly n_rs_seq: number;
 }
 
 export function indexLayout(specs: readonly CacheSpec[], sizes: ContextSizes): IndexLayout {
@@ -124,13 +130,18 @@ function attentionIndex(
   };
 }
 
-function recurrentIndex(arena: Arena, { n_seq_max }: ContextSizes, spare: boolean): RecurrentIndex {
+function recurrentIndex(arena: Arena, { n_seq_max, n_rs_seq }: ContextSizes, spare: boolean): RecurrentIndex {
+  const states = n_seq_max * (n_rs_seq + 1);
+  // The states of one set are written before those that they replace are given up (`KeptStates`).
+  const replaced = n_rs_seq === 0 ? 0 : n_rs_seq + 1;
   return {
     kind: 'recurrent',
     size: n_seq_max,
-    rows: spare ? 2 * n_seq_max : n_seq_max,
-    srcIds: arena.take(n_seq_max),
-    dstIds: arena.take(n_seq_max),
+    rows: (spare ? 2 * states : states) + replaced,
+    spare,
+    kept: n_rs_seq,
+    srcIds: arena.take(states),
+    dstIds: arena.take(states),
     movedIds: arena.take(n_seq_max),
     extraSrc: arena.take(n_seq_max),
     extraDst: arena.take(n_seq_max),

@@ -46,6 +46,7 @@ export function checkParams(params: ContextParams, memory: MemoryKind, isas: rea
   checkCount('n_batch', params.n_batch, 1, LARGEST);
   checkCount('n_seq_max', params.n_seq_max, 1, MAX_SEQ);
   checkSplit(params.n_ubatch, params.n_keep_tail ?? 0);
+  checkCount('n_rs_seq', params.n_rs_seq ?? 0, 0, LARGEST);
   const legal = LEGAL_SPLITS[memory];
   if (!legal.includes(params.split)) {
     throw new IsobatchError(

@@ -22,7 +22,7 @@ export class ShownCaches implements WindowMemory {
   readonly #held: Int32Array[];
 
   constructor({ windows, n_ctx, n_batch, n_seq_max }: CachesShape) {
-    const sizes = { tokens: n_batch, n_ctx, n_batch, n_seq_max };
+    const sizes = { tokens: n_batch, n_ctx, n_batch, n_seq_max, n_rs_seq: 0 };
     this.#layout = indexLayout(
       windows.map((window) => (window === null ? { kind: 'attention' } : { kind: 'attention', window })),
       sizes,

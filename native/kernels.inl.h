@@ -119,6 +119,9 @@ enum Op {
 
 bool knownType(int32_t type) { return type == TYPE_F32 || type == TYPE_F16; }
 
+/* Entry of dims: the last tokens of each set that leave states of their own. */
+enum { DIM_KEPT = 7 };
+
 /* Runs one record; 0 or a status. */
 int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
   const int rows = dims[a[1]];
@@ -151,12 +154,12 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
     case OP_GATHER_ROWS: gatherRows(a, rows, m); return 0;
     case OP_STATE_GATHER: stateGather(a, rows, m); return 0;
     case OP_STATE_SCATTER: stateScatter(a, rows, m); return 0;
-    case OP_SSM_CONV: ssmConv(a, rows, dims[a[2]], m); return 0;
-    case OP_SSM_SCAN: ssmScan(a, rows, dims[a[2]], m); return 0;
+    case OP_SSM_CONV: ssmConv(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
+    case OP_SSM_SCAN: ssmScan(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_SSM_GATE: ssmGate(a, rows, m); return 0;
-    case OP_SSM_SCAN_HEADS: ssmScanHeads(a, rows, dims[a[2]], m); return 0;
+    case OP_SSM_SCAN_HEADS: ssmScanHeads(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_SSM_GATE_NORM: ssmGateNorm(a, rows, m); return 0;
-    case OP_SHORT_CONV: shortConv(a, rows, dims[a[2]], m); return 0;
+    case OP_SHORT_CONV: shortConv(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_HEAD_NORM: headNorm(a, rows, m); return 0;
     case OP_ROUTE: route(a, rows, m); return 0;
     case OP_EXPERT_MATMUL:
@@ -165,16 +168,16 @@ int32_t runOp(const int32_t* a, const int32_t* dims, const Memory& m) {
       return 0;
     case OP_EXPERT_SUM: expertSum(a, rows, m); return 0;
     case OP_LAYER_NORM: layerNorm(a, rows, m); return 0;
-    case OP_TOKEN_SHIFT: tokenShift(a, rows, dims[a[2]], m); return 0;
+    case OP_TOKEN_SHIFT: tokenShift(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_LERP: lerp(a, rows, m); return 0;
     case OP_POINTWISE:
       if (a[5] < 0 || a[5] >= FUNCTIONS) return IB_BAD_OP;
       pointwise(a, rows, m);
       return 0;
     case OP_GATED_ADD: gatedAdd(a, rows, m); return 0;
-    case OP_WKV6: wkv6(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV6: wkv6(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_WKV7_KEYS: wkv7Keys(a, rows, m); return 0;
-    case OP_WKV7: wkv7(a, rows, dims[a[2]], m); return 0;
+    case OP_WKV7: wkv7(a, {rows, dims[a[2]], dims[DIM_KEPT]}, m); return 0;
     case OP_WKV7_OUTPUT: wkv7Output(a, rows, m); return 0;
     case OP_GELU_MUL: geluMul(a, rows, m); return 0;
     case OP_SCALE_ROWS: scaleRows(a, rows, m); return 0;

@@ -29,6 +29,8 @@ export const DIM = {
   extra: 5,
   /** Groups of queries that share one list of keys. */
   groups: 6,
+  /** The last tokens of each set that leave states of their own, fewer than a set has; 0: only the last one does. */
+  kept: 7,
 } as const;
 export const N_DIMS = 8;
 
@@ -498,6 +500,9 @@ export class PlanBuilder {
    * of `moved` if below -1. The new state (the last dConv-1 columns) goes to cache row dstIds[s]. A state row is
    * [dConv-1][n] floats, n a multiple of 16; w is [dConv][n], bias [n] in weights. x and dst do not overlap. Sets are
    * done in order, so a cache row that one set writes and a later one reads must come from `moved` instead.
+   *
+   * With DIM.kept = k > 0 a set is k + 1 parts, all tokens but the last k and then each of those, and srcIds and dstIds
+   * have an entry for each part, part after part of set after set; a part begins with the state that its srcIds say.
    */
   ssmConv(a: {
     x: number;

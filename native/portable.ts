@@ -3,7 +3,7 @@
  * runs where no compiler is, and is the one that a reader can follow with a debugger.
  */
 
-import { type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
+import { DIM, type Kernels, type Memory, OP, OP_WORDS, ROPE, STATUS, TYPE } from './plan.ts';
 import { attention } from './portable/attention.ts';
 import { expertMatmul, expertSum, route } from './portable/experts.ts';
 import { capOutputs, geluMul, normAdd, outputRows, scaleRows, timesEach } from './portable/gemma.ts';
@@ -21,6 +21,7 @@ import {
   stateScatter,
 } from './portable/rows.ts';
 import * as rwkv from './portable/rwkv.ts';
+import { Sets } from './portable/sets.ts';
 import { shortConv } from './portable/shortconv.ts';
 import { ssmConv, ssmGate, ssmScan } from './portable/ssm.ts';
 import { ssmGateNorm, ssmScanHeads } from './portable/ssm-heads.ts';
@@ -35,6 +36,10 @@ const TYPE_OPERAND: Readonly<Record<number, number>> = {
   [OP.attention]: 11,
   [OP.expertMatmul]: 15,
 };
+
+function setsOf(seqs: number, a: Int32Array, dims: Int32Array): Sets {
+  return new Sets(seqs, dims[a[2]!]!, dims[DIM.kept]!);
+}
 
 /** One record; 0 or a STATUS. */
 function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
@@ -77,22 +82,22 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       stateScatter(a, rows, m);
       return 0;
     case OP.ssmConv:
-      ssmConv(a, rows, dims[a[2]!]!, m);
+      ssmConv(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.ssmScan:
-      ssmScan(a, rows, dims[a[2]!]!, m);
+      ssmScan(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.ssmGate:
       ssmGate(a, rows, m);
       return 0;
     case OP.ssmScanHeads:
-      ssmScanHeads(a, rows, dims[a[2]!]!, m);
+      ssmScanHeads(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.ssmGateNorm:
       ssmGateNorm(a, rows, m);
       return 0;
     case OP.shortConv:
-      shortConv(a, rows, dims[a[2]!]!, m);
+      shortConv(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.headNorm:
       headNorm(a, rows, m);
@@ -110,7 +115,7 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       rwkv.layerNorm(a, rows, m);
       return 0;
     case OP.tokenShift:
-      rwkv.tokenShift(a, rows, dims[a[2]!]!, m);
+      rwkv.tokenShift(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.lerp:
       rwkv.lerp(a, rows, m);
@@ -121,13 +126,13 @@ function runOp(a: Int32Array, dims: Int32Array, m: Views): number {
       rwkv.gatedAdd(a, rows, m);
       return 0;
     case OP.wkv6:
-      rwkv.wkv6(a, rows, dims[a[2]!]!, m);
+      rwkv.wkv6(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.wkv7Keys:
       rwkv.wkv7Keys(a, rows, m);
       return 0;
     case OP.wkv7:
-      rwkv.wkv7(a, rows, dims[a[2]!]!, m);
+      rwkv.wkv7(a, setsOf(rows, a, dims), m);
       return 0;
     case OP.wkv7Output:
       rwkv.wkv7Output(a, rows, m);

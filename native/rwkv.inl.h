@@ -40,11 +40,12 @@ void layerNorm(const int32_t* a, int rows, const Memory& m) {
   }
 }
 
-void tokenShift(const int32_t* a, int seqs, int tokens, const Memory& m) {
+void tokenShift(const int32_t* a, const Sets& sets, const Memory& m) {
   const int n = a[6];
   const size_t bytes = static_cast<size_t>(n) * 4;
-  for (int s = 0; s < seqs; s++) {
-    const long first = static_cast<long>(s) * tokens * a[5];
+  for (int s = 0; s < sets.parts(); s++) {
+    const int tokens = sets.length(s);
+    const long first = sets.row(s) * a[5];
     const float* x = m.act + a[3] + first;
     float* to = m.act + a[4] + first;
     const float* old = oldState(m, a[7], a[10], m.index[a[8] + s], n);
@@ -255,13 +256,14 @@ float* nextState(const Memory& m, const float* old, int32_t cache, int32_t id, l
   return next;
 }
 
-void wkv6(const int32_t* a, int seqs, int tokens, const Memory& m) {
+void wkv6(const int32_t* a, const Sets& sets, const Memory& m) {
   const int heads = a[9], d = a[10], wide = pad16(d);
   const long stride = a[8], width = static_cast<long>(heads) * d * wide;
-  for (int s = 0; s < seqs; s++) {
+  for (int s = 0; s < sets.parts(); s++) {
+    const int tokens = sets.length(s);
     const float* old = oldState(m, a[12], a[15], m.index[a[13] + s], width);
     float* next = nextState(m, old, a[12], m.index[a[14] + s], width);
-    const long row = static_cast<long>(s) * tokens * stride;
+    const long row = sets.row(s) * stride;
     for (int h = 0; h < heads; h++) {
       const long at = row + static_cast<long>(h) * d;
       const Head head = {m.act + a[3] + at, m.act + a[4] + at, m.act + a[5] + at, m.act + a[6] + at, nullptr, nullptr,
@@ -275,13 +277,14 @@ void wkv6(const int32_t* a, int seqs, int tokens, const Memory& m) {
   }
 }
 
-void wkv7(const int32_t* a, int seqs, int tokens, const Memory& m) {
+void wkv7(const int32_t* a, const Sets& sets, const Memory& m) {
   const int heads = a[11], d = a[12], wide = pad16(d);
   const long stride = a[10], width = static_cast<long>(heads) * d * wide;
-  for (int s = 0; s < seqs; s++) {
+  for (int s = 0; s < sets.parts(); s++) {
+    const int tokens = sets.length(s);
     const float* old = oldState(m, a[13], a[16], m.index[a[14] + s], width);
     float* next = nextState(m, old, a[13], m.index[a[15] + s], width);
-    const long row = static_cast<long>(s) * tokens * stride;
+    const long row = sets.row(s) * stride;
     for (int h = 0; h < heads; h++) {
       const long at = row + static_cast<long>(h) * d;
       const Head head = {m.act + a[3] + at, m.act + a[4] + at, m.act + a[5] + at, m.act + a[6] + at,

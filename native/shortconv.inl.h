@@ -18,15 +18,16 @@ void shortConvRow(const float* const* column, const float* w, const float* gate,
   }
 }
 
-void shortConv(const int32_t* a, int seqs, int tokens, const Memory& m) {
+void shortConv(const int32_t* a, const Sets& sets, const Memory& m) {
   const int n = a[9], taps = a[10], kept = taps - 1;
   const long width = static_cast<long>(kept) * n, stride = a[6];
   const float* w = m.weight(a[11]);
   float* zeros = scratch.get<float>(0, static_cast<size_t>(n));
   memset(zeros, 0, static_cast<size_t>(n) * 4);
-  const float** column = scratch.get<const float*>(1, static_cast<size_t>(kept + tokens));
-  for (int s = 0; s < seqs; s++) {
-    const long row = static_cast<long>(s) * tokens;
+  const float** column = scratch.get<const float*>(1, static_cast<size_t>(kept + sets.tokens));
+  for (int s = 0; s < sets.parts(); s++) {
+    const int tokens = sets.length(s);
+    const long row = sets.row(s);
     const float* old = oldState(m, a[12], a[15], m.index[a[13] + s], width);
     for (int j = 0; j < kept; j++) column[j] = old ? old + static_cast<long>(j) * n : zeros;
     for (int t = 0; t < tokens; t++) {

@@ -6,7 +6,22 @@
 
 namespace {
 
-/* The old state of a set: a cache row, a moved row, or null for zeros. */
+/*
+ * Equal sets of tokens, row s * tokens + t being token t of set s. Each of the last `kept` tokens of a set leaves a
+ * state of its own: a set has kept + 1 parts, the last of one token each, and each part has an old state and a new one.
+ */
+struct Sets {
+  int seqs, tokens, kept;
+  int parts() const { return seqs * (kept + 1); }
+  long row(int p) const {
+    const long first = static_cast<long>(p / (kept + 1)) * tokens;
+    const int j = p % (kept + 1);
+    return j == 0 ? first : first + tokens - kept + j - 1;
+  }
+  int length(int p) const { return p % (kept + 1) == 0 ? tokens - kept : 1; }
+};
+
+/* The old state of a part: a cache row, a moved row, or null for zeros. */
 const float* oldState(const Memory& m, int32_t cache, int32_t moved, int32_t id, long width) {
   if (id == -1) return nullptr;
   return id >= 0 ? m.state(cache) + id * width : m.act + moved + (-2L - id) * width;
@@ -24,20 +39,22 @@ void convRow(const float* const* column, const float* w, const float* bias, floa
   }
 }
 
-void ssmConv(const int32_t* a, int seqs, int tokens, const Memory& m) {
+void ssmConv(const int32_t* a, const Sets& sets, const Memory& m) {
   const int n = a[7], taps = a[8], kept = taps - 1;
   const long width = static_cast<long>(kept) * n, xStride = a[4];
   const float *w = m.weight(a[9]), *bias = m.weight(a[10]);
   float* zeros = scratch.get<float>(0, static_cast<size_t>(n));
   memset(zeros, 0, static_cast<size_t>(n) * 4);
-  const float** column = scratch.get<const float*>(1, static_cast<size_t>(kept + tokens));
-  for (int s = 0; s < seqs; s++) {
+  const float** column = scratch.get<const float*>(1, static_cast<size_t>(kept + sets.tokens));
+  for (int s = 0; s < sets.parts(); s++) {
+    const int tokens = sets.length(s);
+    const long row = sets.row(s);
     const float* old = oldState(m, a[11], a[14], m.index[a[12] + s], width);
-    const float* x = m.act + a[3] + static_cast<long>(s) * tokens * xStride;
+    const float* x = m.act + a[3] + row * xStride;
     for (int j = 0; j < kept; j++) column[j] = old ? old + static_cast<long>(j) * n : zeros;
     for (int t = 0; t < tokens; t++) column[kept + t] = x + t * xStride;
     for (int t = 0; t < tokens; t++) {
-      float* to = m.act + a[5] + (static_cast<long>(s) * tokens + t) * a[6];
+      float* to = m.act + a[5] + (row + t) * a[6];
       if (taps == 4) convRow<4>(column + t, w, bias, to, taps, n);
       else convRow<0>(column + t, w, bias, to, taps, n);
     }
@@ -132,15 +149,15 @@ void scanBlockAny(const Scan& k, int nState, const float* a, const float* old, f
   }
 }
 
-void ssmScan(const int32_t* o, int seqs, int tokens, const Memory& m) {
+void ssmScan(const int32_t* o, const Sets& sets, const Memory& m) {
   const int n = o[13], nState = o[14];
   const long width = static_cast<long>(n) * nState;
-  for (int s = 0; s < seqs; s++) {
+  for (int s = 0; s < sets.parts(); s++) {
     const float* old = oldState(m, o[16], o[19], m.index[o[17] + s], width);
     float* next = m.state(o[16]) + m.index[o[18] + s] * width;
-    const long row = static_cast<long>(s) * tokens;
+    const long row = sets.row(s);
     Scan k = {m.act + o[3] + row * o[4], m.act + o[5] + row * o[6],  m.act + o[7] + row * o[8],
-              m.act + o[9] + row * o[10], m.act + o[11] + row * o[12], o[4], o[6], o[8], o[10], o[12], tokens};
+              m.act + o[9] + row * o[10], m.act + o[11] + row * o[12], o[4], o[6], o[8], o[10], o[12], sets.length(s)};
     for (int c = 0; c < n; c += 16) {
       const long at = static_cast<long>(c) * nState;
       const float* from = old ? old + at : nullptr;

@@ -88,16 +88,17 @@ void head(const HeadScan& k, int vectors, int channels, const float* old, float*
     }
 }
 
-void ssmScanHeads(const int32_t* o, int seqs, int tokens, const Memory& m) {
+void ssmScanHeads(const int32_t* o, const Sets& sets, const Memory& m) {
   const int nHead = o[13], dHead = o[14], nGroup = o[15], nState = o[16];
   const int n = nHead * dHead, heads = pad16(nHead), vectors = pad16(nState) / 16;
   const long width = static_cast<long>(n) * vectors * 16, headWidth = static_cast<long>(dHead) * vectors * 16;
-  float* delta = scratch.get<float>(0, static_cast<size_t>(tokens) * heads);
-  float* decay = scratch.get<float>(1, static_cast<size_t>(tokens) * heads);
-  for (int s = 0; s < seqs; s++) {
+  float* delta = scratch.get<float>(0, static_cast<size_t>(sets.tokens) * heads);
+  float* decay = scratch.get<float>(1, static_cast<size_t>(sets.tokens) * heads);
+  for (int s = 0; s < sets.parts(); s++) {
     const float* old = oldState(m, o[18], o[21], m.index[o[19] + s], width);
     float* next = m.state(o[18]) + m.index[o[20] + s] * width;
-    const long row = static_cast<long>(s) * tokens;
+    const int tokens = sets.length(s);
+    const long row = sets.row(s);
     const float* dt = m.act + o[5] + row * o[6];
     /* Steps and decays, heads as lanes. */
     for (int t = 0; t < tokens; t++) {

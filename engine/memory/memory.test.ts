@@ -9,7 +9,7 @@ import { Splitter } from '../split.ts';
 import type { Memory } from './memory.ts';
 import { kindOf, openMemory } from './open.ts';
 
-const SIZES = { tokens: 8, n_ctx: 64, n_batch: 8, n_seq_max: 3 };
+const SIZES = { tokens: 8, n_ctx: 64, n_batch: 8, n_seq_max: 3, n_rs_seq: 0 };
 
 /** A memory with these caches, and what queries see in cache `at`. */
 function open(caches: readonly CacheSpec[]) {

@@ -3,6 +3,7 @@ import type { MemoryKind } from '../../contract/batch.ts';
 import type { Window } from '../../contract/subject.ts';
 import type { CacheIndex, CacheSpec } from '../layout.ts';
 import { AttentionMemory } from './attention.ts';
+import { KeptStates } from './kept-states.ts';
 import type { Memory } from './memory.ts';
 import { RecurrentMemory } from './recurrent.ts';
 import { SeveralMemories } from './several.ts';
@@ -24,7 +25,8 @@ export function windowsOf(caches: readonly CacheSpec[]): Window[] {
 /** `layouts` has at least one. */
 export function openMemory(layouts: readonly CacheIndex[], n_batch: number): Memory {
   const caches: readonly Memory[] = layouts.map((layout, at) => {
-    if (layout.kind === 'recurrent') return new RecurrentMemory(layout, at);
+    if (layout.kind === 'recurrent')
+      return layout.kept > 0 ? new KeptStates(layout, at) : new RecurrentMemory(layout, at);
     return layout.around === undefined
       ? new AttentionMemory(layout, n_batch, at)
       : new UbatchMemory(layout, n_batch, at);

@@ -27,7 +27,7 @@ export class RecurrentMemory implements Memory {
     const n_seq_max = layout.size;
     this.#layout = layout;
     this.slots = new Slots(n_seq_max);
-    this.#rows = new StateRows(n_seq_max, hasSpares(layout));
+    this.#rows = new StateRows(n_seq_max, layout.spare);
     this.#lo = new Int32Array(n_seq_max);
     this.#hi = new Int32Array(n_seq_max);
     this.#lastPos = new Int32Array(n_seq_max);
@@ -48,7 +48,7 @@ export class RecurrentMemory implements Memory {
 
   /** There is a slot for every sequence, so a legal batch always fits. */
   begin(): void {
-    if (!hasSpares(this.#layout)) return;
+    if (!this.#layout.spare) return;
     this.slots.save();
     this.#rows.begin();
   }
@@ -103,20 +103,14 @@ export class RecurrentMemory implements Memory {
   commit(): void {}
 
   rollback(): void {
-    if (!hasSpares(this.#layout)) throw new IsobatchError('internal', 'nothing of a recurrent plan can fail');
+    if (!this.#layout.spare) throw new IsobatchError('internal', 'nothing of a recurrent plan can fail');
     this.slots.restore();
     this.#rows.rollback();
   }
 
   checkRm(seq: number, p0: number, p1: number): void {
     if (!this.slots.cuts(seq, p0, p1)) return;
-    const who =
-      seq < 0 ? 'all sequences' : `sequence ${seq}, which ends at position ${this.slots.seqPosMax(seq)}`;
-    throw new IsobatchError(
-      'ops.partial',
-      `recurrent memory cannot remove the part [${p0}, ${p1}) of ${who}`,
-      { seq, p0, p1 },
-    );
+    throw partRefused('remove', seq, { p0, p1, last: seq < 0 ? 0 : this.slots.seqPosMax(seq) });
   }
 
   seqRm(seq: number, p0: number, p1: number): void {
@@ -127,16 +121,12 @@ export class RecurrentMemory implements Memory {
     const last = this.slots.seqPosMax(from);
     const begin = Math.max(p0, 0);
     const end = p1 < 0 ? Infinity : p1;
-    if (isEmpty(begin, end, last) || (begin === 0 && end > last)) return;
-    throw new IsobatchError(
-      'ops.partial',
-      `recurrent memory cannot copy the part [${p0}, ${p1}) of sequence ${from}, which ends at position ${last}`,
-      { from, to, p0, p1 },
-    );
+    if (isEmptyRange(begin, end, last) || (begin === 0 && end > last)) return;
+    throw partRefused('copy', from, { to, p0, p1, last });
   }
 
   seqCp(from: number, to: number, p0: number, p1: number): void {
-    if (isEmpty(Math.max(p0, 0), p1 < 0 ? Infinity : p1, this.slots.seqPosMax(from))) return;
+    if (isEmptyRange(Math.max(p0, 0), p1 < 0 ? Infinity : p1, this.slots.seqPosMax(from))) return;
     this.slots.seqCp(from, to);
   }
 
@@ -144,13 +134,8 @@ export class RecurrentMemory implements Memory {
   planMove(seq: number, { p0, p1, to }: Move): MovedRows[] {
     const last = this.slots.seqPosMax(seq);
     const [begin, end] = [Math.max(p0, 0), p1 < 0 ? Infinity : p1];
-    if (isEmpty(begin, end, last)) return [];
-    if (begin > 0 || end <= last)
-      throw new IsobatchError(
-        'ops.partial',
-        `recurrent memory cannot move the part [${p0}, ${p1}) of sequence ${seq}, which ends at position ${last}`,
-        { seq, p0, p1 },
-      );
+    if (isEmptyRange(begin, end, last)) return [];
+    if (begin > 0 || end <= last) throw partRefused('move', seq, { p0, p1, last });
     if (to(last) < 0)
       throw new IsobatchError('ops.range', `sequence ${seq} would end at position ${to(last)}`, { seq });
     if (to(last) === last) return [];
@@ -175,12 +160,18 @@ export class RecurrentMemory implements Memory {
   }
 }
 
-/** Whether a batch may fail: then each slot has two rows. */
-function hasSpares({ rows, size }: RecurrentIndex): boolean {
-  return rows > size;
+/** A refusal to do something with a part of a state; `seq` -1: of all states. */
+export function partRefused(
+  verb: 'remove' | 'copy' | 'move',
+  seq: number,
+  { last, ...how }: { readonly p0: number; readonly p1: number; readonly last: number; readonly to?: number },
+): IsobatchError {
+  const who = seq < 0 ? 'all sequences' : `sequence ${seq}, which ends at position ${last}`;
+  const message = `recurrent memory cannot ${verb} the part [${how.p0}, ${how.p1}) of ${who}`;
+  return new IsobatchError('ops.partial', message, { seq, ...how });
 }
 
 /** Whether nothing of a sequence that ends at `last` lies in [begin, end). */
-function isEmpty(begin: number, end: number, last: number): boolean {
+export function isEmptyRange(begin: number, end: number, last: number): boolean {
   return begin > last || begin >= end;
 }

@@ -239,15 +239,19 @@ export class States {
     this.#width = width;
     this.#cache = cache;
     this.#index = draft.cacheIndex('recurrent', cache);
-    this.#moved = draft.act.take(this.#index.size * width);
+    this.#moved = draft.act.take(this.#index.kept > 0 ? 0 : this.#index.size * width);
   }
 
-  /** The states of one more layer. Rows follow their slots first: those that move are read before any is written. */
+  /**
+   * The states of one more layer. Rows follow their slots first: those that move are read before any is written. Kept
+   * states stay where they are.
+   */
   next(): LayerState {
     const { plan } = this.#draft;
     const index = this.#index;
     const state = this.#draft.keep(this.#cache, 4 * this.#width);
     const [width, moved] = [this.#width, this.#moved];
+    if (index.kept > 0) return { state, srcIds: index.srcIds, dstIds: index.dstIds, moved };
     plan.stateGather({ src: state, width, ids: index.movedIds, dst: moved });
     plan.stateScatter({ src: moved, width, srcIds: index.extraSrc, dst: state, dstIds: index.extraDst });
     return { state, srcIds: index.srcIds, dstIds: index.dstIds, moved };

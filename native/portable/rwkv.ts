@@ -6,6 +6,7 @@ import { pad16 } from '../plan.ts';
 import { FUNCTION } from '../plan-rwkv.ts';
 import { exp, fma, fold, sigmoid, tanh } from './math.ts';
 import { asFloat } from './rows.ts';
+import type { Sets } from './sets.ts';
 import { loadState } from './ssm.ts';
 import type { Views } from './views.ts';
 
@@ -44,10 +45,11 @@ export function layerNorm(a: Int32Array, rows: number, m: Views): void {
   }
 }
 
-export function tokenShift(a: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function tokenShift(a: Int32Array, sets: Sets, m: Views): void {
   const [, , , x, dst, stride, n, cache, srcIds, dstIds, moved] = a as unknown as number[];
-  for (let s = 0; s < seqs; s++) {
-    const first = s * tokens * stride!;
+  for (let s = 0; s < sets.parts; s++) {
+    const tokens = sets.length(s);
+    const first = sets.row(s) * stride!;
     const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, n!).subarray(0, n!);
     for (let i = 0; i < n!; i++) m.act[dst! + first + i] = state[i]!;
     for (let t = 1; t < tokens; t++) {
@@ -171,16 +173,17 @@ function overKeys(d: number, add: (j: number, sum: number) => number): number {
   return total;
 }
 
-export function wkv6(a: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function wkv6(a: Int32Array, sets: Sets, m: Views): void {
   const [, , , r, w, k, v, dst, stride, nHead, d, u, ...states] = a as unknown as number[];
   const [cache, srcIds, dstIds, moved] = states;
   const { act } = m;
   const wide = pad16(d!);
   const width = nHead! * d! * wide;
-  for (let s = 0; s < seqs; s++) {
+  for (let s = 0; s < sets.parts; s++) {
+    const first = sets.row(s);
     const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width).subarray(0, width);
-    for (let t = 0; t < tokens; t++) {
-      const row = (s * tokens + t) * stride!;
+    for (let t = 0; t < sets.length(s); t++) {
+      const row = (first + t) * stride!;
       for (let h = 0; h < nHead! * d!; h += d!) {
         for (let j = 0; j < d!; j++) {
           const value = act[v! + row + h + j]!;
@@ -200,16 +203,17 @@ export function wkv6(a: Int32Array, seqs: number, tokens: number, m: Views): voi
   }
 }
 
-export function wkv7(a: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function wkv7(a: Int32Array, sets: Sets, m: Views): void {
   const [, , , r, w, k, v, kappa, b, dst, stride, nHead, d, ...states] = a as unknown as number[];
   const [cache, srcIds, dstIds, moved] = states;
   const { act } = m;
   const wide = pad16(d!);
   const width = nHead! * d! * wide;
-  for (let s = 0; s < seqs; s++) {
+  for (let s = 0; s < sets.parts; s++) {
+    const first = sets.row(s);
     const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width).subarray(0, width);
-    for (let t = 0; t < tokens; t++) {
-      const row = (s * tokens + t) * stride!;
+    for (let t = 0; t < sets.length(s); t++) {
+      const row = (first + t) * stride!;
       for (let h = 0; h < nHead! * d!; h += d!) {
         for (let i = 0; i < d!; i++) {
           const value = act[v! + row + h + i]!;

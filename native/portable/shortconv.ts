@@ -3,18 +3,20 @@
  * native/shortconv.inl.h.
  */
 import { fma } from './math.ts';
+import type { Sets } from './sets.ts';
 import type { Views } from './views.ts';
 
 const fround = Math.fround;
 
-export function shortConv(a: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function shortConv(a: Int32Array, sets: Sets, m: Views): void {
   const words = a as unknown as number[];
   const [, , , b, gate, x, stride, dst, dstStride, n, dConv, w] = words;
   const [cache, srcIds, dstIds, moved] = words.slice(12);
   const { act } = m;
   const kept = dConv! - 1;
-  for (let s = 0; s < seqs; s++) {
-    const row = s * tokens;
+  for (let s = 0; s < sets.parts; s++) {
+    const row = sets.row(s);
+    const tokens = sets.length(s);
     const id = m.index[srcIds! + s]!;
     const old = id >= 0 ? m.cache.f32 : act;
     const from = id >= 0 ? cache! + id * kept * n! : moved! + (-2 - id) * kept * n!;

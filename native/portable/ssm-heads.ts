@@ -6,13 +6,14 @@
 import { pad16 } from '../plan.ts';
 import { exp, fma, fold, silu, softplus } from './math.ts';
 import { asFloat } from './rows.ts';
+import type { Sets } from './sets.ts';
 import { loadState } from './ssm.ts';
 import type { Views } from './views.ts';
 
 const fround = Math.fround;
 const lanes = new Float32Array(16);
 
-export function ssmScanHeads(o: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function ssmScanHeads(o: Int32Array, sets: Sets, m: Views): void {
   const words = o as unknown as number[];
   const [, , , x, xStride, dt, dtStride, b, bStride, c, cStride, dst, dstStride] = words;
   const [nHead, dHead, nGroup, nState, a, cache, srcIds, dstIds, moved] = words.slice(13);
@@ -20,10 +21,10 @@ export function ssmScanHeads(o: Int32Array, seqs: number, tokens: number, m: Vie
   const wide = pad16(nState!);
   const width = n * wide;
   const { act } = m;
-  for (let s = 0; s < seqs; s++) {
+  for (let s = 0; s < sets.parts; s++) {
+    const first = sets.row(s);
     const state = loadState(m, cache!, moved!, m.index[srcIds! + s]!, width);
-    for (let t = 0; t < tokens; t++) {
-      const row = s * tokens + t;
+    for (let row = first; row < first + sets.length(s); row++) {
       for (let h = 0; h < nHead!; h++) {
         const delta = softplus(act[dt! + row * dtStride! + h]!);
         const decay = exp(fround(delta * m.weights.f32[a! + h]!));

@@ -4,13 +4,14 @@
  */
 
 import { exp, fma, fold, silu, softplus } from './math.ts';
+import type { Sets } from './sets.ts';
 import type { Views } from './views.ts';
 
 const fround = Math.fround;
 const lanes = new Float32Array(16);
 let state = new Float32Array(0);
 
-/** A copy of the old state of a set (`id` as in plan.ts), at least `width` long, for use until the next one is loaded. */
+/** A copy of the old state of a part (`id` as in plan.ts), at least `width` long, for use until the next one is loaded. */
 export function loadState(m: Views, cache: number, moved: number, id: number, width: number): Float32Array {
   if (state.length < width) state = new Float32Array(width);
   if (id === -1) {
@@ -23,14 +24,16 @@ export function loadState(m: Views, cache: number, moved: number, id: number, wi
   return state;
 }
 
-export function ssmConv(a: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function ssmConv(a: Int32Array, sets: Sets, m: Views): void {
   const [, , , x, xStride, dst, dstStride, n, dConv, w, bias, cache, srcIds, dstIds, moved] =
     a as unknown as number[];
   const kept = dConv! - 1;
   const width = kept * n!;
-  for (let s = 0; s < seqs; s++) {
+  for (let s = 0; s < sets.parts; s++) {
+    const tokens = sets.length(s);
+    const row = sets.row(s);
     loadState(m, cache!, moved!, m.index[srcIds! + s]!, width);
-    const x0 = x! + s * tokens * xStride!;
+    const x0 = x! + row * xStride!;
     /** Column j of the state's columns followed by the tokens. */
     const column = (j: number, c: number) =>
       j < kept ? state[j * n! + c]! : m.act[x0 + (j - kept) * xStride! + c]!;
@@ -39,22 +42,22 @@ export function ssmConv(a: Int32Array, seqs: number, tokens: number, m: Views): 
       for (let t = 0; t < tokens; t++) {
         let acc = 0;
         for (let j = 0; j < dConv!; j++) acc = fma(column(t + j, c), m.weights.f32[w! + j * n! + c]!, acc);
-        m.act[dst! + (s * tokens + t) * dstStride! + c] = silu(fround(acc + m.weights.f32[bias! + c]!));
+        m.act[dst! + (row + t) * dstStride! + c] = silu(fround(acc + m.weights.f32[bias! + c]!));
       }
       for (let j = 0; j < kept; j++) m.cache.f32[to + j * n! + c] = column(tokens + j, c);
     }
   }
 }
 
-export function ssmScan(o: Int32Array, seqs: number, tokens: number, m: Views): void {
+export function ssmScan(o: Int32Array, sets: Sets, m: Views): void {
   const words = o as unknown as number[];
   const [, , , x, xStride, dt, dtStride, b, bStride, c, cStride, dst, dstStride, n, nState] = words;
   const [a, cache, srcIds, dstIds, moved] = words.slice(15);
   const width = n! * nState!;
-  for (let s = 0; s < seqs; s++) {
+  for (let s = 0; s < sets.parts; s++) {
+    const first = sets.row(s);
     loadState(m, cache!, moved!, m.index[srcIds! + s]!, width);
-    for (let t = 0; t < tokens; t++) {
-      const row = s * tokens + t;
+    for (let row = first; row < first + sets.length(s); row++) {
       for (let ch = 0; ch < n!; ch++) {
         const delta = softplus(m.act[dt! + row * dtStride! + ch]!);
         const xd = fround(m.act[x! + row * xStride! + ch]! * delta);
