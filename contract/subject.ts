@@ -92,6 +92,8 @@ export interface RoundingProfile {
 
 /** Context parameters that a subject offers, with the values that may be asked for; the first is the plain one. */
 export interface Choices {
+  /** Where the model keeps states (`ModelInfo.rollback`). */
+  readonly n_rs_seq?: readonly number[];
   readonly kv_unified?: readonly boolean[];
   readonly swa_full?: readonly boolean[];
   readonly flash_attn?: readonly boolean[];
@@ -114,6 +116,10 @@ export interface LegalDifferences {
   readonly unshared?: readonly MemoryKind[];
   /** Removing an empty range of a state that has reached it is refused as a part would be. */
   readonly no_empty_ranges?: boolean;
+  /** After states were rolled back they are not rolled back again until the sequence has a new token. */
+  readonly rollback_once?: boolean;
+  /** A ubatch has room for more tokens than a sequence keeps states (n_ubatch above n_rs_seq + 1). */
+  readonly rollback_in_ubatch?: boolean;
   /** Moving an entry moves it for all sequences that own it: never asked of shared ones. */
   readonly moves_all_owners?: boolean;
   /** Kinds of memory whose positions are not moved, though others are. */
@@ -191,6 +197,8 @@ export interface ModelInfo {
   readonly windowed?: boolean;
   /** The windows of its layers, each once, where they are told: then it can be told what is forgotten. */
   readonly windows?: readonly Window[];
+  /** Its states are kept as far as the context asks for it (`ContextParams.n_rs_seq`). */
+  readonly rollback?: boolean;
   /** It has an encoder whose output the decoder sees (T5), or is one (BERT). */
   readonly encoder?: 'only' | 'with decoder';
 }

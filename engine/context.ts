@@ -191,6 +191,7 @@ export class EngineContext implements SubjectContext {
     this.#checkSeq(seq);
     checkRange(move.p0, move.p1);
     const undo: (() => void)[] = [];
+    this.memory.checkMove(seq, move);
     for (const rows of this.memory.planMove(seq, move)) {
       const status = this.#moveRows(rows, undo);
       if (status === 0) continue;

@@ -13,7 +13,7 @@ import type { Model } from '../model/types.ts';
 import { loadKernels } from '../native/binding.ts';
 import { EngineContext } from './context.ts';
 import type { Network } from './layout.ts';
-import { kindOf, windowsOf } from './memory/open.ts';
+import { hasStates, kindOf, windowsOf } from './memory/open.ts';
 import { architectures, networkOf } from './models/registry.ts';
 import { checkParams, LEGAL_SPLITS } from './params.ts';
 
@@ -53,6 +53,7 @@ class EngineModel implements SubjectModel {
       n_embd: hparams.n_embd,
       n_layer: hparams.n_layer,
       n_params: model.n_params,
+      ...(hasStates(this.#network.caches) ? { rollback: true } : {}),
       ...(windows.length > 0 ? { windowed: true, windows } : {}),
       ...(kindOf(this.#network.caches) === 'none' ? { encoder: 'only' } : {}),
     };
@@ -102,6 +103,7 @@ export class EngineSubject implements Subject {
       shared_tokens: true,
       remove_anywhere: true,
       shifts: true,
+      choices: { n_rs_seq: [0, 1, 2, 4] },
       rounding: ROUNDING,
     };
   }

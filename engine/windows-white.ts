@@ -92,6 +92,7 @@ export class ShownCaches implements WindowMemory {
 
   /** Keys go where the rows of a context would. */
   #move(seq: SeqId, move: Move): void {
+    this.#memory.checkMove(seq, move);
     for (const { cache, from, to } of this.#memory.planMove(seq, move)) {
       const held = this.#held[cache]!;
       const keys = from.map((cell) => held[cell]!);

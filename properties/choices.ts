@@ -13,7 +13,14 @@ import { isLarge } from './sample.ts';
 import { idsOf } from './trace.ts';
 import type { Call, Env, Script } from './types.ts';
 
-export const CHOICES = ['kv_unified', 'swa_full', 'flash_attn', 'n_threads', 'embeddings'] as const;
+export const CHOICES = [
+  'kv_unified',
+  'swa_full',
+  'flash_attn',
+  'n_threads',
+  'embeddings',
+  'n_rs_seq',
+] as const;
 export type Choice = (typeof CHOICES)[number];
 
 type Values = Partial<Pick<ContextParams, Choice>>;
@@ -24,7 +31,14 @@ export function choicesOf({
   model,
   restrict,
 }: Pick<Env, 'subject' | 'model'> & Partial<Pick<Env, 'restrict'>>): Choices {
-  const { kv_unified, swa_full, flash_attn, n_threads: offered, embeddings } = subject.choices ?? {};
+  const {
+    kv_unified,
+    swa_full,
+    flash_attn,
+    n_threads: offered,
+    embeddings,
+    n_rs_seq,
+  } = subject.choices ?? {};
   // Threads of ggml wait for each other by spinning: on a machine that does something else too a case takes a hundred
   // times as long, and looks like a hang. So they are drawn only if somebody asks for them.
   const n_threads = offered === undefined ? undefined : restrict?.n_threads;
@@ -33,6 +47,7 @@ export function choicesOf({
     ...(kv_unified === undefined ? {} : { kv_unified }),
     ...(swa_full === undefined || model.windowed !== true ? {} : { swa_full }),
     ...(flash_attn === undefined || !attention ? {} : { flash_attn }),
+    ...(n_rs_seq === undefined || model.rollback !== true ? {} : { n_rs_seq }),
     ...(n_threads === undefined ? {} : { n_threads }),
     // An encoder has no logits to choose instead, and the bounds of a large model are measured for one kind of row.
     ...(embeddings === undefined || model.encoder !== undefined || isLarge(model) ? {} : { embeddings }),
@@ -80,7 +95,8 @@ export function drawChoices(r: Random, calls: readonly Call[], facts: Facts): Va
   const drawn: Record<string, unknown> = {};
   for (const name of CHOICES) {
     const offered = choices[name];
-    if (offered === undefined) continue;
+    // What is kept of states is part of the history.
+    if (offered === undefined || name === 'n_rs_seq') continue;
     drawn[name] = r.chance(PLAIN_SHARE[name] ?? 0.5) ? offered[0] : r.pick(offered as readonly unknown[]);
   }
   return { ...(drawn as Values), ...demandedChoices(calls, facts) };
@@ -97,7 +113,13 @@ export function isLegalThere({ params, calls }: Script, facts: Facts): boolean {
     const want = demanded[name];
     if (want !== undefined && params[name] !== undefined && params[name] !== want) return false;
   }
+  if (facts.legal.rollback_in_ubatch && params.n_ubatch < leastUbatch(params)) return false;
   return !(params.flash_attn && facts.types_kv.includes('F16') && (params.type_kv ?? 'F32') !== 'F16');
+}
+
+/** The smallest n_ubatch that every subject takes: where states are kept, all of them and one more token fit. */
+export function leastUbatch({ n_rs_seq = 0 }: Pick<ContextParams, 'n_rs_seq'>): number {
+  return n_rs_seq === 0 ? 1 : n_rs_seq + 2;
 }
 
 /** Plainer values, one at a time. */

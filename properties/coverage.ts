@@ -76,8 +76,9 @@ export function coverScript(coverage: Coverage, script: Script, t: Trace): void 
   let reused = false;
   let holes = false;
   let fragmented = false;
-  for (const { call, tokens, empty, removal } of t.calls) {
+  for (const { call, tokens, empty, removal, rolled_back } of t.calls) {
     if (removal !== undefined) note(coverage, 'removals', removal);
+    if (rolled_back !== undefined) note(coverage, 'rolled back', sizeClass(rolled_back));
     if (call.op !== 'clear' && call.refused !== undefined) note(coverage, 'refusals', call.refused);
     if (call.op === 'stateLoad' && call.refused !== undefined)
       note(coverage, 'refused loads', extentOf(call.seq));
@@ -121,6 +122,8 @@ function outputClass(logits: readonly boolean[] | undefined): string {
   return logits.some(Boolean) ? 'some' : 'none';
 }
 
+type Shape = Pick<ModelInfo, 'windowed' | 'windows' | 'rollback'>;
+
 /** What is offered at all: classes beyond it are not missed. */
 export interface Offered {
   readonly subject: SubjectInfo;
@@ -128,7 +131,7 @@ export interface Offered {
   /** A model with this memory has a token that F16 caches refuse. */
   readonly overflow?: boolean;
   /** The models of this kind of memory, where they are known. */
-  readonly models?: readonly Pick<ModelInfo, 'windowed' | 'windows'>[];
+  readonly models?: readonly Shape[];
 }
 
 /**
@@ -169,7 +172,7 @@ function isPossible(
   { subject, memory, models, overflow }: Offered,
 ): boolean {
   const recurrent = memory === 'recurrent';
-  const all = (is: (model: Pick<ModelInfo, 'windowed' | 'windows'>) => boolean): boolean =>
+  const all = (is: (model: Shape) => boolean): boolean =>
     models !== undefined && models.length > 0 && models.every(is);
   const watched = models?.some((model) => model.windowed === true && !isUnwatched(subject, model)) === true;
   if (subject.legal?.unshared?.includes(memory) && histogram === 'shared tokens') return name === 'no';
@@ -202,6 +205,10 @@ function isPossible(
       return (
         moves(subject, memory) &&
         (subject.choices?.swa_full !== undefined || !all((model) => isUnwatched(subject, model)))
+      );
+    case 'rolled back':
+      return (
+        subject.choices?.n_rs_seq !== undefined && models?.some((model) => model.rollback === true) === true
       );
     case 'removals':
       // A part of a state cannot be removed, nor one of what a window has forgotten, so only whole sequences go.

@@ -129,7 +129,7 @@ export const cross = endToEnd({
     const plan = { base: BASES[r.weighted([6, 3, 3, 2, 2, 3])] };
     if (plan.base !== 'params') return { script, plan };
     const { n_ctx, n_seq_max, kv_unified } = script.params;
-    const drawn = drawParams(r, facts, script.calls, n_ctx, n_seq_max);
+    const drawn = drawParams(r, facts, script.calls, n_ctx, { n_seq_max });
     return { script, plan, base: { params: changed(drawn, { kv_unified }), calls: script.calls } };
   },
   demand({ script, base, plan }, t) {

@@ -3,9 +3,10 @@
  * that answer it. A variation changes one thing; what the case demands is derived anew. Variations that would be
  * illegal, demand nothing, or are the case itself are left out.
  */
+
 import type { SplitPolicy } from '../contract/batch.ts';
 import type { ContextParams } from '../contract/subject.ts';
-import { CHOICES } from './choices.ts';
+import { CHOICES, leastUbatch } from './choices.ts';
 import { lengthVariations, orderVariations } from './explain-batch.ts';
 import { type Facts, factsOf } from './facts.ts';
 import { repair } from './shrink.ts';
@@ -206,7 +207,7 @@ function ubatchSizes(
   const longest = Math.max(1, ...calls.map((call) => (call.op === 'decode' ? call.batch.token.length : 0)));
   const { n_ubatch, n_batch, n_keep_tail } = params;
   const near = [1, 2, 3, 4, n_ubatch - 1, n_ubatch + 1, longest >> 1, longest - 1, longest, longest + 1];
-  const sizes = [...new Set(near)].filter((n) => n >= 1).sort((a, b) => a - b);
+  const sizes = [...new Set(near)].filter((n) => n >= leastUbatch(params)).sort((a, b) => a - b);
   const tail = (n: number) =>
     n_keep_tail === undefined ? {} : { n_keep_tail: Math.min(n_keep_tail, n - 1) };
   return {

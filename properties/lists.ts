@@ -4,7 +4,7 @@
  * and to know what each output row has seen; it knows no cells, slots or ubatches.
  */
 import type { MemoryKind } from '../contract/batch.ts';
-import type { Window } from '../contract/subject.ts';
+import type { LegalDifferences, Window } from '../contract/subject.ts';
 import type { MoveCall } from './types.ts';
 
 /** A token that was evaluated: one key and value of attention, or one step of a state. */
@@ -34,6 +34,7 @@ export interface SavedLists {
 export interface MemoryShape {
   readonly memory: MemoryKind;
   readonly windows?: readonly Window[];
+  readonly legal?: Pick<LegalDifferences, 'rollback_once'>;
 }
 
 const END = Number.MAX_SAFE_INTEGER;
@@ -43,7 +44,12 @@ export class Lists {
   readonly memory: MemoryKind;
   /** Entries that some sequence holds: cells of attention. */
   used = 0;
+  /** States that are kept of a sequence beside its last one (`ContextParams.n_rs_seq`). */
+  readonly n_rs_seq: number;
+  readonly legal: Pick<LegalDifferences, 'rollback_once'>;
   private readonly seqs: Entry[][];
+  /** By sequence: the last of its tokens that can go again because the states before them are kept. */
+  private readonly undoable: number[];
   private readonly kept = new Map<string, SavedLists>();
   /** Sequences some of whose keys were turned: their bits are no longer those of a new context. */
   private readonly turned: boolean[];
@@ -53,9 +59,12 @@ export class Lists {
   /** Sequences that got tokens since the windows last forgot. */
   private readonly grown = new Set<number>();
 
-  constructor(n_seq_max: number, shape: MemoryKind | MemoryShape) {
-    const { memory, windows = [] } = typeof shape === 'string' ? { memory: shape } : shape;
+  constructor(n_seq_max: number, shape: MemoryKind | MemoryShape, n_rs_seq = 0) {
+    const { memory, windows = [], legal = {} } = typeof shape === 'string' ? { memory: shape } : shape;
     this.n_seq_max = n_seq_max;
+    this.n_rs_seq = n_rs_seq;
+    this.legal = legal;
+    this.undoable = Array.from({ length: n_seq_max }, () => 0);
     this.memory = memory;
     this.windows = windows;
     this.forgotten = windows.map(() => Array.from({ length: n_seq_max }, () => new Set()));
@@ -64,7 +73,10 @@ export class Lists {
   }
 
   clone(): Lists {
-    const copy = new Lists(this.n_seq_max, this);
+    const copy = new Lists(this.n_seq_max, this, this.n_rs_seq);
+    this.undoable.forEach((n, s) => {
+      copy.undoable[s] = n;
+    });
     copied(this.seqs).forEach((list, s) => {
       copy.seqs[s] = list;
       copy.turned[s] = this.turned[s]!;
@@ -147,12 +159,20 @@ export class Lists {
   /** Appends one token to all of `ids`, which own the same cells. */
   append(token: number, ids: readonly number[]): Entry {
     const e: Entry = { token, pos: this.posMax(ids[0]!) + 1, plain: this.plain(ids[0]!), refs: ids.length };
+    // Those who share a token keep the states that all of them kept.
+    const kept = Math.min(...ids.map((id) => this.undoable[id]!));
     for (const id of ids) {
+      this.undoable[id] = this.length(id) === 0 ? 0 : Math.min(kept + 1, this.n_rs_seq);
       this.seqs[id]!.push(e);
       this.grown.add(id);
     }
     this.used++;
     return e;
+  }
+
+  /** How many of its last tokens can be removed from a sequence whose states are kept. */
+  rollback(seq: number): number {
+    return this.refusesParts ? this.undoable[seq]! : 0;
   }
 
   /** A model without memory forgets a batch with its end. */
@@ -200,12 +220,23 @@ export class Lists {
           ),
       );
     }
+    return this.isPart(seq, p0, p1) && !this.rollsBack(seq, p0, p1);
+  }
+
+  /** Whether the range is a part of a state. */
+  private isPart(seq: number, p0: number, p1: number): boolean {
     const from = Math.max(p0, 0);
     const to = p1 < 0 ? END : p1;
     if (from >= to) return false;
     if (seq < 0) return from > 0 || to < END;
     const max = this.posMax(seq);
     return max >= 0 && from <= max && (from > 0 || to <= max);
+  }
+
+  /** Whether the range is the last tokens of a sequence, and the state before them is kept. */
+  private rollsBack(seq: number, p0: number, p1: number): boolean {
+    if (seq < 0 || p0 <= 0 || (p1 >= 0 && p1 <= this.posMax(seq))) return false;
+    return this.seqs[seq]!.filter((e) => e.pos >= p0).length <= this.undoable[seq]!;
   }
 
   /** Removes [p0, p1) of a sequence, seq -1: of all. Not to be called where it `cuts`. */
@@ -221,6 +252,10 @@ export class Lists {
         if (e.pos < from || e.pos >= to) rest.push(e);
         else if (--e.refs === 0) this.used--;
       }
+      const removed = list.length - rest.length;
+      if (rest.length === 0) this.undoable[s] = 0;
+      else if (removed > 0)
+        this.undoable[s] = this.legal.rollback_once ? 0 : Math.max(0, this.undoable[s]! - removed);
       this.seqs[s] = rest;
       if (rest.length === 0) this.turned[s] = false;
     }
@@ -233,7 +268,7 @@ export class Lists {
    */
   moveRefusal({ seq, p0, p1, ...how }: MoveCall): 'ops.partial' | 'ops.range' | 'not asked' | null {
     if (how.op === 'seqDiv' && how.by < 1) return 'ops.range';
-    if (this.refusesParts && this.cuts(seq, p0, p1)) return 'ops.partial';
+    if (this.refusesParts && this.isPart(seq, p0, p1)) return 'ops.partial';
     const to = moveOf(how);
     const ends = this.seqs[seq]!.map(({ pos }) => (isIn(pos, p0, p1) ? to(pos) : pos));
     const least = this.windows.length > 0 ? 1 : 0;
@@ -266,7 +301,7 @@ export class Lists {
 
   /** True if the copy is refused, as a removal of all but this part would be. */
   cutsCopy(from: number, p0: number, p1: number): boolean {
-    if (this.refusesParts) return this.cuts(from, p0, p1);
+    if (this.refusesParts) return this.isPart(from, p0, p1);
     return this.misses(from, this.part(from, p0, p1));
   }
 
@@ -282,6 +317,7 @@ export class Lists {
     for (const e of part) e.refs++;
     this.seqs[to] = part;
     this.turned[to] = this.turned[from]! && part.length > 0;
+    this.undoable[to] = part.length > 0 ? this.undoable[from]! : 0;
     for (const bySeq of this.forgotten) bySeq[to] = new Set(part.filter((e) => bySeq[from]!.has(e)));
   }
 

@@ -18,6 +18,7 @@ export const operations = endToEnd({
     ...REFILL_CLASSES,
     operations: ['seqRm', 'seqCp', 'seqKeep', 'seqAdd', 'seqDiv', 'clear'],
     removals: ['whole', 'suffix', 'prefix', 'middle'],
+    'rolled back': ['1', '2', '3-4'],
     refusals: ['ops.seq_id', 'ops.copy', 'ops.partial'],
   },
   draw(r, facts) {

@@ -197,6 +197,7 @@ function choicesOf(value: Header): Choices {
     flash_attn: of<boolean>('flash_attn', isFlag, 'true and false'),
     n_threads: of<number>('n_threads', isCount, 'positive integers'),
     embeddings: of<boolean>('embeddings', isFlag, 'true and false'),
+    n_rs_seq: of<number>('n_rs_seq', (x) => isCount(x) || x === 0, 'numbers of states'),
     pooling: of<Pooling>('pooling', (x) => POOLINGS.some((p) => p === x), POOLINGS.join(', ')),
   };
 }
@@ -212,6 +213,8 @@ function legalOf(value: Header): LegalDifferences {
     unshared: value.unshared === undefined ? undefined : (textList(value, 'unshared') as MemoryKind[]),
     no_empty_ranges: flag('no_empty_ranges'),
     moves_all_owners: flag('moves_all_owners'),
+    rollback_once: flag('rollback_once'),
+    rollback_in_ubatch: flag('rollback_in_ubatch'),
     silent_windows: flag('silent_windows'),
     pos_of_empty: value.pos_of_empty === undefined ? undefined : intField(value, 'pos_of_empty'),
     no_pos_min: flag('no_pos_min'),
@@ -284,6 +287,7 @@ export function modelInfoOf(value: Header): ModelInfo {
     n_params: intField(value, 'n_params'),
     ...(value.windowed === undefined ? {} : { windowed: boolField(value, 'windowed') }),
     ...(value.windows === undefined ? {} : { windows: windowsOf(value.windows) }),
+    ...(value.rollback === undefined ? {} : { rollback: boolField(value, 'rollback') }),
     ...(value.encoder === undefined ? {} : { encoder: encoderOf(value.encoder) }),
   };
 }

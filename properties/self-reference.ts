@@ -4,7 +4,9 @@
  * the token tree, so equal beginnings run once). After a removal inside there is no such list: those rows are held
  * against the same history with one token a call.
  */
+
 import type { Batch } from '../contract/batch.ts';
+import { leastUbatch } from './choices.ts';
 import { runCase } from './compare.ts';
 import { aloneRows } from './end-to-end.ts';
 import { idsOf, type Trace, trace } from './trace.ts';
@@ -39,7 +41,8 @@ function tokenByToken(script: Script, t: Trace): { base: Script; pairs: NonNulla
       calls.push({ op: 'decode', batch: single(call.batch, i, pos) });
     });
   });
-  return { base: { params: { ...script.params, n_ubatch: 1, n_keep_tail: undefined }, calls }, pairs };
+  const n_ubatch = leastUbatch(script.params);
+  return { base: { params: { ...script.params, n_ubatch, n_keep_tail: undefined }, calls }, pairs };
 }
 
 function single(batch: Batch, i: number, pos: number): Batch {

@@ -55,7 +55,7 @@ const CONFIGURATION: readonly ((p: ContextParams, script: Script, facts: Facts) 
  * as much as dozens of other steps. Where it is below already, that may be the finding.
  */
 function opensFrom({ n_batch, n_seq_max }: ContextParams, { choices }: Facts): number {
-  return Object.keys(choices).length > 0 && n_batch >= n_seq_max ? n_seq_max : 1;
+  return choices.embeddings !== undefined && n_batch >= n_seq_max ? n_seq_max : 1;
 }
 
 /** With some fields replaced; those that are undefined then are left out. */

@@ -47,6 +47,7 @@ const FIELDS = [
   'flash_attn',
   'n_threads',
   'embeddings',
+  'n_rs_seq',
 ] as const satisfies readonly (keyof ContextParams)[];
 
 function sizeOfParams(p: ContextParams, facts: Facts): number {

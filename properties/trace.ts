@@ -26,6 +26,8 @@ export interface TracedCall {
   readonly empty: boolean;
   /** What a removal took away. */
   readonly removal?: 'nothing' | 'whole' | 'prefix' | 'suffix' | 'middle';
+  /** Tokens of a sequence that were rolled back, if its states were kept for that. */
+  readonly rolled_back?: number;
 }
 
 export interface Trace {
@@ -71,7 +73,7 @@ export function trace(
   shape: MemoryKind | MemoryShape,
   each?: (lists: Lists, call: number) => void,
 ): Trace {
-  const lists = new Lists(script.params.n_seq_max, shape);
+  const lists = new Lists(script.params.n_seq_max, shape, script.params.n_rs_seq);
   const { memory } = lists;
   const calls: TracedCall[] = [];
   // What a decoder says depends on what was encoded, too: no list of its own tokens tells it.
@@ -81,6 +83,7 @@ export function trace(
     const call = script.calls[c]!;
     const tokens: TracedToken[] = [];
     let removal: TracedCall['removal'];
+    let rolled_back: number | undefined;
     if (call.op === 'decode' && call.refused === undefined) {
       for (let i = 0; i < call.batch.token.length; i++) {
         const ids = idsOf(call.batch, i);
@@ -92,11 +95,14 @@ export function trace(
       }
       if (lists.used > peak) peak = lists.used;
       lists.endBatch();
-    } else if (call.op === 'seqRm' && call.refused === undefined) removal = removed(lists, call);
-    else applyCall(lists, call);
+    } else if (call.op === 'seqRm' && call.refused === undefined) {
+      const before = lists.owned(call.seq).length;
+      removal = removed(lists, call);
+      if (removal === 'suffix' && lists.refusesParts) rolled_back = before - lists.length(call.seq);
+    } else applyCall(lists, call);
     if (lists.used > peak) peak = lists.used;
     each?.(lists, c);
-    calls.push({ call, tokens, used: lists.used, empty: lists.isEmpty(), removal });
+    calls.push({ call, tokens, used: lists.used, empty: lists.isEmpty(), removal, rolled_back });
   }
   return { calls, lists, peak };
 }
@@ -227,7 +233,7 @@ export function isSound(
   n_vocab: number,
   overflow?: number,
 ): boolean {
-  const lists = new Lists(script.params.n_seq_max, shape);
+  const lists = new Lists(script.params.n_seq_max, shape, script.params.n_rs_seq);
   for (const call of script.calls) {
     const stated = call.op === 'clear' ? undefined : call.refused;
     if ((refusalOf(lists, call, script, n_vocab, overflow) ?? undefined) !== stated) return false;

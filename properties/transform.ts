@@ -2,8 +2,10 @@
  * Histories that must give the same rows as a given one: cut otherwise, in another order, with other names, without
  * what should not matter. Each answers the other history and which rows belong together.
  */
+
 import type { Batch } from '../contract/batch.ts';
 import type { ContextParams } from '../contract/subject.ts';
+import { leastUbatch } from './choices.ts';
 import { needsOf } from './generate/params.ts';
 import { idsOf, type Trace, type TracedToken } from './trace.ts';
 import type { Call, Case, Script } from './types.ts';
@@ -88,7 +90,7 @@ export function singly(script: Script, t: Trace): Twin {
       b.flush();
     });
   });
-  return b.twin({ ...script.params, n_ubatch: 1, n_keep_tail: 0 }, t.peak);
+  return b.twin({ ...script.params, n_ubatch: leastUbatch(script.params), n_keep_tail: 0 }, t.peak);
 }
 
 /** Neighbouring decodes as one batch. */

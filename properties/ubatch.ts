@@ -14,15 +14,15 @@ export const ubatch = endToEnd({
     const d = newDraft(r, facts);
     fill(d);
     const script = scriptOf(d);
-    const params = drawParams(r, facts, d.calls, d.peak, script.params.n_seq_max);
+    const params = drawParams(r, facts, d.calls, d.peak, script.params);
     return { script, base: { params, calls: d.calls } };
   },
   demand({ script, base }, t) {
     const pairs = samePairs(t);
     if (pairs.length === 0 || base === undefined) return null;
     // K and V in another type, and embeddings, are other numbers: only the shape of the work may differ.
-    const { n_seq_max, type_kv, flash_attn, embeddings } = script.params;
-    const same = { n_seq_max, type_kv, flash_attn, embeddings };
+    const { n_seq_max, type_kv, flash_attn, embeddings, n_rs_seq } = script.params;
+    const same = { n_seq_max, type_kv, flash_attn, embeddings, n_rs_seq };
     const params = fitted(changed(base.params, same), script.calls, t.peak);
     return { base: { params, calls: script.calls }, pairs };
   },

@@ -142,6 +142,7 @@ function checkParams(params: Field): void {
   params.optional('n_seq_max')?.integer({ least: 1, most: MOST_SEQUENCES });
   params.optional('split')?.oneOf(SPLIT_POLICIES);
   params.optional('n_keep_tail')?.integer({ least: 0, most: LARGEST });
+  params.optional('n_rs_seq')?.integer({ least: 0, most: LARGEST });
   params.optional('type_kv')?.oneOf(['F32', 'F16']);
   params.optional('isa')?.text();
   for (const key of ['kv_unified', 'swa_full', 'flash_attn', 'embeddings']) params.optional(key)?.flag();

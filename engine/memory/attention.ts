@@ -238,7 +238,6 @@ export class AttentionMemory implements Memory {
   }
 
   planMove(seq: number, move: Move): MovedRows[] {
-    this.#checkMove(seq, move);
     const { cells } = this;
     const own = cells.owned(seq);
     const listed: number[] = [];
@@ -267,7 +266,7 @@ export class AttentionMemory implements Memory {
    * Throws `ops.range` if entries would change their order, or two of them stand at one position of a window, which has
    * room for one; `ops.partial` if a forgotten one would come into sight.
    */
-  #checkMove(seq: number, move: Move): void {
+  checkMove(seq: number, move: Move): void {
     let last = -1;
     const stand = (pos: number): void => {
       const next = moved(move, pos);

@@ -11,7 +11,7 @@ import type { RecurrentIndex } from '../layout.ts';
 import { idsOf, isIn } from '../sets.ts';
 import type { Splitter } from '../split.ts';
 import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
-import { isEmptyRange, partRefused } from './recurrent.ts';
+import { checkStateMove, isEmptyRange, partRefused } from './recurrent.ts';
 
 interface KeptState {
   readonly row: number;
@@ -188,13 +188,13 @@ export class KeptStates implements Memory {
     this.#set(to, this.#listOf(from));
   }
 
+  checkMove(seq: number, move: Move): void {
+    checkStateMove(seq, move, this.posMax(seq));
+  }
+
   /** All states of a sequence move together; those that others share are copied. */
   planMove(seq: number, { p0, p1, to }: Move): MovedRows[] {
-    const [last, begin, end] = [this.posMax(seq), Math.max(p0, 0), p1 < 0 ? Infinity : p1];
-    if (isEmptyRange(begin, end, last)) return [];
-    if (begin > 0 || end <= last) throw partRefused('move', seq, { p0, p1, last });
-    if (to(last) < 0)
-      throw new IsobatchError('ops.range', `sequence ${seq} would end at position ${to(last)}`, { seq });
+    if (isEmptyRange(Math.max(p0, 0), p1 < 0 ? Infinity : p1, this.posMax(seq))) return [];
     const copied = this.#separate(seq, to);
     if (copied.length === 0) return [];
     const rows = { from: copied.map(({ row }) => row), to: copied.map(({ own }) => own) };

@@ -52,7 +52,9 @@ export interface Memory extends OwnedMemory {
   checkCp(from: number, to: number, p0: number, p1: number): void;
   /** Only after `checkCp`, and only into an empty sequence. */
   seqCp(from: number, to: number, p0: number, p1: number): void;
-  /** What a move will do to rows. Throws `ops.range`, `ops.partial`, `memory.full`; changes nothing. */
+  /** Throws `ops.range` or `ops.partial` if a move would be refused for what it does to positions; changes nothing. */
+  checkMove(seq: number, move: Move): void;
+  /** What a move will do to rows. Only after `checkMove`. Throws `memory.full`; changes nothing. */
   planMove(seq: number, move: Move): MovedRows[];
   /** Only after `planMove` of the same move, with nothing in between. */
   move(seq: number, move: Move): void;

@@ -12,9 +12,14 @@ import { UbatchMemory } from './ubatch.ts';
 /** What kind of memory a model with these caches has. */
 export function kindOf(caches: readonly CacheSpec[]): MemoryKind {
   if (caches.every(({ kind }) => kind === 'ubatch')) return 'none';
-  const recurrent = caches.some(({ kind }) => kind === 'recurrent');
+  const recurrent = hasStates(caches);
   const attention = caches.some(({ kind }) => kind === 'attention');
   return recurrent && attention ? 'hybrid' : recurrent ? 'recurrent' : 'attention';
+}
+
+/** Whether some layers have states. */
+export function hasStates(caches: readonly CacheSpec[]): boolean {
+  return caches.some(({ kind }) => kind === 'recurrent');
 }
 
 /** The windows of the layers that forget what lies before them. */

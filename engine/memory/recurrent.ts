@@ -130,14 +130,15 @@ export class RecurrentMemory implements Memory {
     this.slots.seqCp(from, to);
   }
 
-  /** A state has one position, that of its last token: it moves whole, and is copied if others share it. */
+  /** A state has one position, that of its last token, and moves whole. */
+  checkMove(seq: number, move: Move): void {
+    checkStateMove(seq, move, this.slots.seqPosMax(seq));
+  }
+
+  /** A state that others share is copied. */
   planMove(seq: number, { p0, p1, to }: Move): MovedRows[] {
     const last = this.slots.seqPosMax(seq);
-    const [begin, end] = [Math.max(p0, 0), p1 < 0 ? Infinity : p1];
-    if (isEmptyRange(begin, end, last)) return [];
-    if (begin > 0 || end <= last) throw partRefused('move', seq, { p0, p1, last });
-    if (to(last) < 0)
-      throw new IsobatchError('ops.range', `sequence ${seq} would end at position ${to(last)}`, { seq });
+    if (isEmptyRange(Math.max(p0, 0), p1 < 0 ? Infinity : p1, last)) return [];
     if (to(last) === last) return [];
     const own = this.slots.tail[seq]!;
     const other = this.slots.slotFor(seq);
@@ -158,6 +159,15 @@ export class RecurrentMemory implements Memory {
   clear(): void {
     this.slots.clear();
   }
+}
+
+/** Throws if the state of a sequence that ends at `last` cannot move so. */
+export function checkStateMove(seq: number, { p0, p1, to }: Move, last: number): void {
+  const [begin, end] = [Math.max(p0, 0), p1 < 0 ? Infinity : p1];
+  if (isEmptyRange(begin, end, last)) return;
+  if (begin > 0 || end <= last) throw partRefused('move', seq, { p0, p1, last });
+  if (to(last) < 0)
+    throw new IsobatchError('ops.range', `sequence ${seq} would end at position ${to(last)}`, { seq });
 }
 
 /** A refusal to do something with a part of a state; `seq` -1: of all states. */

@@ -64,6 +64,10 @@ export class SeveralMemories implements Memory {
     for (const cache of this.caches) cache.seqCp(from, to, p0, p1);
   }
 
+  checkMove(seq: number, move: Move): void {
+    for (const cache of this.caches) cache.checkMove(seq, move);
+  }
+
   planMove(seq: number, move: Move): MovedRows[] {
     return this.caches.flatMap((cache) => cache.planMove(seq, move));
   }

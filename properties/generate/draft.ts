@@ -28,6 +28,8 @@ export class Draft {
   /** Sequences that the next calls are about; a generator may narrow it for a while. */
   ids: readonly number[];
   readonly lists: Lists;
+  /** States that are kept beside the last one of each sequence. */
+  readonly n_rs_seq: number;
   readonly calls: Call[] = [];
   /** Most cells that were in use at once. */
   peak = 0;
@@ -35,11 +37,18 @@ export class Draft {
   protected readonly path: number[];
 
   /** `ids` are the sequences of the history, of 0 .. n_seq_max-1. */
-  constructor(r: Random, facts: Facts, ids: readonly number[], n_seq_max: number) {
+  constructor(
+    r: Random,
+    facts: Facts,
+    ids: readonly number[],
+    n_seq_max: number,
+    n_rs_seq = drawKept(r, facts),
+  ) {
     this.r = r;
     this.facts = facts;
     this.ids = ids;
-    this.lists = new Lists(n_seq_max, facts);
+    this.n_rs_seq = n_rs_seq;
+    this.lists = new Lists(n_seq_max, facts, n_rs_seq);
     this.path = new Array<number>(n_seq_max).fill(0);
   }
 
@@ -179,6 +188,19 @@ export class Draft {
     this.calls.push({ op: 'seqRm', seq, p0, p1 });
   }
 
+  /** Takes back some of the last tokens of a sequence whose states are kept; false if there is none. */
+  rollBack(): boolean {
+    const able = this.ids.filter((id) => this.lists.rollback(id) > 0);
+    if (able.length === 0) return false;
+    const seq = this.r.pick(able);
+    const own = this.lists.owned(seq);
+    const p0 = own[own.length - this.r.between(1, this.lists.rollback(seq))]!.pos;
+    // Where positions were divided, tokens at one position go together or not at all.
+    if (this.lists.cuts(seq, p0, -1)) return false;
+    this.remove(seq, p0, this.r.chance(0.5) ? -1 : this.lists.posMax(seq) + 1);
+    return true;
+  }
+
   /** Copies a live sequence into an idle one; false if there is no such pair. */
   copy(): boolean {
     const pair = this.pair();
@@ -218,4 +240,9 @@ export class Draft {
     this.lists.clear();
     this.calls.push({ op: 'clear' });
   }
+}
+
+/** Half of the histories of models whose states are kept ask for it. Draws nothing where there is no choice. */
+function drawKept(r: Random, { choices: { n_rs_seq } }: Facts): number {
+  return n_rs_seq === undefined || r.chance(0.5) ? 0 : r.pick(n_rs_seq);
 }

@@ -17,7 +17,7 @@ export function drawEncoding(r: Random, facts: Facts, pooling: Pooling = 'none')
     else if (d.decode(r.between(1, 72)) === 0) break;
     d.lists.clear();
   }
-  const { n_keep_tail: _, ...drawn } = drawParams(r, facts, d.calls, d.peak, d.lists.n_seq_max);
+  const { n_keep_tail: _, ...drawn } = drawParams(r, facts, d.calls, d.peak, d.lists);
   const params: { -readonly [K in keyof ContextParams]: ContextParams[K] } = {
     ...drawn,
     embeddings: true,

@@ -48,7 +48,8 @@ export class EvenDraft extends Draft {
 export function newEvenDraft(r: Random, facts: Facts): EvenDraft {
   const n = r.between(1, 8);
   const ids = Array.from({ length: n }, (_, id) => id);
-  return new EvenDraft(r, facts, r.shuffle(ids), n + (r.chance(0.7) ? 0 : r.below(3)));
+  // Cells are told as they lie where no states are kept.
+  return new EvenDraft(r, facts, r.shuffle(ids), n + (r.chance(0.7) ? 0 : r.below(3)), 0);
 }
 
 /** Splits that a subject may use for states where it chooses by itself. */

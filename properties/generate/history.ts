@@ -41,6 +41,7 @@ export function fill(d: Draft, options: HistoryOptions = {}): void {
     left -= n;
     if (left <= 0) break;
     if (r.chance(copy)) d.copy();
+    if (d.n_rs_seq > 0 && r.chance(0.6)) d.rollBack();
     // Where nothing has room any more somebody must leave.
     if (n === 0 || r.chance(refill)) leave(d);
   }
@@ -55,5 +56,9 @@ export function leave(d: Draft): void {
 
 /** The draft as a script, in a context that it just fits. */
 export function scriptOf(d: Draft): Script {
-  return { params: drawParams(d.r, d.facts, d.calls, d.peak, d.lists.n_seq_max), calls: d.calls };
+  const { n_seq_max } = d.lists;
+  return {
+    params: drawParams(d.r, d.facts, d.calls, d.peak, { n_seq_max, n_rs_seq: d.n_rs_seq }),
+    calls: d.calls,
+  };
 }

@@ -18,7 +18,7 @@ export function inject(
   make: (d: Draft, next: Batch) => Call | null,
 ): Script {
   const names = Array.from({ length: script.params.n_seq_max }, (_, i) => i);
-  const d = new Draft(r, facts, names, script.params.n_seq_max);
+  const d = new Draft(r, facts, names, script.params.n_seq_max, script.params.n_rs_seq ?? 0);
   const calls: Call[] = [];
   let example: Batch | undefined;
   for (const call of script.calls) {

@@ -15,6 +15,7 @@ export function operate(d: Draft): string | null {
       d.remove(seq, r.chance(0.5) ? 0 : -1, r.chance(0.5) ? -1 : max + 1 + r.below(3));
       return 'whole';
     case 1:
+      if (d.n_rs_seq > 0 && r.chance(0.7) && d.rollBack()) return 'suffix';
       return removePart(d, seq, r.between(min, max), r.chance(0.5) ? -1 : max + 1, 'suffix');
     case 2:
       return d.copy() ? 'copy' : null;

@@ -1,7 +1,7 @@
 /** Context parameters for a history: every legal policy, full caches, ubatches from one token up. */
 import type { SplitPolicy } from '../../contract/batch.ts';
 import type { ContextParams } from '../../contract/subject.ts';
-import { drawChoices } from '../choices.ts';
+import { drawChoices, leastUbatch } from '../choices.ts';
 import type { Facts } from '../facts.ts';
 import type { Random } from '../random.ts';
 import { idsOf, longestSet } from '../trace.ts';
@@ -47,11 +47,12 @@ export function drawParams(
   facts: Facts,
   calls: readonly Call[],
   peak: number,
-  n_seq_max: number,
+  { n_seq_max, n_rs_seq = 0 }: Pick<ContextParams, 'n_seq_max' | 'n_rs_seq'>,
 ): ContextParams {
   const needs = needsOf(calls, peak);
   const split = r.pick(legalPolicies(facts, needs));
-  const n_ubatch = Math.max(drawUbatch(r, needs, split), needs.longest_source);
+  const kept = facts.legal.rollback_in_ubatch ? leastUbatch({ n_rs_seq }) : 1;
+  const n_ubatch = Math.max(drawUbatch(r, needs, split), needs.longest_source, kept);
   const n_ctx = drawCells(r, needs.peak);
   const n_batch = Math.max(n_ubatch, r.chance(0.5) ? needs.longest_call : needs.longest_call + r.below(8));
   const params: { -readonly [K in keyof ContextParams]: ContextParams[K] } = {
@@ -61,6 +62,7 @@ export function drawParams(
     n_seq_max,
     split,
   };
+  if (n_rs_seq > 0) params.n_rs_seq = n_rs_seq;
   if ((split === 'equal-batch' || split === 'equal-sequential') && n_ubatch > 1 && r.chance(0.3)) {
     params.n_keep_tail = r.between(1, Math.min(4, n_ubatch - 1));
   }
@@ -69,7 +71,7 @@ export function drawParams(
   const isa = drawIsa(r, facts);
   if (isa !== undefined) params.isa = isa;
   // A release that cannot open such a context shall not hide everything else behind that.
-  if (Object.keys(facts.choices).length > 0 && n_batch < n_seq_max && !r.chance(0.03))
+  if (facts.choices.embeddings !== undefined && n_batch < n_seq_max && !r.chance(0.03))
     params.n_batch = n_seq_max;
   Object.assign(params, drawChoices(r, calls, facts));
   // Flash attention keeps K and V in F16, and some releases know no other there.

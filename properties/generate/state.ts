@@ -48,8 +48,8 @@ class StateDraft extends Draft {
 
 /** `torn`: every load is of bytes that end too early; else none is. */
 export function drawState(r: Random, facts: Facts, torn: boolean): Script {
-  const { ids, lists } = newDraft(r, facts, undefined, r.below(2));
-  const d = new StateDraft(r, facts, ids, lists.n_seq_max);
+  const { ids, lists, n_rs_seq } = newDraft(r, facts, undefined, r.below(2));
+  const d = new StateDraft(r, facts, ids, lists.n_seq_max, n_rs_seq);
   fill(d, { tokens: r.between(6, 56), calls: r.between(1, 4), refill: 0.35 });
   for (let rounds = r.between(1, 3); rounds > 0; rounds--) {
     disturb(d);

@@ -51,7 +51,7 @@ async function told({ load, model }: ProbeEnv, script: Script): Promise<readonly
 function aloneScript({ subject, model }: ProbeEnv, { params }: Script, n: number): Script {
   const offered = subject.splits[model.memory] ?? [];
   const split = (['simple', 'sequence'] as const).find((p) => offered.includes(p)) ?? params.split;
-  const { n_keep_tail: _, ...rest } = params;
+  const { n_keep_tail: _, n_rs_seq: __, ...rest } = params;
   const call: Call = { op: 'decode', batch: { token: [0] } };
   return {
     params: { ...rest, split, n_ctx: n, n_batch: 1, n_ubatch: 1, n_seq_max: 1 },

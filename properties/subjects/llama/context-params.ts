@@ -34,6 +34,7 @@ export function contextValues(params: ContextParams, fields: Offsets): ContextVa
     n_batch,
     n_ubatch,
     n_seq_max,
+    n_rs_seq: params.n_rs_seq ?? 0,
     n_threads: params.n_threads ?? 1,
     n_threads_batch: params.n_threads ?? 1,
     type_k: type,

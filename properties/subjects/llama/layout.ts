@@ -22,6 +22,7 @@ export const FIELDS = {
   n_batch: ['u32', 2048],
   n_ubatch: ['u32', 512],
   n_seq_max: ['u32', 1],
+  n_rs_seq: ['u32', 0],
   n_threads: ['i32', 4],
   n_threads_batch: ['i32', 4],
   pooling_type: ['i32', -1],
@@ -116,6 +117,7 @@ const ERAS: readonly Era[] = [
     releases: ['v0.5.0'],
     bytes: 160,
     changes: {
+      n_rs_seq: 16,
       n_threads: 28,
       n_threads_batch: 32,
       pooling_type: 44,
