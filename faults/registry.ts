@@ -11,6 +11,7 @@ import { kernelFaults } from './kernel-faults.ts';
 import { llama4Faults, llama4ReferenceFaults } from './llama4-faults.ts';
 import type { PlantedFault } from './planted.ts';
 import { referenceFaults as sharedReferenceFaults } from './reference-faults.ts';
+import { rollbackFaults } from './rollback-faults.ts';
 import { symmetricFaults, windowFaults } from './window-faults.ts';
 
 export { canaries, equivalents } from './canaries.ts';
@@ -22,6 +23,7 @@ export { canaries, equivalents } from './canaries.ts';
 export const faults: readonly PlantedFault[] = [
   ...engineFaults,
   ...hybridFaults,
+  ...rollbackFaults,
   ...windowFaults,
   ...kernelFaults,
   ...archFaults,

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { Sequences } from '../oracle/entries.ts';
 import { Lists } from './lists.ts';
 import { Random } from './random.ts';
@@ -66,6 +66,59 @@ test('only a part of a state is not removed', () => {
   expect([lists.cuts(0, 1, -1), lists.cuts(0, 0, 2), lists.cuts(-1, 0, 5)]).toEqual([true, true, true]);
   expect([lists.cuts(0, 0, 3), lists.cuts(0, 3, -1), lists.cuts(0, 2, 2)]).toEqual([false, false, false]);
   expect([lists.cuts(1, 1, -1), lists.cuts(-1, -1, -1)]).toEqual([false, false]);
+});
+
+describe('kept states', () => {
+  function held(n: number, n_rs_seq: number, legal = {}): Lists {
+    const lists = new Lists(3, { memory: 'hybrid', legal }, n_rs_seq);
+    for (let i = 0; i < n; i++) lists.append(i, [0]);
+    return lists;
+  }
+
+  it('are those of the last tokens, as many as are kept, and not that of nothing', () => {
+    const lists = held(4, 2);
+    expect([lists.rollback(0), lists.cuts(0, 3, -1), lists.cuts(0, 2, 9), lists.cuts(0, 1, -1)]).toEqual([
+      2,
+      false,
+      false,
+      true,
+    ]);
+    expect([lists.cuts(0, 2, 3), lists.cuts(-1, 2, -1), lists.cuts(0, 0, -1)]).toEqual([true, true, false]);
+    expect(held(2, 4).rollback(0)).toBe(1);
+    expect(held(1, 4).rollback(0)).toBe(0);
+  });
+
+  it('are fewer after a rollback, and more with the next token', () => {
+    const lists = held(5, 3);
+    lists.rm(0, 3, -1);
+    expect([lists.rollback(0), lists.cuts(0, 2, -1), lists.cuts(0, 1, -1)]).toEqual([1, false, true]);
+    lists.append(9, [0]);
+    expect(lists.rollback(0)).toBe(2);
+    expect(lists.clone().rollback(0)).toBe(2);
+    lists.rm(0, 0, -1);
+    expect(lists.rollback(0)).toBe(0);
+  });
+
+  it('are copied, never in part, and shared tokens keep the fewest', () => {
+    const lists = held(5, 3);
+    lists.cp(0, 1, 0, -1);
+    expect([lists.rollback(1), lists.cutsCopy(0, 0, 3)]).toEqual([3, true]);
+    lists.append(9, [0]);
+    lists.rm(0, 5, -1);
+    expect([lists.rollback(0), lists.rollback(1), lists.same(0, 1)]).toEqual([2, 3, true]);
+    lists.append(9, [1, 0]);
+    expect([lists.rollback(0), lists.rollback(1)]).toEqual([3, 3]);
+    expect(lists.cuts(1, 2, -1)).toBe(true);
+    expect(lists.moveRefusal({ op: 'seqAdd', seq: 0, p0: 4, p1: -1, by: 1 })).toBe('ops.partial');
+  });
+
+  it('are rolled back once where the subject says so', () => {
+    const lists = held(5, 3, { rollback_once: true });
+    lists.rm(0, 4, -1);
+    expect([lists.rollback(0), lists.cuts(0, 3, -1)]).toEqual([0, true]);
+    lists.append(9, [0]);
+    expect(lists.rollback(0)).toBe(1);
+  });
 });
 
 test('a copy of the lists shares nothing', () => {

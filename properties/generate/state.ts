@@ -5,6 +5,7 @@
  * because older caches want its cells side by side.
  */
 import type { ContextParams } from '../../contract/subject.ts';
+import { leastUbatch } from '../choices.ts';
 import type { Facts } from '../facts.ts';
 import { Lists } from '../lists.ts';
 import type { Random } from '../random.ts';
@@ -145,8 +146,9 @@ function inContexts(r: Random, facts: Facts, { params: drawn, calls }: Script): 
 function otherParams(r: Random, facts: Facts, script: Script): Partial<ContextParams> {
   const { params } = script;
   const changes: { -readonly [K in keyof ContextParams]?: ContextParams[K] } = {};
-  const least = (params.n_keep_tail ?? 0) + 1;
-  if (params.split !== 'whole' && r.chance(0.5)) changes.n_ubatch = r.between(least, params.n_batch);
+  const least = Math.max((params.n_keep_tail ?? 0) + 1, leastUbatch(params));
+  if (params.split !== 'whole' && r.chance(0.5))
+    changes.n_ubatch = r.between(Math.min(least, params.n_batch), params.n_batch);
   if (r.chance(0.2)) changes.n_batch = params.n_batch + r.between(1, 8);
   if (mayHaveOtherIds(script, facts) && r.chance(0.4)) changes.n_seq_max = params.n_seq_max + r.between(1, 3);
   return changes;
@@ -190,6 +192,7 @@ export function contextsAreLegal(script: Script, facts: Facts): boolean {
     if (n_seq_max !== params.n_seq_max && !mayHaveOtherIds(script, facts)) return false;
     if (params.split === 'whole' && n_ubatch !== params.n_ubatch) return false;
     const fits = n_ubatch <= n_batch && n_ubatch > (params.n_keep_tail ?? 0) && n_batch >= params.n_batch;
+    if (facts.legal.rollback_in_ubatch && n_ubatch < leastUbatch(params)) return false;
     return fits && n_seq_max >= params.n_seq_max && Object.keys(rest).every((k) => !(k in call.params!));
   });
 }

@@ -79,9 +79,29 @@ export class LlamaModel implements SubjectModel {
       n_embd: number('llama_model_n_embd', 'llama_n_embd'),
       n_layer: number('llama_model_n_layer', 'llama_n_layer'),
       n_params: Number(api.call('uint64_t llama_model_n_params(void *model)', this.#model)),
+      ...(this.#keepsStates(memory) ? { rollback: true } : {}),
       ...(windowed ? { windowed } : {}),
       ...(encoder === undefined ? {} : { encoder }),
     };
+  }
+
+  /** Whether a context that asks for kept states gets them: the library knows for which architectures it can. */
+  #keepsStates(memory: MemoryKind): boolean {
+    const { library } = this.#api;
+    if (memory !== 'recurrent' && memory !== 'hybrid') return false;
+    if (library.layout.fields.n_rs_seq === undefined || !library.has('llama_n_rs_seq')) return false;
+    const ctx = this.#newContext({
+      n_ctx: 8,
+      n_batch: 8,
+      n_ubatch: 8,
+      n_seq_max: 1,
+      split: 'equal',
+      n_rs_seq: 1,
+    });
+    if (!ctx) return false;
+    const kept = this.#api.call('uint32_t llama_n_rs_seq(void *ctx)', ctx) as number;
+    this.#api.call('void llama_free(void *ctx)', ctx);
+    return kept > 0;
   }
 
   vocab(): Address {
@@ -103,19 +123,24 @@ export class LlamaModel implements SubjectModel {
   open(params: ContextParams): LlamaContext {
     const { library } = this.#api;
     library.log.clear();
-    const struct = library.contextDefaults();
-    setContext(struct, params, library.layout.fields);
-    const ctx = this.#api.call(
-      'void *llama_new_context_with_model(void *model, IsobatchParams params)',
-      this.#model,
-      { d: new BigUint64Array(struct.buffer) },
-    ) as Address | null;
+    const ctx = this.#newContext(params);
     if (!ctx)
       throw new IsobatchError('refused', `the context is refused: ${library.log.tail()}`, {
         params,
         mark: `context: ${library.log.tail(1)}`,
       });
     return new LlamaContext(this.#api, this.#era, ctx, this.info, params, this.#cells);
+  }
+
+  #newContext(params: ContextParams): Address | null {
+    const { library } = this.#api;
+    const struct = library.contextDefaults();
+    setContext(struct, params, library.layout.fields);
+    return this.#api.call(
+      'void *llama_new_context_with_model(void *model, IsobatchParams params)',
+      this.#model,
+      { d: new BigUint64Array(struct.buffer) },
+    ) as Address | null;
   }
 
   close(): void {

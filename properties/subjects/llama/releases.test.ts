@@ -79,7 +79,8 @@ describe('the rules', () => {
     expect(legal('b6673')).toEqual({ ...recent, no_empty_ranges: true });
     for (const era of ['b8095', 'b8352'] as const)
       expect(legal(era), era).toEqual({ ...recent, unshared: ['recurrent', 'hybrid'] });
-    expect(legal('v0.5.0')).toEqual({ ...recent, unshared: ['recurrent'] });
+    const rollback = { rollback_once: true, rollback_in_ubatch: true };
+    expect(legal('v0.5.0')).toEqual({ ...recent, unshared: ['recurrent'], ...rollback });
   });
 
   it('go over the protocol with their sources', () => {

@@ -50,7 +50,9 @@ type Says =
         | 'silent_windows'
         | 'no_pos_min'
         | 'moves_all_owners'
-        | 'pooled_ids_below_tokens';
+        | 'pooled_ids_below_tokens'
+        | 'rollback_once'
+        | 'rollback_in_ubatch';
     }
   | { readonly rule: DriverRule };
 
@@ -164,6 +166,20 @@ export const RULES: readonly ReleaseRule[] = [
       'src/llama-graph.cpp (src/llama.cpp before b4980): "seq_id cannot be larger than n_tokens with pooling_type"; measured: an assertion',
   },
   {
+    rule: 'rollback_once',
+    first: 'v0.5.0',
+    last: YOUNGEST,
+    what: 'states that were rolled back are not rolled back again before the next token',
+    source: 'src/llama-memory-recurrent.cpp, seq_rm: a pending rollback is single-use; measured: false',
+  },
+  {
+    rule: 'rollback_in_ubatch',
+    first: 'v0.5.0',
+    last: YOUNGEST,
+    what: 'n_ubatch is above n_rs_seq + 1',
+    source: 'src/llama-batch.cpp, split_equal: GGML_ASSERT(n_ubatch > n_keep_tail); measured: it aborts',
+  },
+  {
     rule: 'v_f32',
     first: 'b4234',
     last: YOUNGEST,
@@ -239,6 +255,8 @@ export function legalOf(era: Era): LegalDifferences {
       case 'no_pos_min':
       case 'moves_all_owners':
       case 'pooled_ids_below_tokens':
+      case 'rollback_once':
+      case 'rollback_in_ubatch':
         legal = { ...legal, [rule.rule]: true };
         break;
       default:

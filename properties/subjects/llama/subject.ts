@@ -48,6 +48,7 @@ export function llamaSubject(library: Library, rounding: Partial<SubjectInfo> = 
       ...(flash === undefined ? {} : { flash_attn: [false, true] }),
       n_threads: [1, 2],
       embeddings: [false, true],
+      ...(fields.n_rs_seq === undefined ? {} : { n_rs_seq: [0, 1, 2, 4] }),
       pooling: ['none', 'mean', 'cls', 'last'],
     },
     legal: legalOf(era),
