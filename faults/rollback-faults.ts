@@ -13,7 +13,6 @@ export const rollbackFaults: readonly PlantedFault[] = [
     standsFor: 'batching.md 4.4, INV-RS-17: the next decode starts from the state after p0 - 1 tokens',
     describe: 'a rollback gives the state of one token too many taken back, and the right position',
     shows: 'second call',
-    model: 'recipe:mamba-fuzz',
   },
   {
     name: 'kept-not-shifted',
@@ -38,7 +37,6 @@ export const rollbackFaults: readonly PlantedFault[] = [
     describe: 'a rollback takes tokens from the copies of a sequence, too',
     shows: 'second call',
     needs: 'shared tokens',
-    model: 'recipe:mamba-fuzz',
   },
   {
     name: 'kept-copy-of-oldest',
@@ -59,7 +57,7 @@ export const rollbackFaults: readonly PlantedFault[] = [
     replace: 'const state of kept',
     standsFor: 'L40, llama.cpp PR 9249: a slot was free although a sequence still pointed to it',
     describe: 'rows of kept states are free too early, and another sequence writes into them',
-    shows: 'second call',
+    shows: 'first call',
     model: 'recipe:mamba2-fuzz',
   },
   {
@@ -90,7 +88,7 @@ export const rollbackFaults: readonly PlantedFault[] = [
     replace: 'const long first = (sets.row(s) - (s % (sets.kept + 1) > 1)) * a[5];',
     standsFor: 'V03, vLLM PR 56196: the convolution state of a chunk shorter than the kernel was wrong',
     describe: 'the token before is one too early behind the second kept state of RWKV',
-    shows: 'first call',
+    shows: 'one ubatch',
     model: 'recipe:rwkv6-fuzz',
   },
 ];

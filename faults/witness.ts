@@ -84,7 +84,8 @@ function oneSequence(env: Env, source: string, index: number, kind: Kind): Scrip
   const seq = r.below(n_seq_max);
   const logits = token.map(() => r.chance(0.6));
   const calls: Call[] = [{ op: 'decode', batch: { token, seq_id: token.map(() => [seq]), logits } }];
-  const params = drawParams(r, facts, calls, token.length, { n_seq_max });
+  const { n_rs_seq: offered = [0] } = facts.choices;
+  const params = drawParams(r, facts, calls, token.length, { n_seq_max, n_rs_seq: r.pick(offered) });
   const { n_keep_tail: _, ...plain } = params;
   const n_batch = token.length;
   if (kind === 'token by token')

@@ -205,6 +205,27 @@ export const modelChecks: readonly ModelCheck[] = [
     },
   },
   {
+    name: 'last tokens of kept states are taken back',
+    async run(m) {
+      if (!m.info.rollback || m.kit.info!.choices?.n_rs_seq === undefined)
+        throw new Skip('it states that it keeps no states');
+      const n_rs_seq = Math.max(...m.kit.info!.choices.n_rs_seq);
+      const [n, back] = [n_rs_seq + 3, Math.min(2, n_rs_seq)];
+      const c = await m.open({ n_rs_seq, n_ubatch: n });
+      await c.decode({ token: m.tokens(n) }, 1);
+      await c.call('seqRm', { seq: 0, p0: n - back, p1: -1 });
+      expectEqual((await c.positions(0))[1], n - back - 1, 'largest position afterwards');
+      const [row] = await c.decode({ token: [2] }, 1);
+      await c.close();
+      const fresh = await m.open({ n_ubatch: n });
+      await fresh.decode({ token: m.tokens(n - back) }, 1);
+      const [wanted] = await fresh.decode({ token: [2] }, 1);
+      const [other] = await fresh.decode({ token: [2] }, 1);
+      expect(apart(row!, wanted!) <= apart(wanted!, other!), 'what follows says something else');
+      await fresh.close();
+    },
+  },
+  {
     name: 'tokens that belong to two sequences are taken',
     async run(m) {
       if (!m.kit.info!.shared_tokens) throw new Skip('it states that it takes no shared tokens');
