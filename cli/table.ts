@@ -112,6 +112,11 @@ export const commands: readonly Command[] = [
         describe: 'chance of accusing a correct subject in one comparison with a derived bound (1e-10)',
       },
       ...REFERENCE,
+      'fault-seeds': {
+        type: 'string',
+        value: 'N',
+        describe: 'with --fault all or a pattern: campaigns that each fault gets (3)',
+      },
       'shrink-seconds': {
         type: 'string',
         value: 'S',

@@ -52,12 +52,16 @@ async function listFaults(io: Io): Promise<number> {
   return 0;
 }
 
+function faultSeeds(args: Args): number | undefined {
+  return numberOption(args, 'fault-seeds', { least: 1, whole: true });
+}
+
 export async function runVerify(args: Args, io: Io): Promise<number> {
   if (args.text.fault === 'list') return listFaults(io);
   const options = verifyOptions(args);
   const out = args.text.out ?? 'isobatch-report';
   if (selectsFaults(options.fault))
-    return runFaultTable(options, { out, quiet: args.flag.quiet === true }, io);
+    return runFaultTable(options, { out, quiet: args.flag.quiet === true, seeds: faultSeeds(args) }, io);
   if (options.fault !== undefined) await faultByName(options.fault);
   const progress = progressReporter(io.err);
   const onProgress = args.flag.quiet ? undefined : progress.show;

@@ -1,6 +1,6 @@
 /**
  * `isobatch verify --fault all`: the proof that a campaign can fail. Every planted fault and every canary gets the
- * default campaign with three seeds, up to its first failure; what is found first is shrunk for the seed that took
+ * default campaign with three seeds (or as many as are asked for), up to its first failure; what is found first is shrunk for the seed that took
  * longest. Equivalent mutants get one campaign to its end, by default a fifth of the default one, and must stay green.
  *
  * The exhaustive small scope is left out, except for the equivalent mutants: it takes no seed, and what it finds says
@@ -16,7 +16,7 @@ import { caseSize } from './case-size.ts';
 import type { PlantedFault } from './planted.ts';
 import { canaries, equivalents, faults, referenceFaults } from './registry.ts';
 
-/** Campaigns a fault gets. */
+/** Campaigns a fault gets, if nobody says how many. */
 const SEEDS = 3;
 /** Part of the default campaign that an equivalent mutant gets, if nobody asks for a size: a green run is a long run. */
 const GREEN_PART = 0.2;
@@ -95,11 +95,18 @@ export function selectedFaults(name: string): [FaultKind, Fault][] {
  * Runs the table. `options` are those of a campaign; `fault` is the selection, `max_failures` is not looked at. Throws
  * what a campaign throws, except where a subject died under a fault. If the signal fires, the rows so far are given.
  */
-export async function faultTable(options: VerifyOptions, hooks: TableHooks = {}): Promise<FaultRow[]> {
+export async function faultTable(
+  options: VerifyOptions,
+  hooks: TableHooks = {},
+  seeds = SEEDS,
+): Promise<FaultRow[]> {
   const rows: FaultRow[] = [];
   for (const [kind, fault] of selectedFaults(options.fault ?? 'all')) {
     if (hooks.signal?.aborted) break;
-    const row = await (kind === 'equivalent' ? equivalentRow : foundRow)(kind, fault, options, hooks);
+    const row =
+      kind === 'equivalent'
+        ? await equivalentRow(kind, fault, options, hooks)
+        : await foundRow(kind, fault, options, hooks, seeds);
     if (hooks.signal?.aborted) break;
     rows.push(row);
     hooks.onRow?.(row);
@@ -125,12 +132,13 @@ async function foundRow(
   fault: Fault,
   options: VerifyOptions,
   hooks: TableHooks,
+  seeds: number,
 ): Promise<FaultRow> {
   const base = about(kind, fault);
   const absent = notHere(fault);
   if (absent !== undefined) return { ...base, status: 'not here', reason: absent, runs: [] };
   const runs: CampaignRun[] = [];
-  for (let k = 1; k <= SEEDS && !hooks.signal?.aborted; k++) {
+  for (let k = 1; k <= seeds && !hooks.signal?.aborted; k++) {
     const seed = `${options.seed ?? 'isobatch'}-${k}`;
     hooks.onStep?.(`${fault.name}, seed ${seed}`);
     const run = await campaign(fault, { ...options, seed }, hooks);
@@ -140,7 +148,7 @@ async function foundRow(
     if (!run.record.found) break; // missed once is missed
   }
   const records = runs.map(({ record }) => record);
-  const status = records.length === SEEDS && records.every(({ found }) => found) ? 'found' : 'missed';
+  const status = records.length === seeds && records.every(({ found }) => found) ? 'found' : 'missed';
   const reason = runs.find(({ reason }) => reason !== undefined)?.reason;
   const slowest = runs.reduce((a, b) => (b.record.seconds > a.record.seconds ? b : a));
   return { ...base, status, reason, runs: records, shrunk: await shrunkOf(slowest, options, hooks) };
