@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { buildNative, objectionsTo } from '../native/build.ts';
 import { allFaults, canaries, equivalents, faults, referenceFaults } from './registry.ts';
 
 const text = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), 'utf8');
@@ -14,6 +15,25 @@ describe('the planted faults', () => {
     expect(fault.replace).not.toBe(fault.find);
     // One expression: no statement, no line of its own.
     expect(fault.find + fault.replace).not.toMatch(/\n/);
+  });
+
+  it.each(allFaults.filter((f) => !f.file.endsWith('.ts')).map((f) => [f.name, f] as const))(
+    '%s compiles',
+    (_, fault) => {
+      expect(objectionsTo(fault)).toBeNull();
+    },
+  );
+
+  it('are found out when they do not compile', () => {
+    const broken = {
+      file: 'native/ssm.inl.h',
+      find: 'int seqs, tokens, kept;',
+      replace: 'int seqs, tokens, kept, kept;',
+    };
+    const gcc = objectionsTo({ file: 'native/isobatch.cpp', find: 'return 1; }', replace: 'return 2; }' });
+    expect(gcc).toBeNull();
+    const objections = objectionsTo(broken);
+    if ('path' in buildNative()) expect(objections).toMatch(/kept/);
   });
 
   it('are found out when they do not fit any more', () => {

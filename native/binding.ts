@@ -175,11 +175,14 @@ const loaded = new Map<string, KernelSet>();
  * All implementations that run here. The library is built on first use (seconds) and then cached on disk; sets are
  * memoised a library.
  *
- * Throws 'usage' if a patch does not match, 'native' if a library given by path does not load.
+ * Throws 'usage' if a patch does not match, 'native' if patches do not compile or a library given by path does not load.
  */
 export function loadKernels(options: LoadKernelsOptions = {}): KernelSet {
   const native =
     options.path !== undefined ? { path: options.path } : buildNative({ patches: options.patches });
+  // Where healthy kernels run, patched ones that do not compile would hide what was planted.
+  if ('unavailable' in native && (options.patches?.length ?? 0) > 0 && 'path' in buildNative())
+    throw new IsobatchError('native', `the patched kernels do not compile: ${native.unavailable}`);
   const key = 'path' in native ? native.path : `unavailable: ${native.unavailable}`;
   let set = loaded.get(key);
   if (!set) {

@@ -64,6 +64,8 @@ describe('buildNative', () => {
     const broken = { file: 'native/isobatch.cpp', find: 'return 1; }', replace: 'return nonsense; }' };
     const result = buildNative({ patches: [broken] });
     expect('unavailable' in result && result.unavailable).toContain('nonsense');
+    const error = thrown(() => loadKernels({ patches: [broken] }));
+    expect([error.kind, error.message]).toEqual(['native', expect.stringContaining('nonsense')]);
   });
 
   test.skipIf('unavailable' in native)(

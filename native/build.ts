@@ -216,6 +216,25 @@ function compile(
   return null;
 }
 
+/**
+ * What a compiler says against patched sources, without building them: null if nothing, or if there is no compiler. Looks
+ * at one unit that has the patched file. Throws 'usage' as `buildNative`.
+ */
+export function objectionsTo(patch: Patch): string | null {
+  const sources = readSources(packageRoot(), [patch]);
+  const compiler = findCompiler();
+  const file = basename(patch.file);
+  const unit = UNITS.find((one) => partsOf(one.source, sources).includes(file));
+  if (compiler === null || unit === undefined || (unit.x64 && process.arch !== 'x64')) return null;
+  const work = mkdtempSync(join(tmpdir(), 'isobatch-syntax-'));
+  try {
+    for (const [name, text] of sources) writeFileSync(join(work, name), text);
+    return runTogether([[compiler.command, ...FLAGS, ...unit.flags, '-fsyntax-only', unit.source]], work);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
 const LOCK_STALE_MS = 300_000;
 
 /** Waits while another process builds `path`; true if this one holds the lock and shall build. */

@@ -1,6 +1,6 @@
 /**
  * What a campaign runs: units of (property, model), how many cases each gets, and in which ranges. The numbers of
- * cases without `--cases` or `--minutes` are all in one table here; they make a run of about a minute on two cores.
+ * cases without `--cases` or `--minutes` are all in one table here; they make a run of about five minutes on two cores.
  */
 import { isTrained, RULES } from './campaign-models.ts';
 import { sampleOf } from './sample.ts';
@@ -9,10 +9,10 @@ import type { PeerEnd } from './worker-peer.ts';
 
 /** Cases of a default campaign, by property; `white` and `model` are for those that are not named. */
 export const DEFAULT_CASES: Readonly<Record<string, number>> = {
-  white: 20_000,
-  model: 1000,
+  white: 10_000,
+  model: 250,
   /** The oracle's bounds cost more than a second run of the engine. */
-  reference: 400,
+  reference: 100,
   /** Every implementation runs, the portable one too. */
   kernels: 600,
 };
