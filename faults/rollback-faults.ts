@@ -17,9 +17,8 @@ export const rollbackFaults: readonly PlantedFault[] = [
   {
     name: 'kept-not-shifted',
     file: MEMORY,
-    find: '[...made, ...this.#listOf(from)].slice(0, this.#most)',
-    replace:
-      '[...made, ...this.#listOf(from).map((state, j, old) => ({ row: (old[j + made.length] ?? state).row, pos: state.pos }))].slice(0, this.#most)',
+    find: 'this.#row[n + j] = row[from * this.#most + j]',
+    replace: 'this.#row[n + j] = row[from * this.#most + Math.min(j + n, count[from] - 1)]',
     standsFor:
       'docs/llama-releases.md: after a decode of fewer tokens than are taken back an older state comes back',
     describe:
@@ -53,8 +52,8 @@ export const rollbackFaults: readonly PlantedFault[] = [
   {
     name: 'kept-rows-unheld',
     file: MEMORY,
-    find: 'const state of made',
-    replace: 'const state of kept',
+    find: 'this.#release(states)',
+    replace: 'this.#release(n)',
     standsFor: 'L40, llama.cpp PR 9249: a slot was free although a sequence still pointed to it',
     describe: 'rows of kept states are free too early, and another sequence writes into them',
     shows: 'first call',

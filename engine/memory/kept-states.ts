@@ -8,7 +8,7 @@ import { IsobatchError } from '../../contract/errors.ts';
 import { DIM } from '../../native/plan.ts';
 import type { FlatBatch } from '../flat-batch.ts';
 import type { RecurrentIndex } from '../layout.ts';
-import { idsOf, isIn } from '../sets.ts';
+import { firstOf, has, isIn } from '../sets.ts';
 import type { Splitter } from '../split.ts';
 import type { Memory, Move, MovedRows, UbatchTarget } from './memory.ts';
 import { checkStateMove, isEmptyRange, partRefused } from './recurrent.ts';
@@ -38,6 +38,11 @@ export class KeptStates implements Memory {
   #inBatch = false;
   /** By row: lists that hold it. */
   readonly #refs: Int32Array;
+  /** Where the last free row was found. */
+  #next = -1;
+  /** A list in the making, last state first. */
+  readonly #row: Int32Array;
+  readonly #pos: Int32Array;
 
   /** `cache`: its number in the network. */
   constructor(layout: RecurrentIndex, cache: number) {
@@ -47,6 +52,8 @@ export class KeptStates implements Memory {
     this.#now = emptyLists(layout.size, this.#most);
     this.#before = emptyLists(layout.size, this.#most);
     this.#refs = new Int32Array(layout.rows);
+    this.#row = new Int32Array(this.#most);
+    this.#pos = new Int32Array(this.#most);
   }
 
   posMax(seq: number): number {
@@ -97,19 +104,19 @@ export class KeptStates implements Memory {
     for (let s = 0; s < split.nSeqs[u]!; s++) {
       const end = split.begin[u]! + (s + 1) * length;
       const set = batch.set[split.index[end - 1]!]!;
-      const owners = idsOf(batch.setLo[set]!, batch.setHi[set]!);
-      const from = this.#shortest(owners);
+      const [lo, hi] = [batch.setLo[set]!, batch.setHi[set]!];
+      const from = this.#shortest(lo, hi);
       let row = this.#now.count[from] === 0 ? -1 : this.#now.row[from * this.#most]!;
-      const made: KeptState[] = [];
       for (let p = 0; p < states; p++) {
         index[srcIds + s * states + p] = row;
         row = this.#take();
         index[dstIds + s * states + p] = row;
-        made.unshift({ row, pos: batch.pos[split.index[end - states + p]!]! });
+        this.#row[states - 1 - p] = row;
+        this.#pos[states - 1 - p] = batch.pos[split.index[end - states + p]!]!;
       }
-      const kept = [...made, ...this.#listOf(from)].slice(0, this.#most);
-      for (const q of owners) this.#set(q, kept);
-      for (const state of made) this.#refs[state.row]!--;
+      const n = this.#append(from, states);
+      for (let q = firstOf(lo, hi); q < this.#layout.size; q++) if (has(lo, hi, q)) this.#put(q, n);
+      this.#release(states);
     }
     dims[DIM.kept] = states - 1;
     dims[DIM.moved] = 0;
@@ -117,18 +124,52 @@ export class KeptStates implements Memory {
   }
 
   /** Of sequences that own one last state, the one that keeps the fewest before it: all of them keep those. */
-  #shortest(owners: readonly number[]): number {
-    let from = owners[0]!;
-    for (const q of owners) if (this.#now.count[q]! < this.#now.count[from]!) from = q;
+  #shortest(lo: number, hi: number): number {
+    const { count } = this.#now;
+    let from = firstOf(lo, hi);
+    for (let q = from + 1; q < this.#layout.size; q++)
+      if (has(lo, hi, q) && count[q]! < count[from]!) from = q;
     return from;
   }
 
   /** A free row, held once for whoever takes it. There is one by the size of the cache (`RecurrentIndex.rows`). */
   #take(): number {
-    const row = this.#refs.indexOf(0);
-    if (row < 0) throw new IsobatchError('internal', 'there is no row left for a state');
-    this.#refs[row] = 1;
-    return row;
+    for (let tried = 0; tried < this.#refs.length; tried++) {
+      this.#next = this.#next + 1 < this.#refs.length ? this.#next + 1 : 0;
+      if (this.#refs[this.#next] !== 0) continue;
+      this.#refs[this.#next] = 1;
+      return this.#next;
+    }
+    throw new IsobatchError('internal', 'there is no row left for a state');
+  }
+
+  /** Who took the first n rows in `#row` holds them no longer. */
+  #release(n: number): void {
+    for (let j = 0; j < n; j++) this.#refs[this.#row[j]!]!--;
+  }
+
+  /** Behind the n states in `#row` and `#pos` those of a sequence, as far as they are kept; answers how many there are. */
+  #append(from: number, n: number): number {
+    const { count, row, pos } = this.#now;
+    const more = Math.min(count[from]!, this.#most - n);
+    for (let j = 0; j < more; j++) {
+      this.#row[n + j] = row[from * this.#most + j]!;
+      this.#pos[n + j] = pos[from * this.#most + j]!;
+    }
+    return n + more;
+  }
+
+  /** The first n states in `#row` and `#pos` are those of a sequence from now on. */
+  #put(seq: number, n: number): void {
+    const { count, row, pos } = this.#now;
+    const first = seq * this.#most;
+    for (let j = 0; j < n; j++) this.#refs[this.#row[j]!]!++;
+    for (let j = 0; j < count[seq]!; j++) this.#refs[row[first + j]!]!--;
+    count[seq] = n;
+    for (let j = 0; j < n; j++) {
+      row[first + j] = this.#row[j]!;
+      pos[first + j] = this.#pos[j]!;
+    }
   }
 
   /** The states of a sequence, last one first. */
@@ -139,14 +180,11 @@ export class KeptStates implements Memory {
   }
 
   #set(seq: number, states: readonly KeptState[]): void {
-    const { count, row, pos } = this.#now;
-    for (const state of states) this.#refs[state.row]!++;
-    for (const { row: old } of this.#listOf(seq)) this.#refs[old]!--;
-    count[seq] = states.length;
     states.forEach((state, j) => {
-      row[seq * this.#most + j] = state.row;
-      pos[seq * this.#most + j] = state.pos;
+      this.#row[j] = state.row;
+      this.#pos[j] = state.pos;
     });
+    this.#put(seq, states.length);
   }
 
   /** One more holder, or one less, of every row in the lists. */
