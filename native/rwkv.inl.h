@@ -40,7 +40,7 @@ void layerNorm(const int32_t* a, int rows, const Memory& m) {
   }
 }
 
-void tokenShift(const int32_t* a, const Sets& sets, const Memory& m) {
+void tokenShift(const int32_t* a, Sets sets, const Memory& m) {
   const int n = a[6];
   const size_t bytes = static_cast<size_t>(n) * 4;
   for (int s = 0; s < sets.parts(); s++) {
@@ -256,7 +256,7 @@ float* nextState(const Memory& m, const float* old, int32_t cache, int32_t id, l
   return next;
 }
 
-void wkv6(const int32_t* a, const Sets& sets, const Memory& m) {
+void wkv6(const int32_t* a, Sets sets, const Memory& m) {
   const int heads = a[9], d = a[10], wide = pad16(d);
   const long stride = a[8], width = static_cast<long>(heads) * d * wide;
   for (int s = 0; s < sets.parts(); s++) {
@@ -277,7 +277,7 @@ void wkv6(const int32_t* a, const Sets& sets, const Memory& m) {
   }
 }
 
-void wkv7(const int32_t* a, const Sets& sets, const Memory& m) {
+void wkv7(const int32_t* a, Sets sets, const Memory& m) {
   const int heads = a[11], d = a[12], wide = pad16(d);
   const long stride = a[10], width = static_cast<long>(heads) * d * wide;
   for (int s = 0; s < sets.parts(); s++) {

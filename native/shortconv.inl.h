@@ -18,7 +18,7 @@ void shortConvRow(const float* const* column, const float* w, const float* gate,
   }
 }
 
-void shortConv(const int32_t* a, const Sets& sets, const Memory& m) {
+void shortConv(const int32_t* a, Sets sets, const Memory& m) {
   const int n = a[9], taps = a[10], kept = taps - 1;
   const long width = static_cast<long>(kept) * n, stride = a[6];
   const float* w = m.weight(a[11]);

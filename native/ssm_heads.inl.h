@@ -88,7 +88,7 @@ void head(const HeadScan& k, int vectors, int channels, const float* old, float*
     }
 }
 
-void ssmScanHeads(const int32_t* o, const Sets& sets, const Memory& m) {
+void ssmScanHeads(const int32_t* o, Sets sets, const Memory& m) {
   const int nHead = o[13], dHead = o[14], nGroup = o[15], nState = o[16];
   const int n = nHead * dHead, heads = pad16(nHead), vectors = pad16(nState) / 16;
   const long width = static_cast<long>(n) * vectors * 16, headWidth = static_cast<long>(dHead) * vectors * 16;
