@@ -6,12 +6,16 @@ import { pad16 } from '../native/plan.ts';
 import type { Window } from './mask.ts';
 import type { PositionTable } from './rope.ts';
 
+/** Plans say where things lie in 32 bits. */
+const MOST_WORDS = 2 ** 31 - 16;
+
 /** Hands out offsets. */
 export class Arena {
   words = 0;
 
-  /** Room for n words (rounded up to whole vectors). */
+  /** Room for n words (rounded up to whole vectors). Throws a RangeError, as what cannot be allocated does. */
   take(n: number): number {
+    if (n > MOST_WORDS - this.words) throw new RangeError(`${n} words more are beyond what a plan can say`);
     const offset = this.words;
     this.words += pad16(n);
     return offset;

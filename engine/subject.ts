@@ -73,11 +73,11 @@ class EngineModel implements SubjectModel {
       return new EngineContext({ network: this.#network, n_vocab, width }, params, kernels);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      const { n_ctx, n_ubatch, n_seq_max } = params;
+      const { n_ctx, n_ubatch, n_seq_max, n_rs_seq = 0 } = params;
       throw new IsobatchError(
         'params',
-        `n_ctx = ${n_ctx}, n_ubatch = ${n_ubatch} and n_seq_max = ${n_seq_max} need more memory than there is`,
-        { n_ctx, n_ubatch, n_seq_max },
+        `n_ctx = ${n_ctx}, n_ubatch = ${n_ubatch}, n_seq_max = ${n_seq_max} and n_rs_seq = ${n_rs_seq} need more memory than there is`,
+        { n_ctx, n_ubatch, n_seq_max, n_rs_seq },
       );
     }
   }

@@ -166,6 +166,8 @@ describe('what is kept', () => {
   it('must be a whole number', () => {
     expect(kindOf(() => open({ n_rs_seq: -1 }))).toBe('params');
     expect(kindOf(() => open({ n_rs_seq: 1.5 }))).toBe('params');
+    // More than memory, or what a plan can name.
+    expect(kindOf(() => open({ n_rs_seq: 1 << 20, n_seq_max: 64 }))).toBe('params');
   });
 });
 
