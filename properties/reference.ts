@@ -30,12 +30,12 @@ const framed = endToEnd({
   classes: { ...HISTORY_CLASSES, ...REFILL_CLASSES, operations: ['seqRm', 'seqCp', 'seqKeep', 'clear'] },
   draw(r, facts) {
     const d = newDraft(r, facts);
-    const rounds = r.between(1, 4);
+    const rounds = r.between(1, 5);
     let left = r.between(8, 96);
     for (let i = 0; i < rounds && left > 0; i++) {
       left -= d.decode(i === rounds - 1 ? left : r.between(1, Math.ceil((1.5 * left) / (rounds - i))));
       if (i === rounds - 1) break;
-      for (let k = r.below(3); k > 0; k--) operate(d);
+      for (let k = r.below(5); k > 0; k--) operate(d);
     }
     return { script: scriptOf(d) };
   },
