@@ -1,7 +1,7 @@
 /**
  * `isobatch verify --fault all`: the proof that a campaign can fail. Every planted fault and every canary gets the
  * default campaign with three seeds (or as many as are asked for), up to its first failure; what is found first is shrunk for the seed that took
- * longest. Equivalent mutants get one campaign to its end, by default most of the default one, and must stay green.
+ * longest; of a fault that only one property can see that property alone runs. Equivalent mutants get one campaign to its end, by default most of the default one, and must stay green.
  *
  * The exhaustive small scope is left out, except for the equivalent mutants: it takes no seed, and what it finds says
  * nothing about how soon random cases find it.
@@ -192,11 +192,14 @@ async function campaign(
   hooks: TableHooks,
   whole = false,
 ): Promise<CampaignRun> {
+  const { finds } = fault as Partial<PlantedFault>;
   const options: VerifyOptions = {
     ...asked,
     fault: fault.name,
     watchdog_s: asked.watchdog_s ?? (fault as { watchdog_s?: number }).watchdog_s,
     shrink_seconds: 0,
+    // What only one property can see needs none of the others.
+    ...(asked.properties === undefined && finds !== undefined ? { properties: [finds] } : {}),
     ...(whole ? {} : { max_failures: 1, scope: false }),
   };
   const seen = { running: Number.NaN, failed: Number.NaN, cases: 0, last: 0 };
