@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     include: ['**/*.test.ts'],
     exclude: ['node_modules/**', 'dist/**', '.cache/**'],
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     // vitest leaves one core to itself, which on a machine with two is half of them.
     maxWorkers: availableParallelism(),
     coverage: {
