@@ -1,6 +1,7 @@
 /** Building and binding: the cache, patches that must match, machines without a compiler, the float environment. */
 
-import { statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { rmSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { IsobatchError } from '../contract/errors.ts';
 import { loadKernels } from './binding.ts';
@@ -58,6 +59,31 @@ describe('buildNative', () => {
     vi.stubEnv('ISOBATCH_CXX', 'no-such-compiler');
     const missing = buildNative();
     expect('unavailable' in missing && missing.unavailable).toContain('no-such-compiler');
+  });
+
+  test.skipIf('unavailable' in native)('does not wait for a builder that was killed', () => {
+    const patch = {
+      file: 'native/isobatch.cpp',
+      find: 'return 1; }',
+      replace: `return 1 + ${Date.now()} * 0; }`,
+    };
+    const program = `
+      import { buildNative } from ${JSON.stringify(new URL('../dist/native/build.js', import.meta.url).href)};
+      console.log(JSON.stringify(buildNative({ patches: [${JSON.stringify(patch)}] })));`;
+    const args = ['--input-type=module', '-e', program];
+    const killed = spawnSync(process.execPath, args, {
+      timeout: 250,
+      killSignal: 'SIGKILL',
+      encoding: 'utf8',
+    });
+    const began = performance.now();
+    const { stdout } = spawnSync(process.execPath, args, { timeout: 100_000, encoding: 'utf8' });
+    const built = JSON.parse(stdout) as { path: string };
+    expect(built).toHaveProperty('path');
+    rmSync(built.path);
+    // Whether it was killed in time or had built already, nobody waits for it.
+    expect(killed.signal === 'SIGKILL' || killed.status === 0).toBe(true);
+    expect(performance.now() - began).toBeLessThan(90_000);
   });
 
   test.skipIf('unavailable' in native)('gives the last lines of a compiler that fails', () => {

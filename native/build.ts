@@ -19,7 +19,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { homedir, hostname, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { IsobatchError } from '../contract/errors.ts';
@@ -237,6 +237,19 @@ export function objectionsTo(patch: Patch): string | null {
 
 const LOCK_STALE_MS = 300_000;
 
+/** Whether the process that took a lock on this machine has ended, killed while it built. */
+function isGone(lock: string): boolean {
+  try {
+    const [host, pid] = readFileSync(join(lock, 'owner'), 'utf8').split(' ');
+    if (host !== hostname()) return false;
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    // Nobody of that number; what cannot be read yet has an owner that is about to say so.
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
 /** Waits while another process builds `path`; true if this one holds the lock and shall build. */
 function takeLock(path: string): boolean {
   const lock = `${path}.lock`;
@@ -245,12 +258,13 @@ function takeLock(path: string): boolean {
     if (existsSync(path)) return false;
     try {
       mkdirSync(lock);
+      writeFileSync(join(lock, 'owner'), `${hostname()} ${process.pid}`);
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const age = Date.now() - (statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());
-    if (age > LOCK_STALE_MS) rmSync(lock, { recursive: true, force: true }); // its owner died
+    if (age > LOCK_STALE_MS || isGone(lock)) rmSync(lock, { recursive: true, force: true }); // its owner died
   }
   return true;
 }
