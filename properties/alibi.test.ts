@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { alibiSlopes } from '../engine/alibi.ts';
 import { slopesOf } from '../oracle/alibi.ts';
-import { alibiSlopes } from './alibi.ts';
 
 test.each([1, 2, 3, 5, 6, 8, 12, 16, 17, 71])(
   '%i heads: the slopes of the rule, within half a unit, zeros behind',
